@@ -1,0 +1,49 @@
+package keyturn
+
+import (
+	"errors"
+	"time"
+)
+
+// ErrNotFound is returned when a named target, policy, unit, rotation, task or token does not exist.
+var ErrNotFound = errors.New("not found")
+
+// ErrConflict is returned when what was asked for does not go with what is there.
+var ErrConflict = errors.New("conflict")
+
+// ErrorKind says what an error of a system means for the task that met it.
+type ErrorKind string
+
+// The kinds of error.
+const (
+	// KindTransient: it was not done, and may be done later (429, connection refused, a read that failed).
+	KindTransient ErrorKind = "transient"
+	// KindPermanent: it was not done, and asking again would not help (401, 403, 404, 409).
+	KindPermanent ErrorKind = "permanent"
+	// KindAmbiguous: it may have been done (a change that was sent and not answered clearly).
+	KindAmbiguous ErrorKind = "ambiguous"
+)
+
+// SystemError is an error whose meaning is known.
+type SystemError struct {
+	Kind ErrorKind
+	// Target reports that the target as a whole is in trouble (429, outage, network), not this unit.
+	Target bool
+	// RetryAfter is what the system asked for; 0: nothing.
+	RetryAfter time.Duration
+	// Code is a short stable word for logs and metrics: "rate_limited", "http_500", "unauthorized", "network".
+	Code string
+	Err  error
+}
+
+func (e *SystemError) Error() string { return e.Err.Error() }
+
+func (e *SystemError) Unwrap() error { return e.Err }
+
+// AsSystemError returns the SystemError in err, or a stand-in of the given kind.
+func AsSystemError(err error, unknown ErrorKind) *SystemError {
+	if se, ok := errors.AsType[*SystemError](err); ok {
+		return se
+	}
+	return &SystemError{Kind: unknown, Code: "unknown", Err: err}
+}

@@ -1,0 +1,99 @@
+package keyturn
+
+import (
+	"cmp"
+	"path"
+	"slices"
+	"time"
+)
+
+// Uncertain says what happens to a change whose outcome stays unknown and that
+// the system, once settled, does not show.
+type Uncertain string
+
+// The two ways to deal with uncertainty.
+const (
+	UncertainReapply Uncertain = "reapply" // apply again; the default
+	UncertainPark    Uncertain = "park"    // leave it to a person: at most one apply ever
+)
+
+// Policy says which units rotate, when, and from which age on someone is told.
+// The JSON form is the spec of `kind: Policy`.
+type Policy struct {
+	Name       string `json:"-"`
+	Generation int64  `json:"-"`
+	// Paused policies start nothing, and their running rotations hold what has not begun.
+	Paused bool `json:"-"`
+
+	Target    string       `json:"target"`
+	Select    Selection    `json:"select,omitzero"`
+	Uncertain Uncertain    `json:"uncertain,omitzero"`
+	Schedule  Schedule     `json:"schedule,omitzero"`
+	Alerts    PolicyAlerts `json:"alerts,omitzero"`
+}
+
+// Schedule is a cron line and the time zone in which it is read.
+type Schedule struct {
+	Cron     string `json:"cron,omitzero"`     // empty: only by trigger
+	Timezone string `json:"timezone,omitzero"` // IANA name; empty: UTC
+}
+
+// PolicyAlerts are the ages at which someone is told.
+type PolicyAlerts struct {
+	WarnAfter     Duration `json:"warnAfter,omitzero"`     // default 90d
+	CriticalAfter Duration `json:"criticalAfter,omitzero"` // default 365d
+}
+
+// WithDefaults returns a copy in which what was left out has its default.
+func (p Policy) WithDefaults() Policy {
+	p.Uncertain = cmp.Or(p.Uncertain, UncertainReapply)
+	p.Schedule.Timezone = cmp.Or(p.Schedule.Timezone, "UTC")
+	p.Alerts.WarnAfter = cmp.Or(p.Alerts.WarnAfter, Duration(90*Day))
+	p.Alerts.CriticalAfter = cmp.Or(p.Alerts.CriticalAfter, Duration(365*Day))
+	return p
+}
+
+// Selection selects units by ids, names or globs (path.Match: * ? [a-z]).
+// An empty list selects all.
+type Selection struct {
+	Projects   []string    `json:"projects,omitempty"`   // project ids or names
+	Clusters   []string    `json:"clusters,omitempty"`   // cluster names or ids
+	Components []Component `json:"components,omitempty"` // kinds of component
+	Units      []string    `json:"units,omitempty"`      // unit ids, replica set names or component ids
+}
+
+// MatchProject reports whether units of the project can be selected at all.
+func (s Selection) MatchProject(id, name string) bool { return matchAny(s.Projects, id, name) }
+
+// Match reports whether the selection selects the unit.
+func (s Selection) Match(u Unit) bool {
+	return s.MatchProject(u.ProjectID, u.ProjectName) &&
+		matchAny(s.Clusters, u.ClusterName, u.ClusterID) &&
+		(len(s.Components) == 0 || slices.Contains(s.Components, u.Component)) &&
+		matchAny(s.Units, u.ID, u.Name, u.ClusterID)
+}
+
+func matchAny(patterns []string, names ...string) bool {
+	if len(patterns) == 0 {
+		return true
+	}
+	for _, pattern := range patterns {
+		for _, name := range names {
+			if ok, err := path.Match(pattern, name); err == nil && ok || pattern == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Slot is one planned firing of a policy, named by its local wall-clock time,
+// so that no change of a time zone's offset makes two of one.
+type Slot struct {
+	Local    string    // 2026-03-29T02:30:00, no offset; for @every the UTC time with a Z
+	Timezone string    // IANA name
+	At       time.Time // the instant at which it fires
+}
+
+// Name identifies the slot within its policy: "2026-03-29T02:30:00 Europe/Berlin".
+func (s Slot) Name() string { return s.Local + " " + s.Timezone }

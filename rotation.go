@@ -1,0 +1,97 @@
+package keyturn
+
+import "time"
+
+// Trigger is what asked for a rotation.
+type Trigger string
+
+// The triggers.
+const (
+	TriggerSchedule Trigger = "schedule"
+	TriggerManual   Trigger = "manual"
+	TriggerWebhook  Trigger = "webhook"
+	TriggerRetry    Trigger = "retry"
+)
+
+// RotationState is how far a rotation is.
+type RotationState string
+
+// The states of a rotation.
+const (
+	RotationRequested RotationState = "requested" // durable; nobody planned it yet
+	RotationPlanning  RotationState = "planning"  // a planner asks the target which units there are
+	RotationRunning   RotationState = "running"   // its tasks exist
+	RotationSucceeded RotationState = "succeeded" // every unit turned or skipped
+	RotationPartial   RotationState = "partial"   // some turned, some failed or parked
+	RotationFailed    RotationState = "failed"    // none turned, or nothing was selected
+	RotationCancelled RotationState = "cancelled" // stopped by a person before its end
+)
+
+// Final reports whether the rotation has ended.
+func (s RotationState) Final() bool {
+	switch s {
+	case RotationSucceeded, RotationPartial, RotationFailed, RotationCancelled:
+		return true
+	default:
+		return false
+	}
+}
+
+// CanBecome reports whether a rotation may go from s to next. The databases'
+// CHECKs and the statements that move rotations follow this table.
+func (s RotationState) CanBecome(next RotationState) bool {
+	switch s {
+	case RotationRequested:
+		return next == RotationPlanning || next == RotationFailed || next == RotationCancelled
+	case RotationPlanning: // planning again: the planner that had it died
+		return next == RotationPlanning || next == RotationRunning || next == RotationFailed || next == RotationCancelled
+	case RotationRunning:
+		return next.Final()
+	default:
+		return false
+	}
+}
+
+// Rotation is one trigger carried out over all the units of a policy.
+type Rotation struct {
+	ID          ID            `json:"id"`
+	Policy      string        `json:"policy"`
+	Target      string        `json:"target"`
+	Trigger     Trigger       `json:"trigger"`
+	TriggerID   string        `json:"triggerId,omitempty"` // the caller's idempotency key
+	Slot        string        `json:"slot"`                // Slot.Name of a scheduled rotation
+	Reason      string        `json:"reason"`              // why it was asked for, or why it failed
+	RequestedBy string        `json:"requestedBy"`
+	Only        Selection     `json:"only,omitzero"` // narrows the policy's selection
+	State       RotationState `json:"state"`
+	Counts      Counts        `json:"counts"`
+	RequestedAt time.Time     `json:"requestedAt"`
+	StartedAt   *time.Time    `json:"startedAt"`
+	FinishedAt  *time.Time    `json:"finishedAt"`
+	Tasks       []Task        `json:"tasks"` // nil: not asked for
+}
+
+// Counts are a rotation's tasks by state. Pending counts what has not ended.
+type Counts struct {
+	Total     int `json:"total"`
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"`
+	Skipped   int `json:"skipped"`
+	Parked    int `json:"parked"`
+	Pending   int `json:"pending"`
+}
+
+// Outcome is the state in which a rotation with these counts ends. It must be
+// asked only when nothing is pending.
+func (c Counts) Outcome() RotationState {
+	switch {
+	case c.Total == 0:
+		return RotationFailed
+	case c.Failed+c.Parked == 0:
+		return RotationSucceeded
+	case c.Succeeded > 0:
+		return RotationPartial
+	default:
+		return RotationFailed
+	}
+}
