@@ -1,0 +1,245 @@
+package simulator
+
+import (
+	"strconv"
+	"strings"
+)
+
+// membersPerSet is how many mongod processes every replica set has.
+const membersPerSet = 3
+
+const port = 27017
+
+// process is one mongod or mongos.
+type process struct {
+	entity *entity // the replica set, or the sharded cluster of a mongos
+	member int
+}
+
+func (p process) mongos() bool { return p.entity.typ == typeSharded }
+
+func (p process) name() string {
+	if p.mongos() {
+		return p.entity.clusterName + "_mongos_" + strconv.Itoa(p.member)
+	}
+	return p.entity.replicaSet + "_" + strconv.Itoa(p.member)
+}
+
+func (p process) hostname() string {
+	return strings.ReplaceAll(p.name(), "_", "-") + "." + p.entity.project.name + ".example.net"
+}
+
+// processes returns the processes of a project: three for each replica set,
+// one mongos for each sharded cluster.
+func processes(p *project) []process {
+	live := *p.live.Load()
+	all := make([]process, 0, membersPerSet*len(live))
+	for _, e := range live {
+		if e.typ == typeSharded {
+			all = append(all, process{entity: e})
+			continue
+		}
+		for m := range membersPerSet {
+			all = append(all, process{entity: e, member: m})
+		}
+	}
+	return all
+}
+
+// managed reports whether automation manages the deployment: what isn't has
+// hosts, but no processes, and so no feature compatibility version.
+func (c *entity) managed() bool { return c.leaveOut != ReasonFCVUnknown }
+
+// automationConfig writes the configuration, with secrets in it as the real
+// one has them. They are invented.
+func (c *call) automationConfig() {
+	j := &c.buf
+	j.open('{')
+	j.raw("agentVersion", `{"name":"10.14.29.6350-1"}`)
+	j.raw("auth", `{"autoPwd":"simulated-automation-password","autoUser":"mms-automation","disabled":false,"key":"simulated-keyfile-content","keyfile":"/var/lib/mongodb-mms-automation/keyfile"}`)
+	j.key("processes")
+	j.open('[')
+	for _, p := range processes(c.project) {
+		if p.entity.managed() {
+			j.process(p)
+		}
+	}
+	j.close(']')
+	c.replicaSets()
+	c.sharding()
+	j.num("version", 1)
+	j.close('}')
+}
+
+func (j *jsonBuf) process(p process) {
+	e := p.entity
+	j.open('{')
+	j.key("args2_6")
+	j.open('{')
+	j.raw("net", `{"port":`+strconv.Itoa(port)+`}`)
+	if !p.mongos() {
+		j.key("replication")
+		j.open('{')
+		j.str("replSetName", e.replicaSet)
+		j.close('}')
+		if e.parent != nil {
+			role := "shardsvr"
+			if e.typ == typeConfigServer {
+				role = "configsvr"
+			}
+			j.key("sharding")
+			j.open('{')
+			j.str("clusterRole", role)
+			j.close('}')
+		}
+		j.raw("storage", `{"dbPath":"/data"}`)
+	}
+	j.close('}')
+	j.num("authSchemaVersion", 5)
+	if p.mongos() {
+		j.str("cluster", e.clusterName)
+	}
+	j.bool("disabled", false)
+	j.str("featureCompatibilityVersion", e.fcv)
+	j.str("hostname", p.hostname())
+	j.bool("manualMode", false)
+	j.str("name", p.name())
+	kind := "mongod"
+	if p.mongos() {
+		kind = "mongos"
+	}
+	j.str("processType", kind)
+	j.str("version", e.version)
+	j.close('}')
+}
+
+func (c *call) replicaSets() {
+	j := &c.buf
+	j.key("replicaSets")
+	j.open('[')
+	for _, e := range *c.project.live.Load() {
+		if e.typ == typeSharded || !e.managed() {
+			continue
+		}
+		j.open('{')
+		j.str("_id", e.replicaSet)
+		j.key("members")
+		j.open('[')
+		for m := range membersPerSet {
+			j.open('{')
+			j.num("_id", m)
+			j.bool("arbiterOnly", false)
+			j.bool("hidden", false)
+			j.str("host", process{entity: e, member: m}.name())
+			j.num("priority", 1)
+			j.num("votes", 1)
+			j.close('}')
+		}
+		j.close(']')
+		j.str("protocolVersion", "1")
+		j.close('}')
+	}
+	j.close(']')
+}
+
+// sharding writes the sharded clusters. The _id of a shard is not the name of
+// its replica set, as it needn't be in a real one.
+func (c *call) sharding() {
+	j := &c.buf
+	j.key("sharding")
+	j.open('[')
+	live := *c.project.live.Load()
+	for i, e := range live {
+		if e.typ != typeSharded || !e.managed() {
+			continue
+		}
+		j.open('{')
+		config := ""
+		j.key("shards")
+		j.open('[')
+		n := 0
+		for _, part := range live[i+1:] { // the parts follow their cluster
+			if part.parent != e {
+				break
+			}
+			if part.typ == typeConfigServer {
+				config = part.replicaSet
+				continue
+			}
+			j.open('{')
+			j.str("_id", "shard_"+strconv.Itoa(n))
+			j.str("rs", part.replicaSet)
+			j.raw("tags", "[]")
+			j.close('}')
+			n++
+		}
+		j.close(']')
+		j.raw("collections", "[]")
+		j.str("configServerReplica", config)
+		j.str("name", e.clusterName)
+		j.close('}')
+	}
+	j.close(']')
+}
+
+// hosts writes the list of hosts, of one cluster if the query says so.
+func (c *call) hosts() {
+	all := processes(c.project)
+	if id := c.query.clusterID; id != "" {
+		some := all[:0]
+		for _, p := range all {
+			if p.entity.id == id || p.entity.parent != nil && p.entity.parent.id == id {
+				some = append(some, p)
+			}
+		}
+		all = some
+	}
+	ping := c.minute()
+	c.list(len(all), func(i int) { c.host(all[i], ping) })
+}
+
+func (c *call) host(p process, ping string) {
+	e := p.entity
+	j := &c.buf
+	id := objectID(e.index, uint64(p.member)+1) //nolint:gosec // G115: 0 to 2
+	j.open('{')
+	j.str("clusterId", e.id)
+	j.str("created", c.s.started.UTC().Format("2006-01-02T15:04:05Z"))
+	j.str("groupId", e.project.id)
+	j.bool("hidden", false)
+	j.str("hostname", p.hostname())
+	j.str("id", id)
+	j.str("lastPing", ping)
+	c.links("/groups/" + e.project.id + "/hosts/" + id)
+	j.num("port", port)
+	if !p.mongos() {
+		j.str("replicaSetName", e.replicaSet)
+		j.str("replicaStateName", p.state())
+	}
+	if e.shard != "" && !p.mongos() {
+		j.str("shardName", e.shard)
+	}
+	j.str("typeName", p.hostType())
+	j.str("version", e.version)
+	j.close('}')
+}
+
+func (p process) state() string {
+	if p.member == 0 {
+		return "PRIMARY"
+	}
+	return "SECONDARY"
+}
+
+func (p process) hostType() string {
+	switch {
+	case p.mongos():
+		return "SHARD_MONGOS"
+	case p.entity.typ == typeConfigServer:
+		return "SHARD_CONFIG_" + p.state()
+	case p.entity.parent != nil:
+		return "SHARD_" + p.state()
+	default:
+		return "REPLICA_" + p.state()
+	}
+}
