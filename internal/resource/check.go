@@ -1,0 +1,160 @@
+package resource
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn"
+)
+
+// The checks in this file are about what a JSON Schema can't say. They pass
+// over values of the wrong type: the schema has spoken about those.
+
+const maxAge = keyturn.Duration(36500 * keyturn.Day)
+
+func text(value any, path ...string) (string, bool) {
+	s, ok := lookup(value, path).(string)
+	return s, ok
+}
+
+func checkTarget(t *tree, value any) {
+	if system, ok := text(value, "spec", "system"); ok && (system == string(keyturn.SystemCloudManager) || system == string(keyturn.SystemAtlas)) {
+		t.fail([]string{"spec", "system"}, "this version only turns keys of Ops Manager: write ops-manager")
+	}
+	checkURL(t, value, "http", "https")
+	if file, ok := text(value, "spec", "tls", "caFile"); ok && file != "" && !path.IsAbs(file) {
+		t.fail([]string{"spec", "tls", "caFile"}, "the path must be absolute: the server reads it, wherever it runs")
+	}
+	checkDuration(t, value, keyturn.Duration(10*time.Minute), "spec", "timeouts", "request")
+	checkDuration(t, value, keyturn.Duration(keyturn.Day), "spec", "timeouts", "settle")
+	checkDuration(t, value, keyturn.Duration(keyturn.Day), "spec", "timeouts", "verify")
+}
+
+func checkPolicy(t *tree, value any, checkSchedule func(keyturn.Schedule) error) {
+	for _, list := range []string{"projects", "clusters", "units"} {
+		checkGlobs(t, value, "spec", "select", list)
+	}
+	warn, warnOK := checkDuration(t, value, maxAge, "spec", "alerts", "warnAfter")
+	critical, criticalOK := checkDuration(t, value, maxAge, "spec", "alerts", "criticalAfter")
+	if warnOK && criticalOK {
+		p := keyturn.Policy{Alerts: keyturn.PolicyAlerts{WarnAfter: warn, CriticalAfter: critical}}.WithDefaults().Alerts
+		if p.WarnAfter >= p.CriticalAfter {
+			t.fail([]string{"spec", "alerts"}, fmt.Sprintf("warnAfter (%s) must be shorter than criticalAfter (%s)", p.WarnAfter, p.CriticalAfter))
+		}
+	}
+	if checkSchedule == nil {
+		return
+	}
+	cron, cronOK := text(value, "spec", "schedule", "cron")
+	zone, zoneOK := text(value, "spec", "schedule", "timezone")
+	if zoneOK {
+		if err := checkSchedule(keyturn.Schedule{Timezone: zone}); err != nil {
+			t.fail([]string{"spec", "schedule", "timezone"}, err.Error())
+			zone = ""
+		}
+	}
+	if cronOK {
+		if err := checkSchedule(keyturn.Schedule{Cron: cron, Timezone: zone}); err != nil {
+			t.fail([]string{"spec", "schedule", "cron"}, err.Error())
+		}
+	}
+}
+
+func checkWebhook(t *tree, value any) {
+	if format, _ := text(value, "spec", "format"); format == "email" {
+		checkURL(t, value, "smtp", "smtps")
+	} else {
+		checkURL(t, value, "http", "https")
+	}
+	checkGlobs(t, value, "spec", "events")
+	events, _ := lookup(value, []string{"spec", "events"}).([]any)
+	for i, e := range events {
+		pattern, ok := e.(string)
+		if !ok || pattern == "" || slices.ContainsFunc(eventTypes(), func(known string) bool {
+			matched, err := path.Match(pattern, known)
+			return matched || err != nil // the glob has been spoken about
+		}) {
+			continue
+		}
+		t.fail([]string{"spec", "events", strconv.Itoa(i)}, fmt.Sprintf("%s matches no event: %s", show(pattern), choose(pattern, eventTypes())))
+	}
+}
+
+// eventTypes are the events that are told to the world.
+func eventTypes() []string {
+	return []string{
+		"rotation.requested", "rotation.started", "rotation.completed",
+		"task.succeeded", "task.failed", "task.skipped", "task.parked",
+		"key.rotated", "key.observed",
+		"alert.firing", "alert.acknowledged", "alert.resolved",
+	}
+}
+
+// checkURL never shows the URL: some are secrets themselves.
+func checkURL(t *tree, value any, schemes ...string) {
+	where := []string{"spec", "url"}
+	raw, ok := text(value, where...)
+	if !ok || raw == "" {
+		return
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		t.fail(where, "this is no URL: write "+schemes[len(schemes)-1]+"://HOST")
+	case !slices.Contains(schemes, u.Scheme):
+		t.fail(where, "the URL must begin with "+strings.Join(schemes, ":// or ")+"://")
+	case u.Hostname() == "":
+		t.fail(where, "the URL has no host: write "+u.Scheme+"://HOST")
+	case u.User != nil:
+		t.fail(where, "the URL must not hold a user or password")
+	case u.Fragment != "":
+		t.fail(where, "the URL must not have a fragment (#)")
+	}
+	if err == nil && u.Port() != "" {
+		if port, err := strconv.Atoi(u.Port()); err != nil || port < 1 || port > 65535 {
+			t.fail(where, "the port must be 1 to 65535")
+		}
+	}
+}
+
+// checkDuration answers false if there is a duration that can't be used.
+func checkDuration(t *tree, value any, most keyturn.Duration, where ...string) (keyturn.Duration, bool) {
+	raw := lookup(value, where)
+	if raw == nil {
+		return 0, true
+	}
+	s, ok := raw.(string)
+	if !ok {
+		return 0, false
+	}
+	d, err := keyturn.ParseDuration(s)
+	switch {
+	case err != nil:
+		t.fail(where, err.Error())
+	case d <= 0:
+		t.fail(where, "must be longer than 0")
+	case d > most:
+		t.fail(where, fmt.Sprintf("must be at most %s", most))
+	default:
+		return d, true
+	}
+	return 0, false
+}
+
+func checkGlobs(t *tree, value any, where ...string) {
+	list, _ := lookup(value, where).([]any)
+	for i, e := range list {
+		pattern, ok := e.(string)
+		if !ok {
+			continue
+		}
+		if _, err := path.Match(pattern, ""); err != nil {
+			t.fail(child(where, strconv.Itoa(i)), fmt.Sprintf("%s is no glob: write * ? [a-z], and \\ before a character that means itself", show(pattern)))
+		}
+	}
+}
