@@ -1,0 +1,170 @@
+package opsmanager
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/worker/digest"
+)
+
+const apiPath = "/api/public/v1.0"
+
+// surveyors is how many projects are looked into at once, if the target's limit allows it.
+const surveyors = 16
+
+// idleTimeout closes connections before the server does (Jetty: 30s by default).
+// A PUT that meets a connection in the act of closing has an unknown outcome.
+const idleTimeout = 20 * time.Second
+
+// Config is what a Client needs.
+type Config struct {
+	Target keyturn.Target
+	// PublicKey and PrivateKey are those of an API key: the secrets themselves, not references.
+	PublicKey, PrivateKey string
+	// Base sends the requests, without credentials; nil means a transport made for the target.
+	Base http.RoundTripper
+	// Logger is told what is odd about a server; nil means nobody is.
+	Logger *zap.Logger
+	// Version of Keyturn, for the User-Agent.
+	Version string
+	// Observe is told of every call after it has ended; may be nil.
+	Observe func(Call)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Call is one call of the API, for metrics.
+type Call struct {
+	Operation string        // "get_key", "put_key", "list_clusters", …
+	Code      string        // "ok", or that of the error
+	Took      time.Duration // with the wait for a challenge, without that for a rate limit
+}
+
+// Client is one Ops Manager or Cloud Manager. It is a worker.System, and safe
+// for concurrent use.
+type Client struct {
+	target  keyturn.Target
+	base    url.URL // https://host:8443/prefix/api/public/v1.0
+	secret  string  // to keep out of error texts
+	rt      http.RoundTripper
+	limiter *rate.Limiter // nil: no limit
+	log     *zap.Logger
+	observe func(Call)
+	now     func() time.Time
+	buffers sync.Pool // of *bytes.Buffer: answers while they are decoded
+
+	// Shared by all requests, never changed.
+	readHeader, keyHeader, putHeader http.Header
+}
+
+// New returns a client. It calls nobody.
+func New(cfg Config) (*Client, error) {
+	target := cfg.Target.WithDefaults()
+	base, err := parseURL(target.URL)
+	if err != nil {
+		return nil, fmt.Errorf("spec.url: %w", err)
+	}
+	if cfg.PublicKey == "" || cfg.PrivateKey == "" {
+		return nil, errors.New("spec.credentials: an empty key can't log in")
+	}
+	if cfg.Base == nil {
+		if cfg.Base, err = newTransport(target); err != nil {
+			return nil, err
+		}
+	}
+	c := &Client{
+		target: target, base: base, secret: cfg.PrivateKey, log: cfg.Logger, observe: cfg.Observe, now: cfg.Now,
+		buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		rt: digest.NewTransport(digest.Config{
+			Base: cfg.Base, Username: cfg.PublicKey, Password: cfg.PrivateKey,
+			Origin: base.Scheme + "://" + base.Host, Now: cfg.Now,
+		}),
+	}
+	if c.log == nil {
+		c.log = zap.NewNop()
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if perSecond := target.Limits.RequestsPerSecond; perSecond > 0 {
+		c.limiter = rate.NewLimiter(rate.Limit(perSecond), keyTurns)
+	}
+	c.setHeaders("keyturn/" + cmp.Or(cfg.Version, "dev"))
+	return c, nil
+}
+
+func (c *Client) setHeaders(agent string) {
+	c.readHeader = http.Header{"User-Agent": {agent}, "Accept": {"application/json"}}
+	c.keyHeader = c.readHeader.Clone()
+	c.keyHeader.Set("Cache-Control", "no-cache") // an old answer would look like a key that did not turn
+	c.putHeader = c.readHeader.Clone()
+	c.putHeader.Set("Content-Type", "application/json")
+}
+
+// Close closes the connections that are not in use.
+func (c *Client) Close() {
+	if rt, ok := c.rt.(interface{ CloseIdleConnections() }); ok {
+		rt.CloseIdleConnections()
+	}
+}
+
+// parseURL accepts the URL that a browser shows, and the API's own.
+func parseURL(s string) (url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return url.URL{}, errors.New("not a URL such as https://ops-manager.example.com:8443") // err may quote a password
+	case u.User != nil:
+		return url.URL{}, errors.New("must not contain credentials: they belong in spec.credentials")
+	case u.RawQuery != "" || u.Fragment != "":
+		return url.URL{}, fmt.Errorf("%q must not have a query or a fragment", s)
+	}
+	path := strings.TrimSuffix(strings.TrimRight(u.Path, "/"), apiPath)
+	return url.URL{Scheme: u.Scheme, Host: u.Host, Path: path + apiPath}, nil
+}
+
+// newTransport returns a transport for as many requests at once as the target
+// allows. HTTP/1.1 only: one connection of HTTP/2 would tie the fate of all changes in flight together.
+func newTransport(target keyturn.Target) (*http.Transport, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if file := target.TLS.CAFile; file != "" {
+		pem, err := os.ReadFile(file) //nolint:gosec // the operator names it
+		if err != nil {
+			return nil, fmt.Errorf("reading spec.tls.caFile: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("spec.tls.caFile: %s holds no certificate in PEM form", file)
+		}
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	conns := target.Limits.Concurrency + surveyors
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSClientConfig:     config,
+		TLSHandshakeTimeout: 10 * time.Second,
+		Protocols:           protocols,
+		MaxIdleConns:        conns,
+		MaxIdleConnsPerHost: conns,
+		MaxConnsPerHost:     conns,
+		IdleConnTimeout:     idleTimeout,
+		DisableCompression:  true, // most answers are smaller than what it would save
+	}, nil
+}

@@ -1,0 +1,82 @@
+package opsmanager
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keyturn/keyturn"
+)
+
+// group is a project.
+type group struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// Discover returns the units that are selected, sorted by project, cluster,
+// component and name. It asks for three lists of each project that can be
+// selected from, and for the hosts where the automation config does not tell the FCV.
+//
+// A project whose clusters can't be listed fails it: a plan that leaves
+// something out without saying so would be worse than none.
+func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn.Unit, error) {
+	groups, err := c.projects(ctx, sel)
+	if err != nil {
+		return nil, err
+	}
+	found := make([][]keyturn.Unit, len(groups))
+	eg, egCtx := errgroup.WithContext(ctx)
+	eg.SetLimit(max(1, min(surveyors, c.target.Limits.Concurrency)))
+	for i, g := range groups {
+		eg.Go(func() error {
+			s := survey{c: c, group: g, sel: sel}
+			units, err := s.units(egCtx)
+			found[i] = units
+			return err
+		})
+	}
+	if err := eg.Wait(); err != nil {
+		return nil, err
+	}
+	units := slices.Concat(found...)
+	slices.SortFunc(units, func(a, b keyturn.Unit) int {
+		return cmp.Or(
+			strings.Compare(a.ProjectName, b.ProjectName), strings.Compare(a.ProjectID, b.ProjectID),
+			strings.Compare(a.ClusterName, b.ClusterName), strings.Compare(string(a.Component), string(b.Component)),
+			strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID),
+		)
+	})
+	return units, nil
+}
+
+// projects returns those that units can be selected from.
+func (c *Client) projects(ctx context.Context, sel keyturn.Selection) ([]group, error) {
+	q := question{operation: "list_projects", doing: "listing the projects of target", subject: c.target.Name, path: "/groups"}
+	all, err := list(ctx, c, q, func(g group) string { return g.ID })
+	if err != nil {
+		return nil, err
+	}
+	named, only := projectsOfUnits(sel.Units, c.target.Name)
+	return slices.DeleteFunc(all, func(g group) bool {
+		return !sel.MatchProject(g.ID, g.Name) || only && !slices.Contains(named, g.ID)
+	}), nil
+}
+
+// projectsOfUnits returns the projects that units are in. only is true if they
+// can be in no other, because all units are given by their whole ids.
+func projectsOfUnits(units []string, target string) (projects []string, only bool) {
+	for _, unit := range units {
+		t, project, _, err := keyturn.SplitUnitID(unit)
+		if err != nil || strings.ContainsAny(t+project, `*?[\`) {
+			return nil, false
+		}
+		if t == target {
+			projects = append(projects, project)
+		}
+	}
+	return projects, len(units) > 0
+}

@@ -1,0 +1,213 @@
+package opsmanager
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/worker/digest"
+)
+
+const (
+	problemLimit  = 64 << 10       // bytes of an error's body
+	detailLimit   = 200            // runes of it that get into an error text
+	retryAfterMax = 24 * time.Hour // a longer Retry-After is a mistake
+)
+
+// problem is the body of an error.
+// https://www.mongodb.com/docs/ops-manager/v7.0/core/api/#errors
+type problem struct {
+	Detail    string `json:"detail"`
+	ErrorCode string `json:"errorCode"`
+	Reason    string `json:"reason"`
+}
+
+// known reports whether an Ops Manager wrote it.
+func (p problem) known() bool { return p.ErrorCode != "" || p.Reason != "" }
+
+// fail returns e, with a text that says what was being done.
+func (c *Client) fail(q question, e keyturn.SystemError, cause error) *keyturn.SystemError {
+	e.Err = fmt.Errorf("%s %s: %w", q.doing, q.subject, cause)
+	return &e
+}
+
+// unreachable deals with a question that got no answer.
+func (c *Client) unreachable(ctx context.Context, q question, err error) *keyturn.SystemError {
+	if ce, ok := errors.AsType[*digest.ChallengeError](err); ok && ce.Status != 0 {
+		return c.unchallenged(q, ce)
+	}
+	if ctx.Err() != nil { // we gave up, for reasons of our own
+		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: "canceled"}, err)
+	}
+	code, err := c.explain(err)
+	return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Target: true, Code: code}, err)
+}
+
+// explain finds a short word for a network error, and adds what to do about it.
+func (c *Client) explain(err error) (code string, explained error) {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "tls", fmt.Errorf("%w: set spec.tls.caFile to the certificate of the authority that signed the server's", err)
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "tls", fmt.Errorf("%w: check spec.url and the server's certificate", err)
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
+		return "tls", fmt.Errorf("%w: spec.url (%s) says https, but the server does not speak it", err, c.target.URL)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "timeout", fmt.Errorf("no answer from %s within spec.timeouts.request (%s): %w", c.target.URL, c.target.Timeouts.Request, err)
+	}
+	return "network", fmt.Errorf("no answer from %s: %w", c.target.URL, err)
+}
+
+// unchallenged deals with a server that did not ask for the credentials, so
+// that the request was never sent.
+func (c *Client) unchallenged(q question, ce *digest.ChallengeError) *keyturn.SystemError {
+	e := keyturn.SystemError{Kind: keyturn.KindTransient, Code: "http_" + strconv.Itoa(ce.Status)}
+	switch {
+	case ce.Status == http.StatusTooManyRequests:
+		e.Code, e.Target, e.RetryAfter = "rate_limited", true, c.retryAfter(ce.Header)
+	case ce.Status >= http.StatusInternalServerError:
+		e.Target, e.RetryAfter = isOutage(ce.Status), c.retryAfter(ce.Header)
+	default:
+		e.Kind, e.Target, e.Code = keyturn.KindPermanent, true, "not_ops_manager"
+		return c.fail(q, e, fmt.Errorf("%w: is spec.url (%s) an Ops Manager?", ce, c.target.URL))
+	}
+	return c.fail(q, e, ce)
+}
+
+// refusal says what an answer other than the one that was hoped for means.
+// change: the request may have changed something.
+func (c *Client) refusal(q question, resp *http.Response, change bool) *keyturn.SystemError {
+	status := resp.StatusCode
+	p := c.problem(resp)
+	e := keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "http_" + strconv.Itoa(status)}
+	hint := ""
+	switch {
+	case status == http.StatusTooManyRequests:
+		e.Kind, e.Target, e.Code, e.RetryAfter = keyturn.KindTransient, true, "rate_limited", c.retryAfter(resp.Header)
+	case status >= http.StatusInternalServerError:
+		e.Kind, e.Target, e.RetryAfter = keyturn.KindTransient, isOutage(status), c.retryAfter(resp.Header)
+	case status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == statusClientGaveUp:
+		e.Kind = keyturn.KindTransient
+	case status == http.StatusUnauthorized:
+		e.Target, e.Code, hint = unauthorized(resp.Header, p)
+	case status >= 400:
+		e.Code, hint = clientError(status, p)
+		if !p.known() {
+			hint = strings.TrimPrefix(hint+"; no error of an Ops Manager: is spec.url ("+c.target.URL+") one?", "; ")
+		}
+	case status >= 300:
+		e.Target, e.Code = true, "redirect"
+		hint = fmt.Sprintf("redirects are not followed: set spec.url to where %q leads", c.clean(resp.Header.Get("Location")))
+	default:
+		e.Code = "unexpected_status"
+	}
+	if change && (e.Kind == keyturn.KindTransient && status != http.StatusTooManyRequests || e.Code == "unexpected_status") {
+		e.Kind = keyturn.KindAmbiguous
+	}
+	return c.fail(q, e, errors.New(describe(status, p, hint)))
+}
+
+// statusClientGaveUp is nginx's: the request may have got through.
+const statusClientGaveUp = 499
+
+// isOutage reports a status that speaks of the whole system, not of the request.
+func isOutage(status int) bool {
+	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
+}
+
+// unauthorized tells the two meanings of a 401 apart: credentials that are
+// wrong, which get another challenge, and a role that is missing.
+func unauthorized(h http.Header, p problem) (target bool, code, hint string) {
+	switch p.ErrorCode {
+	case "USER_UNAUTHORIZED", "NOT_IN_GROUP":
+		return false, "not_permitted", "the API key lacks the role, or is not in the project"
+	case "IP_ADDRESS_NOT_ON_ACCESS_LIST":
+		return true, "forbidden", "add this machine's address to the API key's access list"
+	}
+	if h.Get("WWW-Authenticate") != "" || !p.known() {
+		return true, "unauthorized", "the credentials are wrong: check spec.credentials, and that the API key still exists"
+	}
+	return false, "not_permitted", "the API key lacks the role, or is not in the project"
+}
+
+func clientError(status int, p problem) (code, hint string) {
+	switch status {
+	case http.StatusForbidden:
+		if p.ErrorCode == "IP_ADDRESS_NOT_ON_ACCESS_LIST" {
+			return "forbidden", "add this machine's address to the API key's access list"
+		}
+		return "forbidden", ""
+	case http.StatusNotFound:
+		return "not_found", "it is not there (any more)"
+	case http.StatusConflict:
+		return "conflict", ""
+	default:
+		return "http_" + strconv.Itoa(status), ""
+	}
+}
+
+// describe writes "answered 403 IP_ADDRESS_NOT_ON_ACCESS_LIST: the detail (what to do)".
+func describe(status int, p problem, hint string) string {
+	var b strings.Builder
+	b.WriteString("the server answered " + strconv.Itoa(status))
+	if p.ErrorCode != "" {
+		b.WriteString(" " + p.ErrorCode)
+	}
+	if p.Detail != "" {
+		b.WriteString(": " + p.Detail)
+	}
+	if hint != "" {
+		b.WriteString(" (" + hint + ")")
+	}
+	return b.String()
+}
+
+// problem reads the body of an error, if it is one of Ops Manager's.
+func (c *Client) problem(resp *http.Response) problem {
+	var p problem
+	body, err := io.ReadAll(io.LimitReader(resp.Body, problemLimit))
+	if err != nil || json.Unmarshal(body, &p) != nil {
+		return problem{}
+	}
+	p.Detail, p.ErrorCode = c.clean(p.Detail), c.clean(p.ErrorCode)
+	return p
+}
+
+// clean makes a server's text fit for an error's.
+func (c *Client) clean(s string) string {
+	s = strings.ReplaceAll(s, c.secret, "***")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	if runes := []rune(s); len(runes) > detailLimit {
+		return string(runes[:detailLimit]) + "…"
+	}
+	return s
+}
+
+// retryAfter reads a Retry-After header: seconds, or a date (RFC 9110 §10.2.3).
+func (c *Client) retryAfter(h http.Header) time.Duration {
+	value := strings.TrimSpace(h.Get("Retry-After"))
+	var d time.Duration
+	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
+		d = time.Duration(min(max(seconds, 0), retryAfterMax.Seconds()) * float64(time.Second))
+	} else if at, err := http.ParseTime(value); err == nil {
+		d = at.Sub(c.now())
+	}
+	return min(max(d, 0), retryAfterMax)
+}

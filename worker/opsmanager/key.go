@@ -1,0 +1,128 @@
+package opsmanager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+
+	"github.com/keyturn/keyturn"
+)
+
+// errNoKey: Ops Manager knows the unit, but no key of it.
+var errNoKey = errors.New("the answer names no encryptionKeyUUID: the unit's backup has no master key")
+
+// Prepare finds the key in use.
+func (c *Client) Prepare(ctx context.Context, unit string, _ keyturn.ID) (keyturn.Intent, error) {
+	key, err := c.key(ctx, unit, keyTurns, keyturn.KindPermanent)
+	return keyturn.Intent{Before: key}, err
+}
+
+// Current returns the id of the key in use.
+func (c *Client) Current(ctx context.Context, unit string) (string, error) {
+	// A unit that had a key has one; an answer without it is one to ask for again.
+	return c.key(ctx, unit, 1, keyturn.KindTransient)
+}
+
+func (c *Client) key(ctx context.Context, unit string, turns int, without keyturn.ErrorKind) (string, error) {
+	q := question{
+		operation: "get_key", doing: "reading the key of unit", subject: unit,
+		header: c.keyHeader, limit: keyLimit, turns: turns,
+	}
+	var err error
+	if q.path, err = c.keyPath(unit); err != nil {
+		return "", c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "bad_unit"}, err)
+	}
+	var answer struct {
+		Key string `json:"encryptionKeyUUID"`
+	}
+	if err := c.get(ctx, q, &answer); err != nil {
+		return "", err
+	}
+	if answer.Key == "" {
+		return "", c.fail(q, keyturn.SystemError{Kind: without, Code: "no_key"}, errNoKey)
+	}
+	return answer.Key, nil
+}
+
+// keyPath returns the path of a unit's key. A unit's id is made of plain
+// tokens only, so that it can't lead elsewhere.
+func (c *Client) keyPath(unit string) (string, error) {
+	target, project, cluster, err := keyturn.SplitUnitID(unit)
+	if err != nil {
+		return "", err
+	}
+	if _, err := keyturn.UnitID(target, project, cluster); err != nil {
+		return "", err
+	}
+	if target != c.target.Name {
+		return "", fmt.Errorf("it belongs to target %q, not to %q", target, c.target.Name)
+	}
+	return "/groups/" + project + "/backupConfigs/" + cluster + "/encryptionKey", nil
+}
+
+// Apply makes Ops Manager turn the unit's key: one PUT, without a body, sent once.
+// It does not wait for the rate limit: Prepare has paid for it, and a caller
+// counts on it being over when the request's timeout is.
+func (c *Client) Apply(ctx context.Context, unit string, _ keyturn.Intent) error {
+	q := question{operation: "put_key", doing: "turning the key of unit", subject: unit, header: c.putHeader}
+	var err error
+	if q.path, err = c.keyPath(unit); err != nil {
+		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "bad_unit"}, err)
+	}
+	if c.observe == nil {
+		return c.put(ctx, q)
+	}
+	start := c.now()
+	err = c.put(ctx, q)
+	c.observed(q, start, err)
+	return err
+}
+
+func (c *Client) put(ctx context.Context, q question) error {
+	limited, cancel := context.WithTimeout(ctx, c.target.Timeouts.Request.Std())
+	defer cancel()
+	// From the moment on at which the request has a connection, some of it may
+	// have been written: net/http may do that at any time after, even while it gives up.
+	// It asks for another connection only if nothing was written, or, in the transport
+	// above, after a 401, which comes before anything is done.
+	var sent atomic.Bool
+	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{
+		GetConn: func(string) { sent.Store(false) },
+		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
+	})
+	resp, err := c.rt.RoundTrip(c.request(limited, http.MethodPut, q))
+	if err != nil {
+		e := c.unreachable(ctx, q, err)
+		if sent.Load() {
+			e.Kind = keyturn.KindAmbiguous
+		}
+		return e
+	}
+	defer discard(resp)
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
+		return nil // whatever the body says: it may name the key before
+	default:
+		return c.refusal(q, resp, true)
+	}
+}
+
+// Check reports whether the target can be reached, is an Ops Manager and
+// accepts the credentials, by one cheap call.
+func (c *Client) Check(ctx context.Context) error {
+	var answer page[struct{}]
+	q := question{
+		operation: "check", doing: "calling target", subject: c.target.Name, path: "/groups",
+		query: "itemsPerPage=1&pageNum=1", header: c.readHeader, limit: listLimit, turns: 1,
+	}
+	if err := c.get(ctx, q, &answer); err != nil {
+		return err
+	}
+	if answer.Results == nil {
+		return c.foreign(q, "the answer is no list of projects")
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package opsmanager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"github.com/keyturn/keyturn"
+)
+
+const (
+	// perPage is the most that Ops Manager allows from 4.1 on; before, it was smallPage.
+	// https://www.mongodb.com/docs/ops-manager/v7.0/core/api/#pagination
+	perPage   = 500
+	smallPage = 100
+	// maxPages ends a listing that has no end.
+	maxPages = 20_000
+)
+
+// page is one page of a list.
+type page[T any] struct {
+	Results []T    `json:"results"` // nil: it is no list
+	Links   []link `json:"links"`
+}
+
+type link struct {
+	Rel string `json:"rel"`
+}
+
+// list returns all of a list, each thing once. It asks for the next page as
+// long as the server says that there is one, but by its own URL: the server's may lead
+// to an address that can't be reached from here. totalCount says nothing reliable.
+func list[T any](ctx context.Context, c *Client, q question, id func(T) string) ([]T, error) {
+	q.header, q.limit, q.turns = c.readHeader, listLimit, 1
+	var (
+		all  []T
+		seen = make(map[string]struct{})
+		size = perPage
+	)
+	for n := 1; ; n++ {
+		q.query = "itemsPerPage=" + strconv.Itoa(size) + "&pageNum=" + strconv.Itoa(n)
+		var p page[T]
+		if err := c.get(ctx, q, &p); err != nil {
+			if n == 1 && size == perPage && isBadRequest(err) {
+				n, size = 0, smallPage
+				continue
+			}
+			return nil, err
+		}
+		if p.Results == nil {
+			return nil, c.foreign(q, "the answer is no list")
+		}
+		before := len(all)
+		for _, item := range p.Results {
+			if _, dup := seen[id(item)]; !dup {
+				seen[id(item)] = struct{}{}
+				all = append(all, item)
+			}
+		}
+		if len(p.Results) == 0 || !slices.Contains(p.Links, link{Rel: "next"}) {
+			return all, nil
+		}
+		if len(all) == before || n == maxPages {
+			return nil, c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "endless_list"},
+				fmt.Errorf("page %d only repeats what came before and still there should be more: the list would be incomplete", n))
+		}
+	}
+}
+
+func isBadRequest(err error) bool {
+	e, ok := errors.AsType[*keyturn.SystemError](err)
+	return ok && e.Code == "http_"+strconv.Itoa(http.StatusBadRequest)
+}

@@ -1,0 +1,149 @@
+package opsmanager
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/keyturn/keyturn"
+)
+
+const (
+	// keyLimit and listLimit bound answers, in bytes.
+	keyLimit  = 64 << 10
+	listLimit = 64 << 20
+	// keyTurns is how many requests a Prepare pays for: its own and the PUT that follows, which must not wait.
+	keyTurns = 2
+	// keepLimit bounds the buffers that are kept for the next answer.
+	keepLimit = 1 << 20
+)
+
+// question is a call, and what to say about it when it fails.
+type question struct {
+	operation string // for metrics
+	doing     string // "reading the key of unit"
+	subject   string // "om-prod.5196d3628d022db4cbc26d9e.5196e5b0e4b0fca9cc88334a"
+	path      string // below the base
+	query     string
+	header    http.Header
+	limit     int64
+	turns     int // what it costs of the rate limit; 0: nothing
+}
+
+// get asks, and decodes the answer. Errors are *keyturn.SystemError.
+func (c *Client) get(ctx context.Context, q question, into any) error {
+	if err := c.wait(ctx, q); err != nil {
+		return err
+	}
+	if c.observe == nil {
+		return c.ask(ctx, q, into)
+	}
+	start := c.now()
+	err := c.ask(ctx, q, into)
+	c.observed(q, start, err)
+	return err
+}
+
+func (c *Client) observed(q question, start time.Time, err error) {
+	code := "ok"
+	if err != nil {
+		code = keyturn.AsSystemError(err, keyturn.KindAmbiguous).Code
+	}
+	c.observe(Call{Operation: q.operation, Code: code, Took: c.now().Sub(start)})
+}
+
+// wait waits for the rate limit.
+func (c *Client) wait(ctx context.Context, q question) error {
+	if c.limiter == nil || q.turns == 0 {
+		return nil
+	}
+	if err := c.limiter.WaitN(ctx, q.turns); err != nil {
+		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: "requests_per_second"},
+			fmt.Errorf("waiting for spec.limits.requestsPerSecond: %w", err))
+	}
+	return nil
+}
+
+func (c *Client) ask(ctx context.Context, q question, into any) error {
+	limited, cancel := context.WithTimeout(ctx, c.target.Timeouts.Request.Std())
+	defer cancel()
+	resp, err := c.rt.RoundTrip(c.request(limited, http.MethodGet, q))
+	if err != nil {
+		return c.unreachable(ctx, q, err)
+	}
+	defer discard(resp)
+	if resp.StatusCode != http.StatusOK {
+		return c.refusal(q, resp, false)
+	}
+	buf := c.buffers.Get().(*bytes.Buffer) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	defer c.keep(buf)
+	buf.Reset()
+	if _, err := buf.ReadFrom(io.LimitReader(resp.Body, q.limit+1)); err != nil {
+		return c.cutOff(ctx, q, err)
+	}
+	if int64(buf.Len()) > q.limit {
+		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "too_large"},
+			fmt.Errorf("the answer is longer than %d bytes", q.limit))
+	}
+	if err := json.Unmarshal(buf.Bytes(), into); err != nil {
+		return c.garbled(q, buf.Bytes(), err)
+	}
+	return nil
+}
+
+// request builds a request without parsing a URL again.
+func (c *Client) request(ctx context.Context, method string, q question) *http.Request {
+	u := new(url.URL)
+	*u = c.base
+	u.Path += q.path
+	u.RawQuery = q.query
+	return (&http.Request{
+		Method: method, URL: u, Host: u.Host, Header: q.header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(ctx)
+}
+
+// cutOff deals with a body that did not come to its end.
+func (c *Client) cutOff(ctx context.Context, q question, err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: "truncated"}, errors.New("the answer was cut off"))
+	}
+	return c.unreachable(ctx, q, err)
+}
+
+// garbled deals with a 200 that can't be decoded: half an answer, or that of
+// something that is no Ops Manager.
+func (c *Client) garbled(q question, body []byte, err error) error {
+	_, wrongType := errors.AsType[*json.UnmarshalTypeError](err)
+	body = bytes.TrimSpace(body)
+	if !wrongType && (len(body) == 0 || body[0] == '{') {
+		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: "truncated"},
+			errors.New("the answer is no complete JSON"))
+	}
+	return c.foreign(q, "the answer is not what an Ops Manager sends")
+}
+
+// foreign reports a server that is no Ops Manager.
+func (c *Client) foreign(q question, what string) error {
+	return c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Target: true, Code: "not_ops_manager"},
+		fmt.Errorf("%s: is spec.url (%s) an Ops Manager?", what, c.target.URL))
+}
+
+// keep keeps a buffer for the next answer, unless it has become large.
+func (c *Client) keep(b *bytes.Buffer) {
+	if b.Cap() <= keepLimit {
+		c.buffers.Put(b)
+	}
+}
+
+// discard reads the rest of a body, within limits, so that the connection can be used again.
+func discard(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, keyLimit)
+	_ = resp.Body.Close()
+}

@@ -1,0 +1,276 @@
+package opsmanager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn"
+)
+
+// backupConfig says whether a cluster is backed up, and encrypted.
+// https://www.mongodb.com/docs/ops-manager/v7.0/reference/api/backup/get-all-backup-configs-for-group/
+type backupConfig struct {
+	ClusterID         string `json:"clusterId"`
+	StatusName        string `json:"statusName"`
+	EncryptionEnabled *bool  `json:"encryptionEnabled"` // nil: it does not say, which is not "no"
+}
+
+const (
+	statusStarted = "STARTED"
+
+	howToKnow = "let automation manage it, or give the API key a role that may read the automation config, such as Project Automation Admin"
+)
+
+// survey looks into one project.
+type survey struct {
+	c     *Client
+	group group
+	sel   keyturn.Selection
+
+	clusters []cluster
+	backups  map[string]backupConfig
+	asked    map[string]bool // backup configurations that were asked for by themselves
+	plan     *plan           // nil: there is none that could be read
+	unread   string          // why the automation config does not help, and what would
+	hosts    *inventory      // nil: not asked for yet
+}
+
+// selected is a component with the unit it makes.
+type selected struct {
+	component
+	unit keyturn.Unit
+}
+
+// units returns the project's units that are selected.
+func (s *survey) units(ctx context.Context) ([]keyturn.Unit, error) {
+	clusters, err := list(ctx, s.c, s.question("list_clusters", "clusters", "/clusters"), func(c cluster) string { return c.ID })
+	if isCode(err, "not_found") {
+		s.c.log.Info("project is gone: left out", zap.String("target", s.c.target.Name), zap.String("project", s.group.ID))
+		return nil, nil // deleted since the projects were listed
+	}
+	if err != nil {
+		return nil, err
+	}
+	picked, err := s.pick(components(clusters))
+	if err != nil || len(picked) == 0 {
+		return nil, err
+	}
+	s.clusters = clusters
+	if err := s.judge(ctx, picked); err != nil {
+		return nil, err
+	}
+	units := make([]keyturn.Unit, len(picked))
+	for i, p := range picked {
+		p.unit.Rotatable = p.unit.Reason == ""
+		units[i] = p.unit
+	}
+	return units, nil
+}
+
+func (s *survey) question(operation, what, path string) question {
+	return question{
+		operation: operation, doing: "listing the " + what + " of project",
+		subject: s.group.Name + " (" + s.group.ID + ")", path: "/groups/" + s.group.ID + path,
+	}
+}
+
+// pick makes units of the components and returns the selected ones.
+func (s *survey) pick(all []component) ([]*selected, error) {
+	var picked []*selected
+	for _, comp := range all {
+		id, err := keyturn.UnitID(s.c.target.Name, s.group.ID, comp.ID)
+		if err != nil {
+			return nil, s.c.fail(s.question("", "units", ""), keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "bad_id"}, err)
+		}
+		u := keyturn.Unit{
+			ID: id, Target: s.c.target.Name, System: s.c.target.System,
+			ProjectID: s.group.ID, ProjectName: s.group.Name,
+			ClusterID: comp.ID, ClusterName: comp.ClusterName, Component: comp.kind, Name: comp.name(),
+			Reason: comp.flaw,
+		}
+		if s.selects(u, comp) {
+			picked = append(picked, &selected{component: comp, unit: u})
+		}
+	}
+	return picked, nil
+}
+
+// selects reports whether the unit is selected. A sharded cluster may also be
+// selected by its own id, which is not that of a unit.
+func (s *survey) selects(u keyturn.Unit, comp component) bool {
+	if s.sel.Match(u) {
+		return true
+	}
+	if comp.parent == nil || len(s.sel.Clusters) == 0 {
+		return false
+	}
+	others := s.sel
+	others.Clusters = nil
+	asCluster := u
+	asCluster.ClusterID = comp.parent.ID
+	return others.Match(u) && keyturn.Selection{Clusters: s.sel.Clusters}.Match(asCluster)
+}
+
+// judge finds out which units can be rotated, and why the others can't.
+func (s *survey) judge(ctx context.Context, picked []*selected) error {
+	if !slices.ContainsFunc(picked, func(p *selected) bool { return p.flaw == "" }) {
+		return nil
+	}
+	if err := s.readBackups(ctx, picked); err != nil {
+		return err
+	}
+	if err := s.readPlan(ctx); err != nil {
+		return err
+	}
+	for _, p := range picked {
+		if p.flaw != "" {
+			continue
+		}
+		var err error
+		if p.unit.Reason == "" {
+			if p.unit.Reason, err = s.backup(ctx, p.component); err != nil {
+				return err
+			}
+		}
+		if err := s.judgeFCV(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readBackups lists the backup configurations. If that is not allowed, it is
+// the reason why the units can't be rotated.
+func (s *survey) readBackups(ctx context.Context, picked []*selected) error {
+	configs, err := list(ctx, s.c, s.question("list_backup_configs", "backup configurations", "/backupConfigs"),
+		func(b backupConfig) string { return b.ClusterID })
+	if refused(err) {
+		for _, p := range picked {
+			if p.flaw == "" {
+				p.unit.Reason = "it can't be known whether backup is on: " + err.Error()
+			}
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.backups, s.asked = make(map[string]backupConfig, len(configs)), make(map[string]bool)
+	for _, b := range configs {
+		s.backups[b.ClusterID] = b
+	}
+	return nil
+}
+
+// readPlan reads the automation config. It may be missing, or not for us to read.
+func (s *survey) readPlan(ctx context.Context) error {
+	q := s.question("get_automation_config", "", "/automationConfig")
+	q.doing, q.header, q.limit, q.turns = "reading the automation config of project", s.c.readHeader, listLimit, 1
+	var ac automationConfig
+	err := s.c.get(ctx, q, &ac)
+	switch {
+	case err == nil:
+		s.plan, s.unread = newPlan(ac), "the automation config does not tell it for all of its processes: "+howToKnow
+	case refused(err):
+		s.unread = fmt.Sprintf("%v: %s", err, howToKnow)
+	default:
+		return err
+	}
+	return nil
+}
+
+// backup returns why the backup of the component does not let its key be
+// rotated; empty: it does.
+func (s *survey) backup(ctx context.Context, comp component) (reason string, err error) {
+	decides, ok := s.backups[comp.backupID()]
+	switch {
+	case !ok:
+		return "backup is off (there is no backup configuration)", nil
+	case decides.StatusName != statusStarted:
+		return "backup is off (status " + decides.StatusName + ")", nil
+	}
+	encrypted := s.backups[comp.ID].EncryptionEnabled
+	if encrypted == nil {
+		if encrypted, err = s.encryption(ctx, decides); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case encrypted == nil:
+		return "it is unknown whether encryption is on: the backup configuration does not say so", nil
+	case !*encrypted:
+		return "encryption is off", nil
+	default:
+		return "", nil
+	}
+}
+
+// encryption asks for a backup configuration by itself, once, when the list
+// left out whether it is encrypted.
+func (s *survey) encryption(ctx context.Context, b backupConfig) (*bool, error) {
+	if b.EncryptionEnabled != nil || s.asked[b.ClusterID] {
+		return b.EncryptionEnabled, nil
+	}
+	q := s.question("get_backup_config", "", "/backupConfigs/"+b.ClusterID)
+	q.doing, q.header, q.limit, q.turns = "reading the backup configuration of cluster "+b.ClusterID+" in project", s.c.readHeader, keyLimit, 1
+	var single backupConfig
+	if err := s.c.get(ctx, q, &single); err != nil && !refused(err) {
+		return nil, err
+	}
+	s.asked[b.ClusterID] = true
+	b.EncryptionEnabled = single.EncryptionEnabled
+	s.backups[b.ClusterID] = b // for the other parts of the same cluster
+	return b.EncryptionEnabled, nil
+}
+
+// judgeFCV finds the FCV, and asks for the hosts only if it decides something.
+func (s *survey) judgeFCV(ctx context.Context, p *selected) error {
+	var found fcv
+	known := false
+	if s.plan != nil {
+		found, known = s.plan.fcv(p.component)
+	}
+	if !known {
+		if p.unit.Reason != "" {
+			return nil
+		}
+		if err := s.listHosts(ctx); err != nil {
+			return err
+		}
+		found = fcvByHosts(s.hosts.members(p.component), s.unread)
+	}
+	p.unit.FCV = found.version
+	if p.unit.Reason == "" && !found.low {
+		p.unit.Reason = found.why
+	}
+	return nil
+}
+
+// listHosts does so once.
+func (s *survey) listHosts(ctx context.Context) error {
+	if s.hosts != nil {
+		return nil
+	}
+	hosts, err := list(ctx, s.c, s.question("list_hosts", "hosts", "/hosts"), func(h host) string { return h.ID })
+	if err != nil && !refused(err) {
+		return err
+	}
+	s.hosts = newInventory(hosts, s.clusters)
+	return nil
+}
+
+// refused reports an answer that is about this resource only: it is not there,
+// or not for us.
+func refused(err error) bool {
+	e, ok := errors.AsType[*keyturn.SystemError](err)
+	return ok && e.Kind == keyturn.KindPermanent && !e.Target
+}
+
+func isCode(err error, code string) bool {
+	e, ok := errors.AsType[*keyturn.SystemError](err)
+	return ok && e.Code == code
+}
