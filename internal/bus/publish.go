@@ -1,0 +1,220 @@
+package bus
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/worker"
+)
+
+// The headers of an atomic batch:
+// https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-50.md
+const (
+	headerBatchID     = "Nats-Batch-Id"
+	headerBatchSeq    = "Nats-Batch-Sequence"
+	headerBatchCommit = "Nats-Batch-Commit"
+
+	// maxBatch is the server's default limit.
+	maxBatch = 1000
+
+	// publishTries is how often a publish is sent that certainly was not stored.
+	publishTries = 5
+)
+
+// Error codes of the server that nats.go has no names for.
+// https://github.com/nats-io/nats-server/blob/main/server/errors.json
+const (
+	codeMsgIDInProcess  = 10158 // the same message id is being stored
+	codeBatchIncomplete = 10176 // a part got lost, or too many batches were under way
+	codeBatchDuplicate  = 10201 // a message id of the batch was stored before
+	codeBatchTooMany    = 10210
+)
+
+// pubAck is the server's answer to a publish.
+type pubAck struct {
+	Stream string              `json:"stream"`
+	Error  *jetstream.APIError `json:"error"`
+}
+
+// PublishTasks hands tasks of one target to the workers, all or none for up to
+// 1000. The message id is the task's id and when it was handed out: repeating a
+// call stores nothing twice, handing a task out anew is a new message.
+func (b *Bus) PublishTasks(ctx context.Context, target string, tasks []keyturn.QueuedTask) error {
+	msgs := make([]*nats.Msg, 0, len(tasks))
+	for i := range tasks {
+		task := &tasks[i]
+		of, project, cluster, err := keyturn.SplitUnitID(task.Unit)
+		if err != nil {
+			return fmt.Errorf("publishing task %s: %w", task.Task, err)
+		}
+		if of != target || !plain(of) || !plain(project) || !plain(cluster) {
+			return fmt.Errorf("publishing task %s: %q is not a unit of the target %s", task.Task, task.Unit, target)
+		}
+		body, err := json.Marshal(task)
+		if err != nil {
+			return fmt.Errorf("encoding task %s: %w", task.Task, err)
+		}
+		id := task.Task.String() + "." + strconv.FormatInt(task.Handed, 10)
+		msgs = append(msgs, message(b.topo.tasks(task.Unit), id, body))
+	}
+	if err := b.publish(ctx, StreamTask, msgs); err != nil {
+		return fmt.Errorf("publishing %d tasks of %s: %w", len(tasks), target, err)
+	}
+	return nil
+}
+
+// PublishRotation wakes a planner. The message id is the rotation's id, and the
+// stream remembers ids for 2 seconds only: schedulers and sweepers that publish the same
+// rotation at once wake one planner, but a message that got lost is no reason to
+// take its repetition for a duplicate, as long as it is repeated later than that.
+func (b *Bus) PublishRotation(ctx context.Context, id keyturn.ID) error {
+	text := id.String()
+	msg := message(b.topo.rotations(), text, []byte(text))
+	if err := b.publish(ctx, StreamRotation, []*nats.Msg{msg}); err != nil {
+		return fmt.Errorf("publishing rotation %s: %w", text, err)
+	}
+	return nil
+}
+
+// PublishEvents publishes CloudEvents, all or none for up to 1000, each under
+// its id as message id.
+func (b *Bus) PublishEvents(ctx context.Context, events []worker.Event) error {
+	msgs := make([]*nats.Msg, 0, len(events))
+	for _, e := range events {
+		if slices.ContainsFunc(strings.Split(e.Type, "."), func(token string) bool { return !plain(token) }) {
+			return fmt.Errorf("publishing event %s: its type %q can't be part of a subject", e.ID, e.Type)
+		}
+		msg := message(b.topo.events(e.Type), e.ID, e.Data)
+		msg.Header["Content-Type"] = []string{"application/cloudevents+json"}
+		msgs = append(msgs, msg)
+	}
+	if err := b.publish(ctx, StreamEvent, msgs); err != nil {
+		return fmt.Errorf("publishing %d events: %w", len(events), err)
+	}
+	return nil
+}
+
+func message(subject, id string, body []byte) *nats.Msg {
+	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{jetstream.MsgIDHeader: {id}}}
+}
+
+// publish stores the messages, in batches, and waits for the server to say so.
+// After an error it is unknown how much was stored; repeating the call is safe.
+func (b *Bus) publish(ctx context.Context, kind string, msgs []*nats.Msg) error {
+	for batch := range slices.Chunk(msgs, maxBatch) {
+		err := b.publishBatch(ctx, kind, batch)
+		if isCode(err, codeBatchDuplicate) {
+			// A batch with a known message is refused as a whole. One by one, the server stores what is new.
+			err = b.publishEach(ctx, kind, batch)
+		}
+		if err != nil {
+			return err
+		}
+		b.count.published.Add(uint64(len(batch)))
+	}
+	return nil
+}
+
+func (b *Bus) publishEach(ctx context.Context, kind string, msgs []*nats.Msg) error {
+	for _, msg := range msgs {
+		delete(msg.Header, headerBatchID)
+		delete(msg.Header, headerBatchSeq)
+		delete(msg.Header, headerBatchCommit)
+		if err := b.publishBatch(ctx, kind, []*nats.Msg{msg}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publishBatch sends one batch, again while it is certain that nothing of it was stored.
+func (b *Bus) publishBatch(ctx context.Context, kind string, msgs []*nats.Msg) error {
+	wait := 20 * time.Millisecond
+	for try := 1; ; try++ {
+		err := b.send(ctx, msgs)
+		missing := errors.Is(err, nats.ErrNoResponders)
+		retry := missing || isCode(err, codeBatchIncomplete, codeBatchTooMany, codeMsgIDInProcess)
+		if !retry || try == publishTries {
+			return err
+		}
+		if missing { // no stream, or one that has no leader just now
+			if err := b.ensure(ctx, kind, false); err != nil {
+				return err
+			}
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		wait *= 2
+	}
+}
+
+// send sends one message, or several as an atomic batch, and waits for the answer.
+func (b *Bus) send(ctx context.Context, msgs []*nats.Msg) error {
+	ctx, cancel := context.WithTimeout(ctx, requestWait)
+	defer cancel()
+	last := len(msgs) - 1
+	if last > 0 {
+		batch := []string{rand.Text()}
+		for i, msg := range msgs {
+			msg.Header[headerBatchID] = batch
+			msg.Header[headerBatchSeq] = []string{strconv.Itoa(i + 1)}
+		}
+		for _, msg := range msgs[:last] {
+			if err := b.nc.PublishMsg(msg); err != nil {
+				return closedOr(err)
+			}
+		}
+		msgs[last].Header[headerBatchCommit] = []string{"1"}
+	}
+	answer, err := b.nc.RequestMsgWithContext(ctx, msgs[last])
+	if err != nil {
+		return closedOr(err)
+	}
+	var ack pubAck
+	if err := json.Unmarshal(answer.Data, &ack); err != nil {
+		return fmt.Errorf("reading the server's answer: %w", err)
+	}
+	if ack.Error != nil {
+		return ack.Error
+	}
+	if ack.Stream == "" {
+		return errors.New("the answer is not JetStream's: somebody else answers on the subject")
+	}
+	return nil
+}
+
+func closedOr(err error) error {
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return ErrClosed
+	}
+	return err
+}
+
+func isCode(err error, codes ...jetstream.ErrorCode) bool {
+	e, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && slices.Contains(codes, e.ErrorCode)
+}
+
+// pause waits, or answers ctx's error.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
