@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/client"
+	"github.com/keyturn/keyturn/internal/resource"
+)
+
+// resourceWords are the plurals by what may be written for them.
+func resourceWords() map[string]string {
+	return map[string]string{
+		"target": "targets", "policy": "policies", "webhook": "webhooks",
+		"targets": "targets", "policies": "policies", "webhooks": "webhooks",
+	}
+}
+
+func newGetCommand(e *env) *cobra.Command {
+	plurals := []string{"targets", "policies", "webhooks"}
+	cmd := &cobra.Command{
+		Use:   "get targets|policies|webhooks [NAME]",
+		Short: "Show targets, policies or webhooks",
+		Long: `Lists targets, policies or webhooks, or shows one of them.
+-o yaml prints what can be changed and applied again.`,
+		Args: arguments(1, 2),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return plurals, cobra.ShellCompDirectiveNoFileComp
+			}
+			return completeNames(e, resourceWords()[args[0]])(cmd, args[1:], start)
+		},
+	}
+	output := outputFlag(cmd, formatTable, formatJSON, formatYAML)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		what, ok := resourceWords()[strings.ToLower(args[0])]
+		if !ok {
+			return usageErrorf("there are no %q%s: write targets, policies or webhooks", args[0], didYouMean(args[0], plurals))
+		}
+		c, err := e.client()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if len(args) == 2 {
+			return e.getOne(cmd.Context(), c, what, args[1], *output)
+		}
+		resources, err := c.Resources(cmd.Context(), what)
+		if err != nil {
+			return err
+		}
+		if *output == formatJSON {
+			return e.printJSON(resources)
+		}
+		return e.printResources(what, resources, *output)
+	}
+	return cmd
+}
+
+func (e *env) getOne(ctx context.Context, c *client.Client, what, name, output string) error {
+	r, err := c.Resource(ctx, what, name)
+	if err != nil {
+		return err
+	}
+	if output == formatJSON {
+		return e.printJSON(r)
+	}
+	return e.printResources(what, []keyturn.Resource{r}, output)
+}
+
+func (e *env) printResources(what string, resources []keyturn.Resource, output string) error {
+	if output == formatYAML {
+		return resource.Encode(e.stdout, resources)
+	}
+	switch what {
+	case "targets":
+		return e.printTargets(resources)
+	case "policies":
+		return e.printPolicies(resources)
+	default:
+		return e.printWebhooks(resources)
+	}
+}
+
+func (e *env) printTargets(resources []keyturn.Resource) error {
+	t := &table{head: []string{"NAME", "SYSTEM", "URL", "CONCURRENCY", "AGE", "NOTE"}, shrink: []int{5, 2, 0}, state: noStateTint}
+	for _, r := range resources {
+		target, err := resource.TargetOf(r)
+		if err != nil {
+			return err
+		}
+		note := ""
+		if r.Status.HeldUntil != nil && r.Status.HeldUntil.After(e.now()) {
+			note = "held for " + span(r.Status.HeldUntil.Sub(e.now())) + ": " + r.Status.HoldReason
+		}
+		t.add(r.Name, string(target.System), target.URL, strconv.Itoa(target.Limits.Concurrency), age(&r.CreatedAt, e.now()), note)
+	}
+	e.printTable(t, "no targets yet: `keyturn apply -f FILE` makes them")
+	return nil
+}
+
+func (e *env) printPolicies(resources []keyturn.Resource) error {
+	t := &table{head: []string{"NAME", "TARGET", "SCHEDULE", "TIMEZONE", "STATE", "NEXT", "NOTE"}, shrink: []int{6, 3, 2, 1, 0}, state: 4}
+	for _, r := range resources {
+		policy, err := resource.PolicyOf(r)
+		if err != nil {
+			return err
+		}
+		state, note := "active", ""
+		if r.Status.Paused {
+			state = "paused"
+			note = joinNonEmpty(": ", "by "+r.Status.PausedBy, r.Status.PauseNote)
+		}
+		t.add(r.Name, policy.Target, firstOf(policy.Schedule.Cron, "by trigger only"), policy.Schedule.Timezone, state, e.nextText(r.Status), note)
+	}
+	e.printTable(t, "no policies yet: `keyturn apply -f FILE` makes them")
+	return nil
+}
+
+// nextText is when a policy's next slot is due: "in 3d".
+func (e *env) nextText(status keyturn.ResourceStatus) string {
+	switch {
+	case status.Paused || status.NextAt == nil:
+		return "-"
+	case status.NextAt.Before(e.now()):
+		return "now"
+	default:
+		return "in " + span(status.NextAt.Sub(e.now()))
+	}
+}
+
+func (e *env) printWebhooks(resources []keyturn.Resource) error {
+	t := &table{head: []string{"NAME", "URL", "EVENTS", "AGE"}, shrink: []int{2, 1, 0}, state: noStateTint}
+	for _, r := range resources {
+		var spec struct {
+			URL    string   `json:"url"`
+			Events []string `json:"events"`
+		}
+		if err := json.Unmarshal(r.Spec, &spec); err != nil {
+			return err
+		}
+		t.add(r.Name, spec.URL, firstOf(strings.Join(spec.Events, " "), "all"), age(&r.CreatedAt, e.now()))
+	}
+	e.printTable(t, "no webhooks yet: `keyturn apply -f FILE` makes them")
+	return nil
+}

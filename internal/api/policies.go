@@ -1,0 +1,173 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/keyturn/keyturn"
+)
+
+// Plan is what a rotation would do now.
+type Plan struct {
+	Policy string         `json:"policy"`
+	Counts PlanCounts     `json:"counts"`
+	Units  []keyturn.Unit `json:"units" nullable:"false" doc:"In the order in which the target named them; those that are not rotatable say why."`
+}
+
+// PlanCounts are a plan's units by what would become of them.
+type PlanCounts struct {
+	Total     int `json:"total"`
+	Rotatable int `json:"rotatable"`
+	Skipped   int `json:"skipped"`
+}
+
+type planInput struct {
+	Name string `path:"name" doc:"The policy's name."`
+	Body *struct {
+		Only keyturn.Selection `json:"only,omitempty" doc:"Narrows the policy's selection, never widens it."`
+	}
+}
+
+type planOutput struct {
+	Body Plan
+}
+
+type pauseInput struct {
+	Name string `path:"name" doc:"The policy's name."`
+	Body *struct {
+		Note string `json:"note,omitempty" maxLength:"500" doc:"Why; shown with the policy."`
+	}
+}
+
+type nameInput struct {
+	Name string `path:"name" maxLength:"100"`
+}
+
+func (s *server) registerPolicies() {
+	const tag = "policies"
+	// A plan changes nothing, but it asks the target a lot: not for viewers.
+	handle(s, operation{
+		id: "plan-policy", method: http.MethodPost, path: "/policies/{name}/plan", role: keyturn.RoleOperator, tag: tag,
+		summary: "What a rotation would do now, unit by unit; changes nothing", status: http.StatusOK, timeout: planTimeout,
+	}, s.plan)
+	handle(s, operation{
+		id: "pause-policy", method: http.MethodPost, path: "/policies/{name}/pause", role: keyturn.RoleOperator, tag: tag,
+		summary: "Start no rotation and hold what has not begun", status: http.StatusOK,
+	}, s.pause)
+	handle(s, operation{
+		id: "resume-policy", method: http.MethodPost, path: "/policies/{name}/resume", role: keyturn.RoleOperator, tag: tag,
+		summary: "Go on; slots that were missed while paused do not fire", status: http.StatusOK,
+	}, s.resume)
+}
+
+func (s *server) plan(ctx context.Context, in *planInput) (*planOutput, error) {
+	if s.Planner == nil {
+		return nil, huma.Error501NotImplemented("this server can't plan, because it does not run the worker role; ask one that does")
+	}
+	var only keyturn.Selection
+	if in.Body != nil {
+		only = in.Body.Only
+	}
+	if err := checkSelection(only); err != nil {
+		return nil, huma.Error422UnprocessableEntity(err.Error())
+	}
+	if _, err := s.resource(ctx, keyturn.KindPolicy, in.Name); err != nil {
+		return nil, err
+	}
+	units, err := s.Planner.Plan(ctx, in.Name, only)
+	if err != nil {
+		return nil, fmt.Errorf("planning policy %q: %w", in.Name, err)
+	}
+	plan := Plan{Policy: in.Name, Counts: PlanCounts{Total: len(units)}, Units: units}
+	for i := range units {
+		if units[i].Rotatable {
+			plan.Counts.Rotatable++
+		}
+	}
+	plan.Counts.Skipped = plan.Counts.Total - plan.Counts.Rotatable
+	if plan.Units == nil {
+		plan.Units = []keyturn.Unit{}
+	}
+	return &planOutput{Body: plan}, nil
+}
+
+// checkSelection refuses globs that can't be read: they would silently match nothing.
+func checkSelection(sel keyturn.Selection) error {
+	for field, patterns := range map[string][]string{
+		"projects": sel.Projects, "clusters": sel.Clusters, "units": sel.Units,
+	} {
+		for _, p := range patterns {
+			if _, err := path.Match(p, ""); err != nil {
+				return fmt.Errorf("only.%s: %q is not a glob: close the bracket or escape it with a backslash", field, p)
+			}
+		}
+	}
+	for _, c := range sel.Components {
+		switch c {
+		case keyturn.ComponentShard, keyturn.ComponentConfig, keyturn.ComponentReplicaSet, keyturn.ComponentProject:
+		default:
+			return fmt.Errorf("only.components: there is no component %q; use shard, config, replica-set or project", c)
+		}
+	}
+	return nil
+}
+
+func (s *server) pause(ctx context.Context, in *pauseInput) (*resourceOutput, error) {
+	note := ""
+	if in.Body != nil {
+		note = in.Body.Note
+	}
+	if err := s.Store.SetPaused(ctx, in.Name, true, requestedBy(ctx), note, nil); err != nil {
+		return nil, missing(err, "policy", in.Name)
+	}
+	return s.changedPolicy(ctx, in.Name)
+}
+
+func (s *server) resume(ctx context.Context, in *nameInput) (*resourceOutput, error) {
+	policy, err := s.resource(ctx, keyturn.KindPolicy, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	next, err := s.firstSlot(ctx, policy.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("resuming policy %q: %w", in.Name, err)
+	}
+	if err := s.Store.SetPaused(ctx, in.Name, false, requestedBy(ctx), "", next); err != nil {
+		return nil, missing(err, "policy", in.Name)
+	}
+	return s.changedPolicy(ctx, in.Name)
+}
+
+func (s *server) changedPolicy(ctx context.Context, name string) (*resourceOutput, error) {
+	s.OnChange()
+	policy, err := s.resource(ctx, keyturn.KindPolicy, name)
+	if err != nil {
+		return nil, err
+	}
+	return &resourceOutput{Body: policy}, nil
+}
+
+// firstSlot returns the first slot of a policy's spec by the database's clock.
+func (s *server) firstSlot(ctx context.Context, spec json.RawMessage) (*keyturn.Slot, error) {
+	sched, err := schedule(spec)
+	if err != nil {
+		return nil, err
+	}
+	if sched.Cron == "" {
+		return nil, nil //nolint:nilnil // nil is "no slot": it runs by trigger only
+	}
+	now, err := s.Store.Now(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking the database for the time: %w", err)
+	}
+	slot, err := s.FirstSlot(sched, now)
+	if err != nil {
+		return nil, fmt.Errorf("finding the next slot of %q: %w", sched.Cron, err)
+	}
+	return slot, nil
+}

@@ -1,0 +1,56 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn"
+)
+
+// Store is what the API reads, and the little that it writes itself.
+type Store interface {
+	Reader
+	ResourceStore
+	TokenStore
+	// Request inserts a rotation, or finds the one that the same TriggerID made before.
+	Request(ctx context.Context, req keyturn.Request) (r keyturn.Rotation, created bool, err error)
+	// Ping answers when the database can be written to.
+	Ping(ctx context.Context) error
+}
+
+// Reader lists. Every listing returns the cursor of the next page, empty at the end.
+type Reader interface {
+	Rotation(ctx context.Context, id keyturn.ID) (keyturn.Rotation, error)
+	Rotations(ctx context.Context, f keyturn.RotationFilter) ([]keyturn.Rotation, string, error)
+	// Tasks returns a rotation's tasks in the order of their turn.
+	Tasks(ctx context.Context, rotation keyturn.ID, page keyturn.Page) ([]keyturn.Task, string, error)
+	Units(ctx context.Context, f keyturn.UnitFilter) ([]keyturn.Unit, string, error)
+	History(ctx context.Context, f keyturn.HistoryFilter) ([]keyturn.KeyRecord, string, error)
+}
+
+// ResourceStore keeps what `apply` manages.
+type ResourceStore interface {
+	// Resources returns everything that was applied, by kind and name.
+	Resources(ctx context.Context) ([]keyturn.Resource, error)
+	// ResourcesOf returns the resources of one kind, by name.
+	ResourcesOf(ctx context.Context, kind keyturn.ResourceKind) ([]keyturn.Resource, error)
+	// Resource returns one; it answers ErrNotFound when there is none.
+	Resource(ctx context.Context, kind keyturn.ResourceKind, name string) (keyturn.Resource, error)
+	// ApplyResources makes all the changes or none. It answers ErrConflict when a resource is not at
+	// the generation that the change expects, and for the removal of a target that a policy names.
+	ApplyResources(ctx context.Context, changes []keyturn.ResourceChange) error
+	// SetPaused pauses or resumes a policy. Resuming sets the next slot anew: slots that
+	// were missed while paused do not fire.
+	SetPaused(ctx context.Context, policy string, paused bool, by, note string, next *keyturn.Slot) error
+}
+
+// TokenStore keeps the hashes of API tokens.
+type TokenStore interface {
+	CreateToken(ctx context.Context, t keyturn.Token, hash [32]byte) error
+	Tokens(ctx context.Context) ([]keyturn.Token, error)
+	RevokeToken(ctx context.Context, id keyturn.ID) error
+	// TokenByHash answers ErrNotFound for a token that is unknown, revoked or expired.
+	TokenByHash(ctx context.Context, hash [32]byte) (keyturn.Token, error)
+	// Now is the database's clock.
+	Now(ctx context.Context) (time.Time, error)
+}
