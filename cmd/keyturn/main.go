@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	_ "time/tzdata" // zones also where the system has none
 
 	"github.com/keyturn/keyturn/internal/client"
 )

@@ -1,0 +1,119 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/resource"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/worker"
+	"github.com/keyturn/keyturn/worker/opsmanager"
+)
+
+// resourceReader is what the registry needs of the store.
+type resourceReader interface {
+	Resource(ctx context.Context, kind keyturn.ResourceKind, name string) (keyturn.Resource, error)
+	ResourcesOf(ctx context.Context, kind keyturn.ResourceKind) ([]keyturn.Resource, error)
+}
+
+// systems keeps one client for each target, so that connections and nonces are
+// reused, and makes a new one when the target's spec has changed.
+type systems struct {
+	store   resourceReader
+	version string
+	log     *zap.Logger
+
+	mu sync.Mutex
+	by map[string]*client
+}
+
+type client struct {
+	sys    *opsmanager.Client
+	target keyturn.Target
+}
+
+func newSystems(store resourceReader, version string, log *zap.Logger) *systems {
+	return &systems{store: store, version: version, log: log, by: map[string]*client{}}
+}
+
+// Targets lists the targets that there are now.
+func (s *systems) Targets(ctx context.Context) ([]keyturn.Target, error) {
+	stored, err := s.store.ResourcesOf(ctx, keyturn.KindTarget)
+	if err != nil {
+		return nil, err
+	}
+	targets := make([]keyturn.Target, 0, len(stored))
+	for _, r := range stored {
+		t, err := resource.TargetOf(r)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, t)
+	}
+	return targets, nil
+}
+
+// System returns the client of a target. The spec is read anew when the caller
+// has seen a newer generation, or none (0).
+func (s *systems) System(ctx context.Context, target string, generation int64) (worker.System, keyturn.Target, error) {
+	s.mu.Lock()
+	held := s.by[target]
+	s.mu.Unlock()
+	if held != nil && generation > 0 && held.target.Generation >= generation {
+		return held.sys, held.target, nil
+	}
+	stored, err := s.store.Resource(ctx, keyturn.KindTarget, target)
+	if errors.Is(err, keyturn.ErrNotFound) {
+		return nil, keyturn.Target{}, &keyturn.SystemError{
+			Kind: keyturn.KindPermanent, Code: "target_missing",
+			Err: fmt.Errorf("target %s does not exist: apply it again, or remove the policies that name it", target),
+		}
+	}
+	if err != nil {
+		return nil, keyturn.Target{}, &keyturn.SystemError{Kind: keyturn.KindTransient, Code: "database", Err: fmt.Errorf("reading target %s: %w", target, err)}
+	}
+	t, err := resource.TargetOf(stored)
+	if err != nil {
+		return nil, keyturn.Target{}, unusable(err)
+	}
+	if held != nil && held.target.Generation == t.Generation {
+		return held.sys, held.target, nil
+	}
+	made, err := s.make(t)
+	if err != nil {
+		return nil, keyturn.Target{}, unusable(fmt.Errorf("target %s: %w", target, err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.by[target]; now != nil && now.target.Generation >= t.Generation { // somebody was faster
+		made.Close()
+		return now.sys, now.target, nil
+	}
+	if held != nil {
+		held.sys.Close() // closes idle connections; calls under way end as they would
+	}
+	s.by[target] = &client{sys: made, target: t}
+	return made, t, nil
+}
+
+// unusable: nobody can call the target until someone mends its spec or secrets.
+func unusable(err error) error {
+	return &keyturn.SystemError{Kind: keyturn.KindPermanent, Target: true, Code: "target_unusable", Err: err}
+}
+
+func (s *systems) make(t keyturn.Target) (*opsmanager.Client, error) {
+	public, err := secret.Resolve(t.Credentials.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("credentials.publicKey: %w", err)
+	}
+	private, err := secret.Resolve(t.Credentials.PrivateKey)
+	if err != nil {
+		return nil, fmt.Errorf("credentials.privateKey: %w", err)
+	}
+	return opsmanager.New(opsmanager.Config{Target: t, PublicKey: public, PrivateKey: private, Logger: s.log, Version: s.version})
+}

@@ -1,0 +1,96 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn"
+)
+
+// prove lets what is under way end and compares the history with the record
+// that the simulated estate keeps of every change.
+func (d *demo) prove(ctx context.Context) error {
+	d.screen.status("")
+	if _, err := d.client.Pause(ctx, policyName, "the demo ends"); err != nil {
+		return fmt.Errorf("pausing the demo's policy: %w", err)
+	}
+	if err := d.settle(ctx); err != nil {
+		return err
+	}
+	history, err := d.client.History(ctx, keyturn.HistoryFilter{})
+	if err != nil {
+		return fmt.Errorf("reading the history: %w", err)
+	}
+	type turn struct{ cluster, before, after string }
+	open := map[turn]int{}
+	changes := 0
+	for _, r := range d.sim.Truth() {
+		open[turn{r.ClusterID, r.KeyBefore, r.KeyAfter}]++
+		changes++
+	}
+	recorded := 0
+	for _, k := range history {
+		if k.Origin != keyturn.OriginRotated {
+			continue
+		}
+		recorded++
+		_, _, cluster, err := keyturn.SplitUnitID(k.Unit)
+		if err != nil {
+			return err
+		}
+		open[turn{cluster, k.PreviousKeyID, k.KeyID}]--
+	}
+	differences := 0
+	for _, n := range open {
+		differences += max(n, -n)
+	}
+	d.screen.line("")
+	d.screen.line("Proof: the estate carried out %d changes, the history has %d; %d differ.", changes, recorded, differences)
+	if differences > 0 {
+		return fmt.Errorf("the history differs from the estate in %d changes", differences)
+	}
+	return nil
+}
+
+// settle waits until nothing is in flight: a change without a record yet is
+// then either in the history or was never made.
+func (d *demo) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, endingWait)
+	defer cancel()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		busy, err := d.inFlight(ctx)
+		if err != nil {
+			return err
+		}
+		if !busy {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("a rotation was still under way %s after the end was asked for", endingWait)
+		case <-ticker.C:
+		}
+	}
+}
+
+func (d *demo) inFlight(ctx context.Context) (bool, error) {
+	latest, err := d.client.Rotations(ctx, policyName, string(keyturn.RotationRunning), 10)
+	if err != nil {
+		return false, fmt.Errorf("looking at the rotations: %w", err)
+	}
+	for _, r := range latest {
+		tasks, err := d.client.Tasks(ctx, r.ID.String())
+		if err != nil {
+			return false, fmt.Errorf("looking at the tasks: %w", err)
+		}
+		for _, t := range tasks {
+			if t.State == keyturn.TaskIntended {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,99 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// flushTimeout bounds one group commit.
+const flushTimeout = 30 * time.Second
+
+// batcher commits in groups: what arrives while a commit is under way goes out
+// together in the next one. There is no timer to wait for: alone, a caller's
+// commit starts at once; the busier the worker and the slower the database,
+// the larger the groups.
+type batcher[T, R any] struct {
+	flush    func(context.Context, []T) ([]R, error)
+	max      int       // values in one commit
+	parallel int       // commits under way at once
+	observe  func(int) // told the size of each commit
+
+	mu      sync.Mutex
+	queue   []waiting[T, R]
+	running int
+}
+
+type waiting[T, R any] struct {
+	value T
+	done  chan answer[R]
+}
+
+type answer[R any] struct {
+	value R
+	err   error
+}
+
+// do returns when the value is durable, or could not be made so, or ctx ended;
+// in the last case the commit may still happen.
+func (b *batcher[T, R]) do(ctx context.Context, value T) (R, error) {
+	w := waiting[T, R]{value: value, done: make(chan answer[R], 1)}
+	b.mu.Lock()
+	b.queue = append(b.queue, w)
+	start := b.running < b.parallel
+	if start {
+		b.running++
+	}
+	b.mu.Unlock()
+	if start {
+		go b.drain(context.WithoutCancel(ctx)) // the group is not only this caller's
+	}
+	select {
+	case a := <-w.done:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none R
+		return none, fmt.Errorf("waiting for a group commit: %w", ctx.Err())
+	}
+}
+
+func (b *batcher[T, R]) drain(ctx context.Context) {
+	for {
+		b.mu.Lock()
+		n := min(len(b.queue), b.max)
+		if n == 0 {
+			b.running--
+			b.mu.Unlock()
+			return
+		}
+		group := b.queue[:n:n]
+		b.queue = b.queue[n:]
+		if len(b.queue) == 0 {
+			b.queue = nil
+		}
+		b.mu.Unlock()
+		b.commit(ctx, group)
+	}
+}
+
+func (b *batcher[T, R]) commit(ctx context.Context, group []waiting[T, R]) {
+	values := make([]T, len(group))
+	for i, w := range group {
+		values[i] = w.value
+	}
+	b.observe(len(values))
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	results, err := b.flush(ctx, values)
+	if err == nil && len(results) != len(values) {
+		err = fmt.Errorf("group commit of %d answered %d", len(values), len(results))
+	}
+	for i, w := range group {
+		if err != nil {
+			w.done <- answer[R]{err: err}
+			continue
+		}
+		w.done <- answer[R]{value: results[i]}
+	}
+}

@@ -1,0 +1,90 @@
+package worker
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// windowFactor is how many tasks of a target wait in the queue or are worked on for each that
+	// may be in flight: enough that no worker ever finds the queue empty while the next ones are
+	// fetched, few enough that a pause or a newer rotation takes effect soon.
+	windowFactor = 4
+	windowLeast  = 64
+)
+
+// feeder hands out one target's tasks, a bounded number at a time, and refills
+// as tasks end.
+type feeder struct {
+	target string
+	window int
+	store  FeedStore
+	queue  Queue
+	log    *zap.Logger
+
+	wakeup chan struct{}
+	open   atomic.Int64 // tasks that this process works on
+	ended  atomic.Int64 // tasks that ended here since the last refill
+	drain  func()       // called when nothing was left to hand out and nothing is open
+}
+
+func newFeeder(target string, concurrency int) *feeder {
+	return &feeder{
+		target: target,
+		window: max(windowLeast, windowFactor*concurrency),
+		wakeup: make(chan struct{}, 1),
+	}
+}
+
+// wake makes the feeder look for tasks to hand out; it never blocks.
+func (f *feeder) wake() {
+	select {
+	case f.wakeup <- struct{}{}:
+	default: // it is about to look anyway
+	}
+}
+
+// taskBegun and taskEnded let the feeder refill as tasks end and not at the
+// next tick: after each eighth of the window, and when nothing is left here.
+func (f *feeder) taskBegun() { f.open.Add(1) }
+
+func (f *feeder) taskEnded() {
+	open := f.open.Add(-1)
+	if f.ended.Add(1) >= int64(f.window/8) || open == 0 {
+		f.ended.Store(0)
+		f.wake()
+	}
+}
+
+// run hands out tasks each time it is woken, until ctx ends.
+func (f *feeder) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.wakeup:
+		}
+		if err := f.feed(ctx); err != nil && ctx.Err() == nil {
+			f.log.Warn("handing out tasks; the sweeper tries again", zap.String("target", f.target), zap.Error(err))
+		}
+	}
+}
+
+func (f *feeder) feed(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tasks, err := f.store.Feed(ctx, f.target, f.window)
+	if err != nil {
+		return err
+	}
+	if len(tasks) == 0 {
+		if f.open.Load() == 0 {
+			f.drain()
+		}
+		return nil
+	}
+	return f.queue.PublishTasks(ctx, f.target, tasks)
+}

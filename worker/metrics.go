@@ -1,0 +1,81 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keyturn/keyturn"
+)
+
+// Metrics are what a worker counts. Labels are bounded: targets, policies and
+// fixed words, never units, keys or ids.
+type Metrics struct {
+	rotations   *prometheus.CounterVec
+	tasks       *prometheus.CounterVec
+	triggers    *prometheus.CounterVec
+	errors      *prometheus.CounterVec
+	refused     prometheus.Counter
+	guarded     prometheus.Counter
+	inFlight    prometheus.Gauge
+	taskSeconds prometheus.Histogram
+	planSeconds prometheus.Histogram
+	callSeconds *prometheus.HistogramVec
+	commitSize  *prometheus.HistogramVec
+}
+
+// NewMetrics registers the worker's metrics.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	seconds := prometheus.ExponentialBuckets(0.001, 2, 16) // 1 ms to 33 s
+	m := &Metrics{
+		rotations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keyturn_rotations_total", Help: "Rotations that ended.",
+		}, []string{"policy", "state"}),
+		tasks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keyturn_tasks_total", Help: "Tasks that ended.",
+		}, []string{"target", "state", "resolution"}),
+		triggers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keyturn_trigger_messages_total", Help: "Manual trigger messages.",
+		}, []string{"result"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keyturn_target_errors_total", Help: "Errors of calls to targets.",
+		}, []string{"target", "code"}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keyturn_results_refused_total", Help: "Results that the database refused because another worker had taken over.",
+		}),
+		guarded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keyturn_sends_guarded_total", Help: "Changes that were not sent because the process had been stopped for too long since the intent.",
+		}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "keyturn_tasks_in_flight", Help: "Tasks that this worker works on.",
+		}),
+		taskSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "keyturn_task_duration_seconds", Help: "Time from the delivery that ended a task to its durable result.", Buckets: seconds,
+		}),
+		planSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "keyturn_plan_duration_seconds", Help: "Time to ask a target for the units of a rotation.", Buckets: seconds,
+		}),
+		callSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "keyturn_target_call_duration_seconds", Help: "Calls to targets by step of the protocol.", Buckets: seconds,
+		}, []string{"step", "result"}),
+		commitSize: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "keyturn_group_commit_size", Help: "Writes that went to the database in one commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
+		}, []string{"kind"}),
+	}
+	reg.MustRegister(m.rotations, m.tasks, m.triggers, m.errors, m.refused, m.guarded, m.inFlight,
+		m.taskSeconds, m.planSeconds, m.callSeconds, m.commitSize)
+	return m
+}
+
+func (m *Metrics) observeCall(step string, took time.Duration, err error) {
+	result := "ok"
+	if err != nil {
+		result = string(keyturn.AsSystemError(err, keyturn.KindAmbiguous).Kind)
+	}
+	m.callSeconds.WithLabelValues(step, result).Observe(took.Seconds())
+}
+
+func (m *Metrics) observeCommit(kind string) func(int) {
+	h := m.commitSize.WithLabelValues(kind)
+	return func(n int) { h.Observe(float64(n)) }
+}

@@ -1,0 +1,136 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn"
+)
+
+const (
+	planLease = time.Minute      // renewed while a plan takes longer
+	planMost  = 30 * time.Minute // the longest that one try to plan may take
+)
+
+// Planner turns a rotation into tasks.
+type Planner struct {
+	owner   string
+	systems Systems
+	store   PlanStore
+	planned func(target string) // tells the feeder that there is work
+	log     *zap.Logger
+	metrics *Metrics
+}
+
+// Plan returns the units that a rotation of the policy would meet now, each
+// rotatable or with the reason why not. It changes nothing.
+func (p *Planner) Plan(ctx context.Context, policy keyturn.Policy, only keyturn.Selection) ([]keyturn.Unit, error) {
+	sys, _, err := p.systems.System(ctx, policy.Target, 0)
+	if err != nil {
+		return nil, err
+	}
+	sel := policy.Select
+	if len(only.Projects) > 0 { // asks the target for no more than is needed
+		sel.Projects = only.Projects
+	}
+	found, err := sys.Discover(ctx, sel)
+	if err != nil {
+		return nil, fmt.Errorf("asking target %s for its units: %w", policy.Target, err)
+	}
+	units := found[:0]
+	for _, u := range found {
+		if policy.Select.Match(u) && only.Match(u) {
+			units = append(units, u)
+		}
+	}
+	return units, nil
+}
+
+// handle plans the rotation that a delivery names.
+func (p *Planner) handle(ctx context.Context, d Delivery) {
+	ctx = context.WithoutCancel(ctx)
+	id, err := keyturn.ParseID(string(d.Data()))
+	if err != nil {
+		reject(ctx, d, p.log, "not a rotation: "+err.Error())
+		return
+	}
+	if err := p.plan(ctx, id); err != nil {
+		p.log.Warn("planning left to be tried again", zap.Stringer("rotation", id), zap.Error(err))
+		return
+	}
+	d.Ack()
+}
+
+// plan plans one rotation. An error means that the database did not take
+// part; everything else is written down in the rotation.
+func (p *Planner) plan(ctx context.Context, id keyturn.ID) error {
+	rotation, policy, err := p.store.ClaimRotation(ctx, id, p.owner, planLease)
+	if errors.Is(err, keyturn.ErrNotFound) {
+		return nil // planned already, or somebody is at it
+	}
+	if err != nil {
+		return fmt.Errorf("claiming the rotation: %w", err)
+	}
+	begin := time.Now()
+	planCtx, cancel := context.WithTimeout(ctx, planMost)
+	defer cancel()
+	stop := p.keepLease(planCtx, cancel, id)
+	units, err := p.Plan(planCtx, policy, rotation.Only)
+	stop()
+	p.metrics.planSeconds.Observe(time.Since(begin).Seconds())
+	switch {
+	case err != nil:
+		err = p.cannotPlan(ctx, id, err)
+	case len(units) == 0:
+		err = p.store.FailRotation(ctx, id, p.owner, nothingSelected(policy, rotation.Only))
+	default:
+		if err = p.store.SavePlan(ctx, id, p.owner, units); err == nil {
+			p.planned(rotation.Target)
+		}
+	}
+	if errors.Is(err, keyturn.ErrConflict) {
+		return nil // cancelled, or another planner took it over meanwhile
+	}
+	return err
+}
+
+func nothingSelected(policy keyturn.Policy, only keyturn.Selection) string {
+	reason := "nothing was selected: no unit of target " + policy.Target + " matches the policy's select"
+	if len(only.Projects)+len(only.Clusters)+len(only.Components)+len(only.Units) > 0 {
+		reason += " and what the trigger narrowed it to"
+	}
+	return reason + "; see: keyturn plan " + policy.Name
+}
+
+func (p *Planner) cannotPlan(ctx context.Context, id keyturn.ID, cause error) error {
+	err := keyturn.AsSystemError(cause, keyturn.KindPermanent)
+	p.log.Warn("rotation can't be planned", zap.Stringer("rotation", id), zap.String("kind", string(err.Kind)), zap.Error(cause))
+	if err.Kind == keyturn.KindPermanent {
+		return p.store.FailRotation(ctx, id, p.owner, cause.Error())
+	}
+	return p.store.PostponeRotation(ctx, id, p.owner, cause.Error(), max(err.RetryAfter, retryAfter(3)))
+}
+
+// keepLease renews the claim until stop is called; when the claim is lost it
+// cancels the planning.
+func (p *Planner) keepLease(ctx context.Context, lost context.CancelFunc, id keyturn.ID) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for sleep(ctx, planLease/3) {
+			if _, _, err := p.store.ClaimRotation(ctx, id, p.owner, planLease); errors.Is(err, keyturn.ErrNotFound) {
+				lost()
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}

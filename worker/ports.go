@@ -1,0 +1,162 @@
+// Package worker does the work of rotations: it plans a rotation into tasks,
+// hands tasks to the queue, turns keys by the protocol of docs/protocol.md and
+// announces what happened.
+//
+// It declares the interfaces it needs and imports no adapter.
+package worker
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn"
+)
+
+// System is one control plane, seen through the eyes of the protocol. Errors
+// are *keyturn.SystemError where the answer says what they mean.
+type System interface {
+	// Discover returns the units that the selection selects now, also those that can't
+	// be rotated (Rotatable false, with the Reason). It changes nothing.
+	Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn.Unit, error)
+	// Prepare finds the key in use and whatever the change needs.
+	Prepare(ctx context.Context, unit string, task keyturn.ID) (keyturn.Intent, error)
+	// Apply sends the one call that changes something, once: no retry, no redirect.
+	// An error that is no *keyturn.SystemError of KindTransient or KindPermanent leaves it unknown
+	// whether the system changed.
+	Apply(ctx context.Context, unit string, intent keyturn.Intent) error
+	// Current returns the id of the key in use.
+	Current(ctx context.Context, unit string) (string, error)
+}
+
+// Systems finds the system of a target. Generation is the target's spec that
+// the caller has seen: an older one that is held is loaded anew.
+type Systems interface {
+	System(ctx context.Context, target string, generation int64) (System, keyturn.Target, error)
+}
+
+// TaskStore is where the rotator writes down what it is about to do and what
+// came of it. Each call is one durable transaction; answers come in the order
+// of the arguments. Calls may be repeated.
+type TaskStore interface {
+	// Intend records intents. A write whose verdict is not VerdictGo changed nothing.
+	// At most one open intent exists for each unit.
+	Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]keyturn.IntentOutcome, error)
+	// Finish records results; with TaskSucceeded also the key record, the unit's key and an
+	// announcement. It answers false for a result that was refused, which changed nothing.
+	Finish(ctx context.Context, results []keyturn.TaskResult) ([]bool, error)
+	// Reintend renews an open intent that owner holds with this epoch, before its change is sent
+	// again: a new epoch, one more attempt, ApplyFor and lease counted anew, the same key before.
+	// It answers ErrNotFound when the intent is not owner's any more.
+	Reintend(ctx context.Context, task keyturn.ID, owner string, epoch int64, applyFor, lease time.Duration) (int64, error)
+	// Take takes over an open intent whose lease has ended. It answers ErrNotFound when the
+	// task has no open intent or somebody else holds it.
+	Take(ctx context.Context, task keyturn.ID, owner string, lease, settle time.Duration) (keyturn.Taken, error)
+}
+
+// PlanStore is where the planner finds its rotations and writes their tasks.
+type PlanStore interface {
+	// ClaimRotation takes a rotation that is requested, or whose planner's lease ended, or
+	// that owner itself is planning (which renews its lease).
+	// It answers ErrNotFound when there is nothing to plan.
+	ClaimRotation(ctx context.Context, id keyturn.ID, owner string, lease time.Duration) (keyturn.Rotation, keyturn.Policy, error)
+	// SavePlan records the units as they are now and one task for each, in one transaction:
+	// pending for rotatable units, skipped with the reason for others. The rotation is then
+	// running, or failed with the reason if there are no units. Units keep what is known of
+	// their keys. It answers ErrConflict if the rotation is not owner's to plan any more.
+	SavePlan(ctx context.Context, id keyturn.ID, owner string, units []keyturn.Unit) error
+	// FailRotation ends a rotation that can't be planned.
+	FailRotation(ctx context.Context, id keyturn.ID, owner string, reason string) error
+	// PostponeRotation gives the claim back: somebody may plan it again after the delay.
+	PostponeRotation(ctx context.Context, id keyturn.ID, owner string, reason string, after time.Duration) error
+}
+
+// FeedStore hands out tasks, a bounded number at a time.
+type FeedStore interface {
+	// Feed marks tasks of the target as handed out, so that at most window of its open tasks
+	// are, and returns them: due ones, in the order of their turn (every project's first, then
+	// every project's second, …), of running rotations whose policy is not paused. At most one
+	// caller feeds a target at a time; another gets none. It returns none while the target is held.
+	Feed(ctx context.Context, target string, window int) ([]keyturn.QueuedTask, error)
+	// Requeue makes tasks that were handed out longer than age ago, and that nobody holds,
+	// available to Feed again. It returns the targets that have tasks to feed: due, and not handed out.
+	Requeue(ctx context.Context, age time.Duration) (targets []string, err error)
+	// FinishRotations ends running rotations without open tasks, with an announcement each,
+	// and returns them.
+	FinishRotations(ctx context.Context) ([]keyturn.Rotation, error)
+	// Unplanned returns rotations that wait for a planner, oldest first.
+	Unplanned(ctx context.Context, limit int) ([]keyturn.ID, error)
+	// Hold keeps a target's tasks from being handed out for the time given. A shorter hold
+	// does not shorten a longer one.
+	Hold(ctx context.Context, target, reason string, hold time.Duration) error
+}
+
+// AnnounceStore is the outbox.
+type AnnounceStore interface {
+	// Unannounced returns the oldest announcements that nobody else holds and holds them for the
+	// lease.
+	Unannounced(ctx context.Context, limit int, lease time.Duration) ([]keyturn.Announcement, error)
+	// AnnouncedTasks returns the tasks with the key records they made.
+	AnnouncedTasks(ctx context.Context, tasks []keyturn.ID) ([]keyturn.Task, []keyturn.KeyRecord, error)
+	// Rotation returns a rotation with its counts, without its tasks.
+	Rotation(ctx context.Context, id keyturn.ID) (keyturn.Rotation, error)
+	// Announced removes announcements that were published.
+	Announced(ctx context.Context, ids []keyturn.ID) error
+}
+
+// TriggerStore turns requests into rotations.
+type TriggerStore interface {
+	// Request inserts a rotation, or finds the one that the same Slot or TriggerID made before
+	// (created false). An unknown policy is ErrNotFound; a TriggerID that was used
+	// for another policy is ErrConflict.
+	Request(ctx context.Context, req keyturn.Request) (r keyturn.Rotation, created bool, err error)
+}
+
+// Delivery is one message to work on. Exactly one of Ack and Reject ends it;
+// a delivery that is dropped comes again.
+type Delivery interface {
+	Data() []byte
+	// Key identifies the message among all that were ever published: the same at each delivery.
+	Key() string
+	// Ack tells the bus that the message is dealt with: what it led to is durable.
+	Ack()
+	// Reject moves the message to the dead letter with the reason.
+	Reject(ctx context.Context, reason string) error
+}
+
+// Queue carries tasks and wake-ups. Losing everything in it loses no work.
+type Queue interface {
+	// PublishTasks hands tasks of one target to the workers, all or none.
+	PublishTasks(ctx context.Context, target string, tasks []keyturn.QueuedTask) error
+	// ConsumeTasks calls handle, in its own goroutine for each, for the target's tasks, with at
+	// most concurrency of them unfinished over all workers. It blocks until ctx ends, then
+	// waits for the handlers. The bus keeps a delivery ours as long as handle runs.
+	ConsumeTasks(ctx context.Context, target string, concurrency int, handle func(context.Context, Delivery)) error
+	// PublishRotation wakes a planner: the message is the id in its 36 character form.
+	PublishRotation(ctx context.Context, id keyturn.ID) error
+	// ConsumeRotations does for rotations what ConsumeTasks does for tasks.
+	ConsumeRotations(ctx context.Context, concurrency int, handle func(context.Context, Delivery)) error
+	// ConsumeTriggers does for manual triggers what ConsumeTasks does for tasks.
+	ConsumeTriggers(ctx context.Context, concurrency int, handle func(context.Context, Delivery)) error
+	// PublishEvents publishes CloudEvents, all or none, each under its id as message id.
+	PublishEvents(ctx context.Context, events []Event) error
+}
+
+// Event is a CloudEvent to publish as PREFIX.event.Type.
+type Event struct {
+	ID   string
+	Type string // "task.succeeded"
+	Data []byte // the whole CloudEvent, structured JSON
+}
+
+// reject moves a message that can't be handled to the dead letter. When that
+// does not succeed, the message comes again.
+func reject(ctx context.Context, d Delivery, log *zap.Logger, reason string) bool {
+	if err := d.Reject(ctx, reason); err != nil {
+		log.Warn("moving a message to the dead letter", zap.String("reason", reason), zap.Error(err))
+		return false
+	}
+	log.Warn("message moved to the dead letter", zap.String("reason", reason))
+	return true
+}

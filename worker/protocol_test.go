@@ -1,0 +1,586 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/storage/sqlite"
+	"github.com/keyturn/keyturn/worker"
+)
+
+// bundle is a worker with a real SQLite database, a queue in memory and a fake
+// control plane, all in fake time.
+type bundle struct {
+	t      *testing.T
+	store  *sqlite.Store
+	queue  *memoryQueue
+	system *fakeSystem
+	one    *oneSystem
+	spec   string
+}
+
+func setup(t *testing.T, units int) *bundle {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "keyturn.db"), Logger: zaptest.NewLogger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	target := keyturn.Target{
+		Name: "om", Generation: 1, System: keyturn.SystemOpsManager, URL: "https://om.example.com",
+		Limits: keyturn.Limits{Concurrency: 8},
+		Timeouts: keyturn.TargetTimeouts{
+			Request: keyturn.Duration(10 * time.Second), Settle: keyturn.Duration(2 * time.Minute), Verify: keyturn.Duration(5 * time.Minute),
+		},
+	}
+	b := &bundle{t: t, store: store, queue: newMemoryQueue(), system: newFakeSystem(units)}
+	b.one = &oneSystem{sys: b.system, target: target}
+	b.applyPolicy(`{"target":"om"}`)
+	return b
+}
+
+func (b *bundle) applyPolicy(spec string) {
+	b.t.Helper()
+	targetSpec, err := json.Marshal(b.one.target)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	err = b.store.ApplyResources(b.t.Context(), []keyturn.ResourceChange{
+		{Kind: keyturn.KindTarget, Name: "om", Spec: targetSpec},
+		{Kind: keyturn.KindPolicy, Name: "quarterly", Spec: json.RawMessage(spec)},
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// start runs a worker until the returned stop.
+func (b *bundle) start(owner string) (stop func()) {
+	b.t.Helper()
+	return b.startOn(owner, b.store)
+}
+
+func (b *bundle) startOn(owner string, store worker.Store) (stop func()) {
+	w := worker.New(worker.Config{
+		Owner: owner, Store: store, Queue: b.queue, Systems: b.one, Targets: b.one,
+		Logger: zaptest.NewLogger(b.t), Metrics: worker.NewMetrics(prometheus.NewRegistry()),
+	})
+	ctx, cancel := context.WithCancel(b.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.t.Errorf("worker: %v", err)
+		}
+	}
+}
+
+func (b *bundle) close() {
+	if err := b.store.Close(); err != nil {
+		b.t.Error(err)
+	}
+}
+
+func (b *bundle) request(id string) keyturn.Rotation {
+	b.t.Helper()
+	r, _, err := b.store.Request(b.t.Context(), keyturn.Request{Policy: "quarterly", Trigger: keyturn.TriggerManual, TriggerID: id})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return r
+}
+
+// await lets fake time pass until the rotation has ended.
+func (b *bundle) await(id keyturn.ID, most time.Duration) keyturn.Rotation {
+	b.t.Helper()
+	for end := time.Now().Add(most); ; {
+		r, err := b.store.Rotation(b.t.Context(), id)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if r.State.Final() {
+			return r
+		}
+		if time.Now().After(end) {
+			b.t.Fatalf("rotation is still %s after %s: %+v, tasks %+v", r.State, most, r.Counts, b.tasks(id))
+		}
+		time.Sleep(100 * time.Millisecond) // fake time
+	}
+}
+
+func (b *bundle) tasks(id keyturn.ID) []keyturn.Task {
+	b.t.Helper()
+	tasks, _, err := b.store.Tasks(b.t.Context(), id, keyturn.Page{Limit: 1000})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return tasks
+}
+
+func (b *bundle) records(origin keyturn.Origin) []keyturn.KeyRecord {
+	b.t.Helper()
+	all, _, err := b.store.History(b.t.Context(), keyturn.HistoryFilter{Page: keyturn.Page{Limit: 1000}})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var some []keyturn.KeyRecord
+	for _, k := range all {
+		if k.Origin == origin {
+			some = append(some, k)
+		}
+	}
+	return some
+}
+
+// checkTruth compares the history with what the control plane really did.
+func (b *bundle) checkTruth(applied int) {
+	b.t.Helper()
+	b.system.mu.Lock()
+	defer b.system.mu.Unlock()
+	byUnit := map[string][]keyturn.KeyRecord{}
+	for _, k := range b.records(keyturn.OriginRotated) {
+		byUnit[k.Unit] = append(byUnit[k.Unit], k)
+	}
+	for _, u := range b.system.units {
+		if got := b.system.applied[u.ID]; got != applied {
+			b.t.Errorf("unit %s was turned %d times, want %d", u.ID, got, applied)
+		}
+		if got := len(byUnit[u.ID]); got != applied {
+			b.t.Errorf("unit %s has %d records of a rotation, want %d", u.ID, got, applied)
+			continue
+		}
+		if applied > 0 && byUnit[u.ID][applied-1].KeyID != b.system.keys[u.ID] {
+			b.t.Errorf("unit %s: history ends with %s, the truth is %s", u.ID, byUnit[u.ID][applied-1].KeyID, b.system.keys[u.ID])
+		}
+	}
+}
+
+// only returns the single task of a rotation of one unit.
+func (b *bundle) only(id keyturn.ID) keyturn.Task {
+	b.t.Helper()
+	tasks := b.tasks(id)
+	if len(tasks) != 1 {
+		b.t.Fatalf("%d tasks, want 1", len(tasks))
+	}
+	return tasks[0]
+}
+
+func TestWorker(t *testing.T) {
+	t.Parallel()
+
+	run := func(name string, units int, test func(t *testing.T, b *bundle)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := setup(t, units)
+				defer b.close()
+				test(t, b)
+			})
+		})
+	}
+
+	run("TurnsEveryUnitOnce", 100, func(t *testing.T, b *bundle) {
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, time.Minute)
+		if r.State != keyturn.RotationSucceeded || r.Counts.Succeeded != 100 {
+			t.Errorf("got %s %+v", r.State, r.Counts)
+		}
+		b.checkTruth(1)
+		if got := len(b.records(keyturn.OriginObserved)); got != 100 {
+			t.Errorf("%d observed keys, want the 100 from before", got)
+		}
+		for _, task := range b.tasks(r.ID) {
+			if task.Resolution != keyturn.ResolutionConfirmed || task.KeyBefore != "key-0" || task.KeyAfter != "key-1" || task.Attempts != 1 {
+				t.Errorf("task %+v", task)
+			}
+		}
+	})
+
+	run("TwoWorkersTurnEveryUnitOnce", 200, func(t *testing.T, b *bundle) {
+		defer b.start("w1")()
+		defer b.start("w2")()
+		b.await(b.request("a").ID, time.Minute)
+		b.checkTruth(1)
+	})
+
+	run("RepeatedRequestIsTheSameRotation", 3, func(t *testing.T, b *bundle) {
+		defer b.start("w1")()
+		first, second := b.request("a"), b.request("a")
+		if first.ID != second.ID {
+			t.Fatalf("two rotations: %s and %s", first.ID, second.ID)
+		}
+		b.await(first.ID, time.Minute)
+		b.checkTruth(1)
+	})
+
+	run("EveryMessageTwiceChangesNothing", 50, func(t *testing.T, b *bundle) {
+		double := make(chan *memoryDelivery, 1000)
+		b.queue.tasks, double = double, b.queue.tasks
+		go func() { // hands on each task message twice
+			for d := range double {
+				again := &memoryDelivery{queue: d.queue, data: d.data, key: d.key, ended: make(chan struct{})}
+				b.queue.mu.Lock()
+				out := b.queue.tasks
+				b.queue.mu.Unlock()
+				out <- d
+				out <- again
+			}
+		}()
+		defer close(double)
+		doubling := &doublingQueue{memoryQueue: b.queue, into: double}
+		w := worker.New(worker.Config{
+			Owner: "w1", Store: b.store, Queue: doubling, Systems: b.one, Targets: b.one,
+			Logger: zaptest.NewLogger(t), Metrics: worker.NewMetrics(prometheus.NewRegistry()),
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- w.Run(ctx) }()
+		b.await(b.request("a").ID, 5*time.Minute)
+		time.Sleep(2 * time.Minute) // late deliveries
+		cancel()
+		<-done
+		b.checkTruth(1)
+	})
+
+	run("AnswerLostAfterTheTurnIsInferred", 1, func(t *testing.T, b *bundle) {
+		b.system.apply = func(_ string, turn func()) error { turn(); return errAmbiguous }
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, time.Minute)
+		if task := b.only(r.ID); task.Resolution != keyturn.ResolutionInferred || task.Attempts != 1 {
+			t.Errorf("task %+v", task)
+		}
+		b.checkTruth(1)
+	})
+
+	run("LostRequestIsSentAgainOnlyWhenSettled", 1, func(t *testing.T, b *bundle) {
+		var sent []time.Time
+		b.system.apply = func(_ string, turn func()) error {
+			sent = append(sent, time.Now())
+			if len(sent) == 1 {
+				return errAmbiguous
+			}
+			turn()
+			return nil
+		}
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, 10*time.Minute)
+		if len(sent) != 2 || sent[1].Sub(sent[0]) < 2*time.Minute {
+			t.Errorf("sent at %v: want twice, the settle time apart", sent)
+		}
+		if task := b.only(r.ID); task.Resolution != keyturn.ResolutionConfirmed || task.Attempts != 2 {
+			t.Errorf("task %+v", task)
+		}
+		b.checkTruth(1)
+	})
+
+	run("TurnExecutedLateIsNotRepeated", 1, func(t *testing.T, b *bundle) {
+		b.system.apply = func(_ string, turn func()) error {
+			time.AfterFunc(110*time.Second, turn) // just within settle
+			return errAmbiguous
+		}
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, 10*time.Minute)
+		if task := b.only(r.ID); task.Resolution != keyturn.ResolutionInferred || task.Attempts != 1 {
+			t.Errorf("task %+v", task)
+		}
+		b.checkTruth(1)
+	})
+
+	run("UncertainParkNeverSendsTwice", 1, func(t *testing.T, b *bundle) {
+		changed := keyturn.ResourceChange{Kind: keyturn.KindPolicy, Name: "quarterly", Spec: json.RawMessage(`{"target":"om","uncertain":"park"}`), Expect: 1}
+		if err := b.store.ApplyResources(t.Context(), []keyturn.ResourceChange{changed}); err != nil {
+			t.Fatal(err)
+		}
+		b.system.apply = func(string, func()) error { return errAmbiguous }
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, 10*time.Minute)
+		if task := b.only(r.ID); task.State != keyturn.TaskParked || !strings.Contains(task.Reason, "key-0") {
+			t.Errorf("task %+v", task)
+		}
+		if got := b.system.sent[b.system.units[0].ID]; got != 1 {
+			t.Errorf("sent %d times, want once", got)
+		}
+	})
+
+	run("AcceptedButUnchangedIsParkedAfterVerify", 1, func(t *testing.T, b *bundle) {
+		b.system.apply = func(string, func()) error { return nil }
+		defer b.start("w1")()
+		begin := time.Now()
+		r := b.await(b.request("a").ID, 20*time.Minute)
+		task := b.only(r.ID)
+		if task.State != keyturn.TaskParked || time.Since(begin) < 5*time.Minute || r.State != keyturn.RotationFailed {
+			t.Errorf("rotation %s, task %+v after %s", r.State, task, time.Since(begin))
+		}
+		if got := b.system.sent[b.system.units[0].ID]; got != 1 {
+			t.Errorf("sent %d times, want once", got)
+		}
+	})
+
+	run("NewKeyThatShowsLateIsConfirmed", 5, func(t *testing.T, b *bundle) {
+		b.system.apply = func(_ string, turn func()) error { time.AfterFunc(40*time.Second, turn); return nil }
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, 10*time.Minute)
+		for _, task := range b.tasks(r.ID) {
+			if task.Resolution != keyturn.ResolutionConfirmed || task.Attempts != 1 {
+				t.Errorf("task %+v", task)
+			}
+		}
+		b.checkTruth(1)
+	})
+
+	run("RefusedForNowIsTriedAgain", 4, func(t *testing.T, b *bundle) {
+		var n int
+		var mu sync.Mutex
+		b.system.apply = func(_ string, turn func()) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if n++; n%2 == 1 {
+				return &keyturn.SystemError{Kind: keyturn.KindTransient, Target: true, Code: "rate_limited", RetryAfter: 3 * time.Second, Err: errors.New("429")}
+			}
+			turn()
+			return nil
+		}
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, 10*time.Minute)
+		if r.State != keyturn.RotationSucceeded {
+			t.Errorf("rotation %s: %+v", r.State, b.tasks(r.ID))
+		}
+		b.checkTruth(1)
+	})
+
+	run("ClusterThatDisappearedFailsWithTheReason", 2, func(t *testing.T, b *bundle) {
+		gone := b.system.units[0].ID
+		b.system.prepare = func(unit string) error {
+			if unit == gone {
+				return &keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "http_404", Err: errors.New("CLUSTER_NOT_FOUND")}
+			}
+			return nil
+		}
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, time.Minute)
+		if r.State != keyturn.RotationPartial || r.Counts.Failed != 1 || r.Counts.Succeeded != 1 {
+			t.Errorf("rotation %s %+v", r.State, r.Counts)
+		}
+		for _, task := range b.tasks(r.ID) {
+			if task.Unit == gone && !strings.Contains(task.Reason, "CLUSTER_NOT_FOUND") {
+				t.Errorf("reason %q", task.Reason)
+			}
+		}
+	})
+
+	run("UnitThatAlwaysFailsEndsTheOthersGoOn", 3, func(t *testing.T, b *bundle) {
+		bad := b.system.units[1].ID
+		b.system.prepare = func(unit string) error {
+			if unit == bad {
+				return &keyturn.SystemError{Kind: keyturn.KindTransient, Code: "http_500", Err: errors.New("500")}
+			}
+			return nil
+		}
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, time.Hour)
+		if r.State != keyturn.RotationPartial || r.Counts.Succeeded != 2 || r.Counts.Failed != 1 {
+			t.Errorf("rotation %s %+v", r.State, r.Counts)
+		}
+	})
+
+	run("OutageHoldsTheTargetAndGoesOnByItself", 30, func(t *testing.T, b *bundle) {
+		up := time.Now().Add(10 * time.Minute)
+		b.system.prepare = func(string) error {
+			if time.Now().Before(up) {
+				return &keyturn.SystemError{Kind: keyturn.KindTransient, Target: true, Code: "network", Err: errors.New("connection refused")}
+			}
+			return nil
+		}
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, time.Hour)
+		if r.State != keyturn.RotationSucceeded {
+			t.Errorf("rotation %s", r.State)
+		}
+		// 10 minutes of outage with holds of up to 30 s, a window of tasks each: not a storm.
+		if b.system.prepares > 30*40 {
+			t.Errorf("asked %d times during the outage", b.system.prepares)
+		}
+		b.checkTruth(1)
+	})
+
+	run("WorkerStoppedAfterTheIntentSendsNothing", 1, func(t *testing.T, b *bundle) {
+		// As if stopped between the commit and the send, while w2 takes over and turns the key.
+		slow := &slowStore{Store: b.store, delay: 4 * time.Minute}
+		defer b.startOn("w1", slow)()
+		r := b.request("a")
+		time.Sleep(10 * time.Second) // w1 has the intent and is stopped
+		defer b.start("w2")()
+		b.await(r.ID, 20*time.Minute)
+		time.Sleep(5 * time.Minute) // w1 wakes up
+		b.checkTruth(1)
+		if got := b.system.sent[b.system.units[0].ID]; got != 1 {
+			t.Errorf("sent %d times, want once: the delayed one must not go out", got)
+		}
+	})
+
+	run("IntentOfADeadWorkerIsTakenOver", 1, func(t *testing.T, b *bundle) {
+		r := b.request("a")
+		unit := b.system.units[0]
+		if _, _, err := b.store.ClaimRotation(t.Context(), r.ID, "dead", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.store.SavePlan(t.Context(), r.ID, "dead", []keyturn.Unit{unit}); err != nil {
+			t.Fatal(err)
+		}
+		task := b.only(r.ID)
+		out, err := b.store.Intend(t.Context(), []keyturn.IntentWrite{{
+			Task: task.ID, Owner: "dead", Intent: keyturn.Intent{Before: "key-0"}, ApplyFor: 15 * time.Second, Lease: 30 * time.Second,
+		}})
+		if err != nil || out[0].Verdict != keyturn.VerdictGo {
+			t.Fatalf("%+v %v", out, err)
+		}
+		if err := b.system.Apply(t.Context(), unit.ID, keyturn.Intent{}); err != nil { // it did turn the key before it died
+			t.Fatal(err)
+		}
+		defer b.start("w2")()
+		b.await(r.ID, 10*time.Minute)
+		if task := b.only(r.ID); task.Resolution != keyturn.ResolutionInferred {
+			t.Errorf("task %+v", task)
+		}
+		b.checkTruth(1)
+	})
+
+	run("ResultSurvivesADatabaseThatIsAway", 5, func(t *testing.T, b *bundle) {
+		away := &flakyStore{Store: b.store, until: time.Now().Add(3 * time.Minute)}
+		defer b.startOn("w1", away)()
+		b.await(b.request("a").ID, 30*time.Minute)
+		b.checkTruth(1)
+	})
+
+	run("PausedPolicyHoldsWhatHasNotBegun", 10, func(t *testing.T, b *bundle) {
+		if err := b.store.SetPaused(t.Context(), "quarterly", true, "ops", "change freeze", nil); err != nil {
+			t.Fatal(err)
+		}
+		defer b.start("w1")()
+		r := b.request("a")
+		time.Sleep(10 * time.Minute)
+		b.checkTruth(0)
+		if err := b.store.SetPaused(t.Context(), "quarterly", false, "ops", "", nil); err != nil {
+			t.Fatal(err)
+		}
+		b.await(r.ID, time.Minute)
+		b.checkTruth(1)
+	})
+
+	run("LostQueueIsFilledAgain", 20, func(t *testing.T, b *bundle) {
+		var lost int
+		b.queue.publish = func() error {
+			if lost++; lost <= 20 {
+				return errors.New("no bus")
+			}
+			return nil
+		}
+		defer b.start("w1")()
+		b.await(b.request("a").ID, 10*time.Minute)
+		b.checkTruth(1)
+	})
+
+	run("NothingSelectedFailsWithTheReason", 0, func(t *testing.T, b *bundle) {
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, time.Minute)
+		if r.State != keyturn.RotationFailed || !strings.Contains(r.Reason, "nothing was selected") {
+			t.Errorf("%s: %s", r.State, r.Reason)
+		}
+	})
+
+	run("WrongCredentialsFailThePlanInOneLine", 1, func(t *testing.T, b *bundle) {
+		b.system.look = func(keyturn.Selection) ([]keyturn.Unit, error) {
+			return nil, &keyturn.SystemError{Kind: keyturn.KindPermanent, Target: true, Code: "unauthorized", Err: errors.New("credentials were refused")}
+		}
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, time.Minute)
+		if r.State != keyturn.RotationFailed || !strings.Contains(r.Reason, "credentials were refused") {
+			t.Errorf("%s: %s", r.State, r.Reason)
+		}
+	})
+
+	run("UnitsThatMustNotRotateAreSkipped", 3, func(t *testing.T, b *bundle) {
+		b.system.units[0].Rotatable, b.system.units[0].Reason = false, "backup is off"
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, time.Minute)
+		if r.State != keyturn.RotationSucceeded || r.Counts.Skipped != 1 || b.system.sent[b.system.units[0].ID] != 0 {
+			t.Errorf("%s %+v", r.State, r.Counts)
+		}
+	})
+
+	run("EventsTellWhatHappened", 2, func(t *testing.T, b *bundle) {
+		stop := b.start("w1")
+		b.await(b.request("a").ID, time.Minute)
+		time.Sleep(5 * time.Second)
+		stop()
+		got := map[string]int{}
+		for _, e := range b.queue.events {
+			got[e.Type]++
+			var ce map[string]any
+			if err := json.Unmarshal(e.Data, &ce); err != nil || ce["specversion"] != "1.0" || ce["type"] != "keyturn."+e.Type {
+				t.Errorf("event %s: %v %v", e.Type, ce, err)
+			}
+		}
+		want := map[string]int{"rotation.requested": 1, "rotation.started": 1, "rotation.completed": 1, "task.succeeded": 2, "key.rotated": 2, "key.observed": 2}
+		for kind, n := range want {
+			if got[kind] != n {
+				t.Errorf("%d events %s, want %d (all: %v)", got[kind], kind, n, got)
+			}
+		}
+	})
+}
+
+// doublingQueue publishes tasks into another channel than they are consumed from.
+type doublingQueue struct {
+	*memoryQueue
+	into chan *memoryDelivery
+}
+
+func (q *doublingQueue) PublishTasks(_ context.Context, _ string, tasks []keyturn.QueuedTask) error {
+	for _, t := range tasks {
+		if err := q.put(q.into, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slowStore delays the answer to the first intent.
+type slowStore struct {
+	worker.Store
+	once  sync.Once
+	delay time.Duration
+}
+
+func (s *slowStore) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]keyturn.IntentOutcome, error) {
+	out, err := s.Store.Intend(ctx, writes)
+	s.once.Do(func() { time.Sleep(s.delay) }) // fake time
+	return out, err
+}
+
+// flakyStore refuses results until a moment.
+type flakyStore struct {
+	worker.Store
+	until time.Time
+}
+
+func (s *flakyStore) Finish(ctx context.Context, results []keyturn.TaskResult) ([]bool, error) {
+	if time.Now().Before(s.until) {
+		return nil, errors.New("database is away")
+	}
+	return s.Store.Finish(ctx, results)
+}

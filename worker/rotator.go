@@ -1,0 +1,415 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn"
+)
+
+const (
+	// sendSlack is how long after its intent a change may still be sent. A process that was
+	// stopped for longer in between sends nothing.
+	sendSlack = 5 * time.Second
+	// leaseMargin is what a lease lasts beyond the last moment at which the change can be under way.
+	leaseMargin = 15 * time.Second
+	// confirmPatience is how long a task keeps its place in the queue while the new key does not
+	// show; after it the task is put back and confirmed later.
+	confirmPatience = 5 * time.Second
+	confirmFirst    = 20 * time.Millisecond
+	// applyMost is how often a change may be sent for one task before a person must look.
+	applyMost = 5
+	// handTimeout bounds one delivery: no step of it waits for longer in sum.
+	handTimeout = 10 * time.Minute
+)
+
+// rotator carries out tasks by the protocol of docs/protocol.md.
+type rotator struct {
+	owner   string // names this process in leases
+	now     func() time.Time
+	systems Systems
+	store   TaskStore
+	hold    func(ctx context.Context, target, reason string, d time.Duration)
+	gates   *gates
+	log     *zap.Logger
+	metrics *Metrics
+
+	intents *batcher[keyturn.IntentWrite, keyturn.IntentOutcome]
+	results *batcher[keyturn.TaskResult, bool]
+}
+
+// job is one delivery of one task on its way through the protocol.
+type job struct {
+	keyturn.QueuedTask
+	sys     System
+	target  keyturn.Target
+	gate    *gate
+	started time.Time
+	taken   keyturn.Taken // when the task was found with an open intent
+}
+
+// handle works on one delivery and ends it, or leaves it to come again when
+// what it led to could not be made durable.
+func (r *rotator) handle(ctx context.Context, d Delivery) {
+	// A delivery that was begun is finished also while the worker shuts down.
+	stopping := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handTimeout)
+	defer cancel()
+
+	var j job
+	if err := json.Unmarshal(d.Data(), &j.QueuedTask); err != nil {
+		reject(ctx, d, r.log, fmt.Sprintf("not a task: %v", err))
+		return
+	}
+	target, _, _, err := keyturn.SplitUnitID(j.Unit)
+	if err != nil {
+		reject(ctx, d, r.log, err.Error())
+		return
+	}
+	r.metrics.inFlight.Inc()
+	defer r.metrics.inFlight.Dec()
+	j.started = r.now()
+	j.gate = r.gates.of(target)
+	j.sys, j.target, err = r.systems.System(ctx, target, j.Generation)
+	if err != nil {
+		err = r.unusable(ctx, &j, target, err)
+	} else {
+		err = r.run(ctx, stopping, &j)
+	}
+	if err != nil { // not durable: nothing may be acknowledged
+		r.log.Warn("task left to be delivered again", zap.Stringer("task", j.Task), zap.String("unit", j.Unit), zap.Error(err))
+		return
+	}
+	d.Ack()
+}
+
+// unusable deals with a task whose target can't be called at all. A target
+// that is gone ends the task; otherwise, for example when a secret is missing,
+// the target is held until someone mends it.
+func (r *rotator) unusable(ctx context.Context, j *job, target string, cause error) error {
+	err := keyturn.AsSystemError(cause, keyturn.KindTransient)
+	if err.Kind == keyturn.KindPermanent && !err.Target && j.State == keyturn.TaskPending {
+		return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskPending, State: keyturn.TaskFailed, Reason: cause.Error()})
+	}
+	r.hold(ctx, target, cause.Error(), gateLongest)
+	return r.putBack(ctx, j, keyturn.TaskResult{Reason: cause.Error(), After: gateLongest})
+}
+
+func (r *rotator) run(ctx, stopping context.Context, j *job) error {
+	if j.State == keyturn.TaskIntended {
+		return r.resume(ctx, stopping, j)
+	}
+	return r.turn(ctx, stopping, j)
+}
+
+// turn takes a task that has no intent through the whole protocol.
+func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
+	intent, err := r.prepare(ctx, j)
+	if err != nil {
+		return r.failedBefore(ctx, j, keyturn.AsSystemError(err, keyturn.KindTransient))
+	}
+	guard := r.startGuard()
+	applyFor := sendSlack + j.target.Timeouts.Request.Std()
+	outcome, err := r.intents.do(ctx, keyturn.IntentWrite{
+		Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + leaseMargin,
+	})
+	if err != nil {
+		return fmt.Errorf("recording the intent: %w", err)
+	}
+	switch outcome.Verdict {
+	case keyturn.VerdictGo:
+		return r.apply(ctx, stopping, j, intent, outcome.Epoch, guard)
+	case keyturn.VerdictTaken:
+		return r.resume(ctx, stopping, j)
+	case keyturn.VerdictBusy:
+		return r.putBack(ctx, j, keyturn.TaskResult{After: retryAfter(3)})
+	case keyturn.VerdictTurned:
+		return r.finish(ctx, j, keyturn.TaskResult{
+			From: keyturn.TaskPending, State: keyturn.TaskSkipped,
+			Reason: "already turned: the key is newer than this rotation's request",
+		})
+	case keyturn.VerdictHeld:
+		return r.putBack(ctx, j, keyturn.TaskResult{})
+	default: // VerdictDone: the row has ended, the message came late
+		return nil
+	}
+}
+
+func (r *rotator) prepare(ctx context.Context, j *job) (keyturn.Intent, error) {
+	ctx, cancel := context.WithTimeout(ctx, j.target.Timeouts.Request.Std())
+	defer cancel()
+	begin := r.now()
+	intent, err := j.sys.Prepare(ctx, j.Unit, j.Task)
+	r.metrics.observeCall("prepare", r.now().Sub(begin), err)
+	if err == nil {
+		j.gate.success()
+	}
+	return intent, err
+}
+
+// guard measures the time since just before an intent was written, on both
+// clocks: the monotonic one stands still while a machine is suspended, the wall
+// clock can be set back.
+type guard struct {
+	mono time.Time
+	wall time.Time
+}
+
+func (r *rotator) startGuard() guard {
+	now := r.now()
+	return guard{mono: now, wall: now.Round(0)}
+}
+
+func (g guard) expired(now time.Time) bool {
+	return now.Sub(g.mono) > sendSlack || now.Round(0).Sub(g.wall) > sendSlack || now.Round(0).Before(g.wall)
+}
+
+// apply sends the one call that changes something. The intent is durable.
+func (r *rotator) apply(ctx, stopping context.Context, j *job, intent keyturn.Intent, epoch int64, g guard) error {
+	back := keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskPending}
+	sendCtx, cancel := context.WithTimeout(ctx, j.target.Timeouts.Request.Std())
+	defer cancel()
+	begin := r.now()
+	if g.expired(begin) {
+		r.metrics.guarded.Inc()
+		return r.finish(ctx, j, back)
+	}
+	err := j.sys.Apply(sendCtx, j.Unit, intent)
+	r.metrics.observeCall("apply", r.now().Sub(begin), err)
+	if err == nil {
+		j.gate.success()
+		return r.confirm(ctx, stopping, j, intent, keyturn.TaskResult{Epoch: epoch, Resolution: keyturn.ResolutionConfirmed, Answered: true})
+	}
+	failure := keyturn.AsSystemError(err, keyturn.KindAmbiguous)
+	r.trouble(ctx, j, failure)
+	switch failure.Kind {
+	case keyturn.KindTransient: // proven not sent, or refused before it was done
+		back.Reason, back.Failed, back.After = failure.Error(), true, max(retryAfter(j.Failures), failure.RetryAfter)
+		if j.Failures >= retryMost {
+			back.State, back.Reason = keyturn.TaskFailed, fmt.Sprintf("gave up after %d tries: %v", j.Failures+1, failure)
+		}
+		return r.finish(ctx, j, back)
+	case keyturn.KindPermanent:
+		back.State, back.Reason = keyturn.TaskFailed, failure.Error()
+		return r.finish(ctx, j, back)
+	default:
+		return r.afterAmbiguous(ctx, j, intent, epoch, failure)
+	}
+}
+
+// afterAmbiguous looks once whether the change shows. If not, the task waits
+// until the system has settled; only then may the change be sent again.
+func (r *rotator) afterAmbiguous(ctx context.Context, j *job, intent keyturn.Intent, epoch int64, cause *keyturn.SystemError) error {
+	key, err := r.current(ctx, j)
+	if err == nil && intent.ChangedBy(key) {
+		return r.succeed(ctx, j, epoch, keyturn.ResolutionInferred, key)
+	}
+	settle := j.target.Timeouts.Settle.Std()
+	return r.finish(ctx, j, keyturn.TaskResult{
+		From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskIntended,
+		Reason: "outcome unknown: " + cause.Error(), Unsent: true, After: min(settle, time.Second),
+	})
+}
+
+// confirm asks for the key until the change shows. result says what is known so far.
+func (r *rotator) confirm(ctx, stopping context.Context, j *job, intent keyturn.Intent, result keyturn.TaskResult) error {
+	deadline := r.now().Add(min(confirmPatience, j.target.Timeouts.Verify.Std()))
+	for wait := confirmFirst; ; wait *= 2 {
+		key, err := r.current(ctx, j)
+		if err == nil && intent.ChangedBy(key) {
+			return r.succeed(ctx, j, result.Epoch, result.Resolution, key)
+		}
+		if err != nil {
+			r.trouble(ctx, j, keyturn.AsSystemError(err, keyturn.KindTransient))
+		}
+		if r.now().Add(wait).After(deadline) || !sleep(stopping, wait) {
+			break
+		}
+	}
+	result.From, result.State, result.Unsent = keyturn.TaskIntended, keyturn.TaskIntended, true
+	result.Reason, result.After, result.Resolution = "accepted, but the new key does not show yet", confirmPatience, ""
+	return r.finish(ctx, j, result)
+}
+
+func (r *rotator) current(ctx context.Context, j *job) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, j.target.Timeouts.Request.Std())
+	defer cancel()
+	begin := r.now()
+	key, err := j.sys.Current(ctx, j.Unit)
+	r.metrics.observeCall("confirm", r.now().Sub(begin), err)
+	if err == nil {
+		j.gate.success()
+	}
+	return key, err
+}
+
+// resume goes on with a task that has an open intent: it never starts by
+// changing anything.
+func (r *rotator) resume(ctx, stopping context.Context, j *job) error {
+	timeouts := j.target.Timeouts
+	lease := sendSlack + 2*timeouts.Request.Std() + leaseMargin
+	taken, err := r.store.Take(ctx, j.Task, r.owner, lease, timeouts.Settle.Std())
+	if errors.Is(err, keyturn.ErrNotFound) {
+		return nil // ended, or somebody works on it: the sweeper hands it out again if need be
+	}
+	if err != nil {
+		return fmt.Errorf("taking over the intent: %w", err)
+	}
+	j.taken = taken
+	key, err := r.current(ctx, j)
+	if err != nil {
+		return r.cannotLook(ctx, j, keyturn.AsSystemError(err, keyturn.KindTransient))
+	}
+	answered := taken.AnsweredFor >= 0
+	switch {
+	case taken.Intent.ChangedBy(key) && answered:
+		return r.succeed(ctx, j, taken.Epoch, keyturn.ResolutionConfirmed, key)
+	case taken.Intent.ChangedBy(key):
+		return r.succeed(ctx, j, taken.Epoch, keyturn.ResolutionInferred, key)
+	case answered && taken.AnsweredFor > timeouts.Verify.Std():
+		return r.park(ctx, j, fmt.Sprintf("the system accepted the change but still shows key %s after %s", key, timeouts.Verify))
+	case answered:
+		return r.wait(ctx, j, min(taken.AnsweredFor, timeouts.Verify.Std()-taken.AnsweredFor))
+	case taken.SettledIn > 0:
+		return r.wait(ctx, j, min(taken.OpenFor, taken.SettledIn))
+	case j.Uncertain == keyturn.UncertainPark:
+		return r.park(ctx, j, fmt.Sprintf("outcome unknown: the change may have been sent, and the system still shows key %s", key))
+	case taken.Attempts >= applyMost:
+		return r.park(ctx, j, fmt.Sprintf("outcome unknown after %d attempts: the system still shows key %s", taken.Attempts, key))
+	default:
+		return r.reapply(ctx, stopping, j)
+	}
+}
+
+// reapply sends the change again: the system has settled and shows the key
+// from before.
+func (r *rotator) reapply(ctx, stopping context.Context, j *job) error {
+	g := r.startGuard()
+	applyFor := sendSlack + j.target.Timeouts.Request.Std()
+	epoch, err := r.store.Reintend(ctx, j.Task, r.owner, j.taken.Epoch, applyFor, applyFor+leaseMargin)
+	if errors.Is(err, keyturn.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("renewing the intent: %w", err)
+	}
+	return r.apply(ctx, stopping, j, j.taken.Intent, epoch, g)
+}
+
+// cannotLook deals with an open intent whose outcome can't be asked for now.
+func (r *rotator) cannotLook(ctx context.Context, j *job, err *keyturn.SystemError) error {
+	r.trouble(ctx, j, err)
+	if err.Kind == keyturn.KindPermanent && !err.Target {
+		return r.park(ctx, j, "outcome unknown: "+err.Error())
+	}
+	return r.wait(ctx, j, max(err.RetryAfter, j.taken.OpenFor))
+}
+
+// wait puts an open intent back to be looked at again, at the latest in a minute.
+func (r *rotator) wait(ctx context.Context, j *job, after time.Duration) error {
+	return r.finish(ctx, j, keyturn.TaskResult{
+		From: keyturn.TaskIntended, Epoch: j.taken.Epoch, State: keyturn.TaskIntended,
+		After: min(max(after, confirmFirst), time.Minute),
+	})
+}
+
+func (r *rotator) park(ctx context.Context, j *job, reason string) error {
+	return r.finish(ctx, j, keyturn.TaskResult{
+		From: keyturn.TaskIntended, Epoch: j.taken.Epoch, State: keyturn.TaskParked, Reason: reason,
+	})
+}
+
+func (r *rotator) succeed(ctx context.Context, j *job, epoch int64, how keyturn.Resolution, key string) error {
+	return r.finish(ctx, j, keyturn.TaskResult{
+		From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskSucceeded, Resolution: how, KeyAfter: key,
+	})
+}
+
+// failedBefore deals with an error before anything was changed or intended.
+func (r *rotator) failedBefore(ctx context.Context, j *job, err *keyturn.SystemError) error {
+	r.trouble(ctx, j, err)
+	switch {
+	case err.Kind == keyturn.KindPermanent:
+		return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskPending, State: keyturn.TaskFailed, Reason: err.Error()})
+	case err.Target: // not this task's fault: it may wait as long as the target is away
+		return r.putBack(ctx, j, keyturn.TaskResult{Reason: err.Error(), After: max(err.RetryAfter, retryAfter(0))})
+	case j.Failures >= retryMost:
+		return r.finish(ctx, j, keyturn.TaskResult{
+			From: keyturn.TaskPending, State: keyturn.TaskFailed,
+			Reason: fmt.Sprintf("gave up after %d tries: %v", j.Failures+1, err),
+		})
+	default:
+		return r.putBack(ctx, j, keyturn.TaskResult{Reason: err.Error(), Failed: true, After: max(err.RetryAfter, retryAfter(j.Failures))})
+	}
+}
+
+// trouble tells the target's gate, and holds the target in the database when
+// the gate says so.
+func (r *rotator) trouble(ctx context.Context, j *job, err *keyturn.SystemError) {
+	r.metrics.errors.WithLabelValues(j.target.Name, err.Code).Inc()
+	if d := j.gate.failure(err); d > 0 {
+		r.hold(ctx, j.target.Name, err.Error(), d)
+	}
+}
+
+func (r *rotator) putBack(ctx context.Context, j *job, result keyturn.TaskResult) error {
+	result.From, result.State = keyturn.TaskPending, keyturn.TaskPending
+	if j.State == keyturn.TaskIntended {
+		return nil // unusable target: the row stays as it is, the sweeper hands it out again
+	}
+	return r.finish(ctx, j, result)
+}
+
+// finish makes a result durable, however long the database takes: a result
+// that is dropped would have to be found out again.
+func (r *rotator) finish(ctx context.Context, j *job, result keyturn.TaskResult) error {
+	result.Task = j.Task
+	for try := 0; ; try++ {
+		taken, err := r.results.do(ctx, result)
+		if err == nil {
+			r.ended(j, result, taken)
+			return nil
+		}
+		if !sleep(ctx, retryAfter(try)) {
+			return fmt.Errorf("recording the result %s: %w", result.State, err)
+		}
+	}
+}
+
+// ended writes the metrics, and the log event of a task that did not go well.
+func (r *rotator) ended(j *job, result keyturn.TaskResult, taken bool) {
+	if !taken {
+		r.metrics.refused.Inc()
+		return
+	}
+	if !result.State.Final() {
+		return
+	}
+	took := r.now().Sub(j.started)
+	target, _, _, _ := keyturn.SplitUnitID(j.Unit)
+	r.metrics.tasks.WithLabelValues(target, string(result.State), string(result.Resolution)).Inc()
+	r.metrics.taskSeconds.Observe(took.Seconds())
+	if result.State != keyturn.TaskFailed && result.State != keyturn.TaskParked {
+		return
+	}
+	r.log.Warn("task ended without a new key",
+		zap.Stringer("task", j.Task), zap.Stringer("rotation", j.Rotation), zap.String("unit", j.Unit),
+		zap.String("state", string(result.State)), zap.String("reason", result.Reason), zap.Duration("took", took))
+}
+
+// sleep waits, and reports whether it was not cut short by ctx.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,118 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn"
+)
+
+const (
+	sweepEvery = time.Second
+	// requeueAfter is when a task that was handed out, and that nobody holds, counts as lost by
+	// the queue. Handing it out twice does no harm: the row decides.
+	requeueAfter  = time.Minute
+	unplannedMost = 100
+)
+
+// sweeper finds what the rows say is still to do, whatever became of the
+// messages: it is the reason why losing every stream loses no work.
+type sweeper struct {
+	store   FeedStore
+	queue   Queue
+	feed    func(target string)
+	log     *zap.Logger
+	metrics *Metrics
+
+	endings chan struct{} // wakes: a rotation may have ended
+	lost    chan struct{} // wakes: the queue lost messages
+}
+
+func newSweeper() *sweeper {
+	return &sweeper{endings: make(chan struct{}, 1), lost: make(chan struct{}, 1)}
+}
+
+// mayHaveEnded makes the sweeper look soon whether rotations have ended.
+func (s *sweeper) mayHaveEnded() { notify(s.endings) }
+
+// queueLost makes the sweeper hand out again, at once, all that nobody holds.
+func (s *sweeper) queueLost() { notify(s.lost) }
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (s *sweeper) run(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.endings:
+			err = s.finish(ctx)
+		case <-s.lost:
+			err = s.sweep(ctx, 0)
+		case <-ticker.C:
+			err = s.sweep(ctx, requeueAfter)
+		}
+		if err != nil && ctx.Err() == nil {
+			// Only logged: the next tick tries again.
+			s.log.Warn("sweeping", zap.Error(err))
+		}
+	}
+}
+
+func (s *sweeper) sweep(ctx context.Context, age time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	targets, err := s.store.Requeue(ctx, age)
+	if err != nil {
+		return err
+	}
+	for _, target := range targets {
+		s.feed(target)
+	}
+	waiting, err := s.store.Unplanned(ctx, unplannedMost)
+	if err != nil {
+		return err
+	}
+	for _, id := range waiting {
+		if err := s.queue.PublishRotation(ctx, id); err != nil {
+			return err
+		}
+	}
+	return s.finish(ctx)
+}
+
+// finish ends the rotations that have no open tasks; each is one wide log event.
+func (s *sweeper) finish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	ended, err := s.store.FinishRotations(ctx)
+	for _, r := range ended {
+		s.metrics.rotations.WithLabelValues(r.Policy, string(r.State)).Inc()
+		s.log.Info("rotation ended", rotationFields(r)...)
+	}
+	return err
+}
+
+func rotationFields(r keyturn.Rotation) []zap.Field {
+	fields := []zap.Field{
+		zap.Stringer("rotation", r.ID), zap.String("policy", r.Policy), zap.String("target", r.Target),
+		zap.String("trigger", string(r.Trigger)), zap.String("slot", r.Slot), zap.String("requestedBy", r.RequestedBy),
+		zap.String("state", string(r.State)), zap.String("reason", r.Reason),
+		zap.Int("total", r.Counts.Total), zap.Int("succeeded", r.Counts.Succeeded), zap.Int("failed", r.Counts.Failed),
+		zap.Int("skipped", r.Counts.Skipped), zap.Int("parked", r.Counts.Parked), zap.Time("requestedAt", r.RequestedAt),
+	}
+	if r.StartedAt != nil && r.FinishedAt != nil {
+		fields = append(fields, zap.Duration("took", r.FinishedAt.Sub(*r.StartedAt)))
+	}
+	return fields
+}

@@ -1,0 +1,269 @@
+package worker
+
+import (
+	"cmp"
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn"
+)
+
+const (
+	// commitMost bounds one group commit, commitParallel how many are under way at once.
+	commitMost     = 512
+	commitParallel = 2
+
+	planConcurrency    = 4 // rotations that are planned at once, over all workers
+	triggerConcurrency = 8 // trigger messages at once, over all workers
+
+	targetsEvery = 2 * time.Second // how often the list of targets is looked at
+)
+
+// Store is everything a worker needs of the database.
+type Store interface {
+	TaskStore
+	PlanStore
+	FeedStore
+	AnnounceStore
+	TriggerStore
+}
+
+// TargetLister lists the targets that there are now.
+type TargetLister interface {
+	Targets(ctx context.Context) ([]keyturn.Target, error)
+}
+
+// Config is what a worker is made of.
+type Config struct {
+	Owner   string // names this process in leases; unique among replicas
+	Source  string // the CloudEvents source; default "/keyturn"
+	Store   Store
+	Queue   Queue
+	Systems Systems
+	Targets TargetLister
+	Logger  *zap.Logger
+	Metrics *Metrics
+	Now     func() time.Time // default time.Now
+}
+
+// Worker plans rotations, turns keys, hands out tasks and announces results.
+type Worker struct {
+	cfg       Config
+	rotator   *rotator
+	planner   *Planner
+	sweeper   *sweeper
+	announcer *announcer
+	triggers  *triggers
+
+	mu      sync.Mutex
+	feeders map[string]*feeder
+	changed chan struct{} // wakes the watch over targets
+}
+
+// New wires a worker. It starts nothing.
+func New(cfg Config) *Worker {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	cfg.Source = cmp.Or(cfg.Source, "/keyturn")
+	w := &Worker{cfg: cfg, feeders: map[string]*feeder{}, changed: make(chan struct{}, 1)}
+	w.planner = &Planner{
+		owner: cfg.Owner, systems: cfg.Systems, store: cfg.Store,
+		planned: w.feed, log: cfg.Logger, metrics: cfg.Metrics,
+	}
+	w.sweeper = newSweeper()
+	w.sweeper.store, w.sweeper.queue, w.sweeper.feed = cfg.Store, cfg.Queue, w.feed
+	w.sweeper.log, w.sweeper.metrics = cfg.Logger, cfg.Metrics
+	w.announcer = &announcer{source: cfg.Source, store: cfg.Store, queue: cfg.Queue, log: cfg.Logger}
+	w.triggers = &triggers{store: cfg.Store, queue: cfg.Queue, log: cfg.Logger, metrics: cfg.Metrics}
+	w.rotator = &rotator{
+		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
+		hold: w.hold, gates: &gates{}, log: cfg.Logger, metrics: cfg.Metrics,
+		intents: &batcher[keyturn.IntentWrite, keyturn.IntentOutcome]{
+			flush: cfg.Store.Intend, max: commitMost, parallel: commitParallel, observe: cfg.Metrics.observeCommit("intent"),
+		},
+		results: &batcher[keyturn.TaskResult, bool]{
+			flush: cfg.Store.Finish, max: commitMost, parallel: commitParallel, observe: cfg.Metrics.observeCommit("result"),
+		},
+	}
+	return w
+}
+
+// Plan returns what a rotation of the policy would do now. It changes nothing.
+func (w *Worker) Plan(ctx context.Context, policy keyturn.Policy, only keyturn.Selection) ([]keyturn.Unit, error) {
+	return w.planner.Plan(ctx, policy, only)
+}
+
+// QueueLost tells the worker that the queue lost messages: what nobody holds
+// is handed out again at once. It never blocks.
+func (w *Worker) QueueLost() { w.sweeper.queueLost() }
+
+// TargetsChanged makes the worker look at the list of targets now.
+func (w *Worker) TargetsChanged() { notify(w.changed) }
+
+// Run works until ctx ends, then finishes what it has begun.
+func (w *Worker) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	running.Go(func() { w.sweeper.run(ctx) })
+	running.Go(func() { w.announcer.run(ctx) })
+	running.Go(func() {
+		w.keepConsuming(ctx, "rotations", func() error {
+			return w.cfg.Queue.ConsumeRotations(ctx, planConcurrency, w.planner.handle)
+		})
+	})
+	running.Go(func() {
+		w.keepConsuming(ctx, "triggers", func() error {
+			return w.cfg.Queue.ConsumeTriggers(ctx, triggerConcurrency, w.triggers.handle)
+		})
+	})
+	w.watchTargets(ctx)
+	running.Wait()
+	return nil
+}
+
+// keepConsuming starts a consumer again when it could not be set up, for
+// example because the bus is away.
+func (w *Worker) keepConsuming(ctx context.Context, what string, consume func() error) {
+	for try := 0; ; try++ {
+		err := consume()
+		if ctx.Err() != nil {
+			return
+		}
+		w.cfg.Logger.Warn("consumer ended; starting it again", zap.String("of", what), zap.Error(err))
+		if !sleep(ctx, retryAfter(min(try, 4))) {
+			return
+		}
+	}
+}
+
+// watchTargets keeps one consumer and one feeder for each target, and changes
+// them when a target comes, goes or gets another concurrency.
+func (w *Worker) watchTargets(ctx context.Context) {
+	ticker := time.NewTicker(targetsEvery)
+	defer ticker.Stop()
+	serving := map[string]*serving{}
+	defer func() {
+		for _, s := range serving {
+			<-s.done
+		}
+	}()
+	for {
+		if err := w.matchTargets(ctx, serving); err != nil && ctx.Err() == nil {
+			w.cfg.Logger.Warn("listing targets", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-w.changed:
+		}
+	}
+}
+
+type serving struct {
+	concurrency int
+	stop        context.CancelFunc
+	done        chan struct{}
+}
+
+func (w *Worker) matchTargets(ctx context.Context, have map[string]*serving) error {
+	targets, err := w.cfg.Targets.Targets(ctx)
+	if err != nil {
+		return err
+	}
+	want := make(map[string]int, len(targets))
+	for _, t := range targets {
+		want[t.Name] = t.WithDefaults().Limits.Concurrency
+	}
+	for name, s := range have {
+		if want[name] != s.concurrency {
+			s.stop() // its successor is started when it has finished its tasks
+		}
+		select {
+		case <-s.done:
+			delete(have, name)
+		default:
+		}
+	}
+	for name, concurrency := range want {
+		if have[name] == nil { // at most one consumer of a target here at a time
+			have[name] = w.serve(ctx, name, concurrency)
+		}
+	}
+	return nil
+}
+
+func (w *Worker) serve(ctx context.Context, target string, concurrency int) *serving {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &serving{concurrency: concurrency, stop: cancel, done: make(chan struct{})}
+	f := newFeeder(target, concurrency)
+	f.store, f.queue, f.log, f.drain = w.cfg.Store, w.cfg.Queue, w.cfg.Logger, w.sweeper.mayHaveEnded
+	w.mu.Lock()
+	w.feeders[target] = f
+	w.mu.Unlock()
+	handle := func(ctx context.Context, d Delivery) {
+		f.taskBegun()
+		defer f.taskEnded()
+		w.rotator.handle(ctx, d)
+	}
+	go func() {
+		defer close(s.done)
+		defer cancel()
+		var both sync.WaitGroup
+		both.Go(func() { f.run(ctx) })
+		both.Go(func() {
+			w.keepConsuming(ctx, "tasks of "+target, func() error {
+				return w.cfg.Queue.ConsumeTasks(ctx, target, concurrency, handle)
+			})
+		})
+		both.Wait()
+		w.mu.Lock()
+		delete(w.feeders, target)
+		w.mu.Unlock()
+	}()
+	f.wake()
+	return s
+}
+
+// feed makes this process look for tasks of the target to hand out.
+func (w *Worker) feed(target string) {
+	w.mu.Lock()
+	f := w.feeders[target]
+	w.mu.Unlock()
+	if f != nil {
+		f.wake()
+		return
+	}
+	w.TargetsChanged()
+}
+
+// hold keeps a target's tasks from being handed out. It is only a courtesy to
+// the target: when it can't be written down, tasks find out for themselves.
+func (w *Worker) hold(ctx context.Context, target, reason string, d time.Duration) {
+	if err := w.cfg.Store.Hold(ctx, target, reason, d); err != nil {
+		w.cfg.Logger.Warn("holding target", zap.String("target", target), zap.Error(err))
+		return
+	}
+	w.cfg.Logger.Warn("target held", zap.String("target", target), zap.Duration("for", d), zap.String("reason", reason))
+}
+
+// gates are the gates of all targets.
+type gates struct {
+	mu sync.Mutex
+	by map[string]*gate
+}
+
+func (g *gates) of(target string) *gate {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.by == nil {
+		g.by = map[string]*gate{}
+	}
+	if g.by[target] == nil {
+		g.by[target] = &gate{}
+	}
+	return g.by[target]
+}
