@@ -1,0 +1,212 @@
+-- Keyturn's tables for Postgres.
+--
+-- State CHECKs follow the CanBecome tables of the root package. Every time is the database's
+-- clock (or the one that a test injects), never a client's.
+
+-- +goose Up
+-- What `apply` manages, as it was asked for.
+CREATE TABLE resources (
+    kind       text        NOT NULL CHECK (kind IN ('Target', 'Policy', 'Webhook')),
+    name       text        NOT NULL CHECK (length(name) BETWEEN 1 AND 100),
+    spec       jsonb       NOT NULL CHECK (jsonb_typeof(spec) = 'object'),
+    generation bigint      NOT NULL CHECK (generation >= 1),
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL CHECK (updated_at >= created_at),
+    PRIMARY KEY (kind, name)
+);
+
+-- What happens to a policy, as opposed to what was asked for.
+CREATE TABLE policies (
+    name          text    PRIMARY KEY,
+    paused        boolean NOT NULL DEFAULT false,
+    paused_by     text    NOT NULL DEFAULT '',
+    pause_note    text    NOT NULL DEFAULT '',
+    next_local    text,
+    next_timezone text,
+    next_at       timestamptz,
+    -- When a scheduler looks at the policy: at next_at, or later if its slot could not be computed.
+    wake_at       timestamptz,
+    CHECK (num_nulls(next_local, next_timezone, next_at, wake_at) IN (0, 4)),
+    CHECK (wake_at >= next_at)
+);
+CREATE INDEX policies_due ON policies (wake_at) WHERE wake_at IS NOT NULL;
+
+-- What happens to a target. The row outlives the resource: open tasks may still need it.
+CREATE TABLE targets (
+    name        text PRIMARY KEY,
+    hold_until  timestamptz,
+    hold_reason text NOT NULL DEFAULT ''
+);
+
+-- Units as the planner last saw them.
+CREATE TABLE units (
+    id           text COLLATE "C" PRIMARY KEY CHECK (length(id) BETWEEN 5 AND 302),
+    target       text        NOT NULL,
+    system       text        NOT NULL,
+    project_id   text        NOT NULL,
+    project_name text        NOT NULL,
+    cluster_id   text        NOT NULL,
+    cluster_name text        NOT NULL,
+    component    text        NOT NULL CHECK (component IN ('shard', 'config', 'replica-set', 'project')),
+    name         text        NOT NULL,
+    fcv          text        NOT NULL,
+    rotatable    boolean     NOT NULL,
+    reason       text        NOT NULL,
+    seen_at      timestamptz NOT NULL,
+    CHECK (rotatable OR reason <> '')
+);
+CREATE INDEX units_name ON units (name);
+CREATE INDEX units_cluster_id ON units (cluster_id);
+
+-- The key that each unit uses, as far as it is known. Apart from units, so that a planner that
+-- rewrites thousands of units never makes a result wait, and because a narrow row is cheap to rewrite.
+CREATE TABLE unit_keys (
+    unit_id   text COLLATE "C" PRIMARY KEY REFERENCES units (id),
+    key_id    text    NOT NULL DEFAULT '',
+    key_since timestamptz,
+    key_exact boolean NOT NULL DEFAULT false,
+    CHECK ((key_id = '') = (key_since IS NULL)),
+    CHECK (key_id <> '' OR NOT key_exact)
+) WITH (fillfactor = 70);
+
+CREATE TABLE rotations (
+    id           uuid        PRIMARY KEY,
+    policy       text        NOT NULL,
+    target       text        NOT NULL,
+    trigger      text        NOT NULL CHECK (trigger IN ('schedule', 'manual', 'webhook', 'retry')),
+    trigger_id   text        CHECK (trigger_id <> ''),
+    slot         text        CHECK (slot <> ''),
+    reason       text        NOT NULL, -- why it was asked for
+    trouble      text        NOT NULL DEFAULT '', -- why it failed, or has to wait for its planner
+    requested_by text        NOT NULL,
+    only_units   jsonb       NOT NULL,
+    state        text        NOT NULL DEFAULT 'requested'
+        CHECK (state IN ('requested', 'planning', 'running', 'succeeded', 'partial', 'failed', 'cancelled')),
+    owner        text, -- the planner that has it
+    lease_until  timestamptz,
+    not_before   timestamptz,
+    -- Tasks by state, stored when the rotation ends; until then they are counted.
+    total        integer     NOT NULL DEFAULT 0 CHECK (total >= 0),
+    succeeded    integer     NOT NULL DEFAULT 0 CHECK (succeeded >= 0),
+    failed       integer     NOT NULL DEFAULT 0 CHECK (failed >= 0),
+    skipped      integer     NOT NULL DEFAULT 0 CHECK (skipped >= 0),
+    parked       integer     NOT NULL DEFAULT 0 CHECK (parked >= 0),
+    requested_at timestamptz NOT NULL,
+    started_at   timestamptz,
+    finished_at  timestamptz,
+    CHECK ((trigger = 'schedule') = (slot IS NOT NULL)),
+    CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'partial', 'failed', 'cancelled'))),
+    CHECK (started_at IS NOT NULL OR state IN ('requested', 'failed', 'cancelled')),
+    CHECK (state = 'planning' OR (owner IS NULL AND lease_until IS NULL AND not_before IS NULL)),
+    CHECK (num_nulls(owner, lease_until) IN (0, 2)),
+    CHECK (state <> 'failed' OR trouble <> ''),
+    CHECK (total = succeeded + failed + skipped + parked)
+);
+CREATE UNIQUE INDEX rotations_slot ON rotations (policy, slot) WHERE slot IS NOT NULL;
+CREATE UNIQUE INDEX rotations_trigger_id ON rotations (trigger_id) WHERE trigger_id IS NOT NULL;
+CREATE INDEX rotations_newest ON rotations (requested_at, id);
+CREATE INDEX rotations_unplanned ON rotations (requested_at) WHERE state IN ('requested', 'planning');
+CREATE INDEX rotations_running ON rotations (target) WHERE state = 'running';
+
+-- Rows are rewritten three times in their life; the fixed-width columns come first.
+CREATE TABLE tasks (
+    id          uuid        PRIMARY KEY,
+    rotation_id uuid        NOT NULL REFERENCES rotations (id),
+    epoch       bigint      NOT NULL DEFAULT 0 CHECK (epoch >= 0),
+    turn        integer     NOT NULL CHECK (turn >= 1), -- running number within its project
+    attempts    integer     NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    failures    integer     NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    not_before  timestamptz NOT NULL,
+    lease_until timestamptz,
+    handed_at   timestamptz, -- when it was handed to the queue
+    intended_at timestamptz,
+    apply_by    timestamptz, -- from when on the change can't be sent any more
+    answered_at timestamptz, -- when the system accepted the change
+    started_at  timestamptz, -- the first intent
+    finished_at timestamptz,
+    unit_id     text COLLATE "C" NOT NULL,
+    target      text        NOT NULL,
+    project_id  text        NOT NULL,
+    state       text        NOT NULL CHECK (state IN ('pending', 'intended', 'succeeded', 'failed', 'skipped', 'parked')),
+    resolution  text        NOT NULL DEFAULT '' CHECK (resolution IN ('', 'confirmed', 'inferred', 'resolved-by-person')),
+    reason      text        NOT NULL DEFAULT '',
+    owner       text        NOT NULL DEFAULT '',
+    key_before  text        NOT NULL DEFAULT '',
+    key_want    text        NOT NULL DEFAULT '',
+    key_after   text        NOT NULL DEFAULT '',
+    intent_data bytea, -- as it was given, to the byte
+    CHECK ((finished_at IS NOT NULL) = (state NOT IN ('pending', 'intended'))),
+    CHECK (state <> 'intended' OR (key_before <> '' AND intended_at IS NOT NULL AND apply_by IS NOT NULL AND epoch > 0 AND attempts > 0)),
+    CHECK (state <> 'succeeded' OR (key_after <> '' AND resolution <> '')),
+    CHECK (state = 'succeeded' OR key_after = ''),
+    CHECK (state NOT IN ('failed', 'skipped', 'parked') OR reason <> ''),
+    CHECK (lease_until IS NULL OR state = 'intended'),
+    CHECK (handed_at IS NULL OR state IN ('pending', 'intended')),
+    CHECK (num_nulls(intended_at, apply_by) IN (0, 2)),
+    CHECK (answered_at IS NULL OR intended_at IS NOT NULL)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+CREATE UNIQUE INDEX tasks_rotation_unit ON tasks (rotation_id, unit_id);
+-- Two rotations never work on one unit at the same time.
+CREATE UNIQUE INDEX tasks_one_intent ON tasks (unit_id) WHERE state = 'intended';
+-- What a rotation can be fed with, in the order of its turn.
+CREATE INDEX tasks_waiting ON tasks (rotation_id, turn, id) WHERE state = 'pending' AND handed_at IS NULL;
+-- Open intents that nobody works on, whatever became of their rotation or policy.
+CREATE INDEX tasks_orphaned ON tasks (target, turn, id) WHERE state = 'intended' AND handed_at IS NULL;
+CREATE INDEX tasks_handed ON tasks (target, handed_at) WHERE handed_at IS NOT NULL;
+CREATE INDEX tasks_open ON tasks (rotation_id) WHERE state IN ('pending', 'intended');
+
+-- The history. `until` is not stored: it is used_from of the unit's next record.
+CREATE TABLE key_records (
+    id              uuid        PRIMARY KEY,
+    unit_id         text COLLATE "C" NOT NULL,
+    key_id          text        NOT NULL CHECK (key_id <> ''),
+    previous_key_id text        NOT NULL,
+    used_from       timestamptz NOT NULL,
+    origin          text        NOT NULL CHECK (origin IN ('rotated', 'observed')),
+    rotation_id     uuid,
+    task_id         uuid,
+    CHECK (origin <> 'rotated' OR (task_id IS NOT NULL AND rotation_id IS NOT NULL AND previous_key_id <> ''))
+);
+CREATE INDEX key_records_unit ON key_records (unit_id, used_from, id);
+CREATE INDEX key_records_time ON key_records (used_from, id);
+CREATE INDEX key_records_rotation ON key_records (rotation_id, used_from, id);
+CREATE UNIQUE INDEX key_records_one_turn ON key_records (task_id) WHERE origin = 'rotated';
+
+-- +goose StatementBegin
+CREATE FUNCTION key_records_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'key_records is append-only: % is refused', TG_OP USING ERRCODE = 'restrict_violation';
+END
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER key_records_append_only BEFORE UPDATE OR DELETE ON key_records
+    FOR EACH ROW EXECUTE FUNCTION key_records_refuse();
+CREATE TRIGGER key_records_no_truncate BEFORE TRUNCATE ON key_records
+    FOR EACH STATEMENT EXECUTE FUNCTION key_records_refuse();
+
+-- The outbox: what the world is to be told. A row goes when it was told.
+CREATE TABLE announcements (
+    seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- "oldest first"
+    id          uuid   NOT NULL UNIQUE,
+    type        text   NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks')),
+    rotation_id uuid,
+    task_ids    uuid[] NOT NULL DEFAULT '{}',
+    held_until  timestamptz,
+    CHECK ((type = 'tasks') = (rotation_id IS NULL)),
+    CHECK ((type = 'tasks') = (cardinality(task_ids) > 0))
+);
+
+-- API tokens: only the SHA-256 of the secret.
+CREATE TABLE tokens (
+    id         uuid        PRIMARY KEY,
+    name       text        NOT NULL CHECK (name <> ''),
+    role       text        NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+    hash       bytea       NOT NULL UNIQUE CHECK (length(hash) = 32),
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    revoked_at timestamptz
+);
+
+-- +goose Down
+DROP TABLE tokens, announcements, key_records, tasks, rotations, unit_keys, units, targets, policies, resources;
+DROP FUNCTION key_records_refuse();

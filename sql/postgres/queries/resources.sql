@@ -1,0 +1,59 @@
+-- name: Resources :many
+-- All, those of one kind, or one.
+SELECT s.kind, s.name, s.spec, s.generation, s.created_at, s.updated_at,
+    coalesce(p.paused, false)::boolean AS paused, coalesce(p.paused_by, '')::text AS paused_by, coalesce(p.pause_note, '')::text AS pause_note,
+    p.next_local, p.next_timezone, p.next_at, g.hold_until, coalesce(g.hold_reason, '')::text AS hold_reason,
+    coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())::timestamptz AS now
+FROM resources s
+LEFT JOIN policies p ON s.kind = 'Policy' AND p.name = s.name
+LEFT JOIN targets g ON s.kind = 'Target' AND g.name = s.name
+WHERE (sqlc.narg('kind')::text IS NULL OR s.kind = sqlc.narg('kind')) AND (sqlc.narg('name')::text IS NULL OR s.name = sqlc.narg('name'))
+ORDER BY s.kind COLLATE "C", s.name COLLATE "C";
+
+-- name: LockResources :exec
+-- One apply at a time, so that what it checks still holds when it commits. Readers do not wait.
+LOCK TABLE resources IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: CreateResource :execrows
+INSERT INTO resources (kind, name, spec, generation, created_at, updated_at)
+SELECT sqlc.arg('kind'), sqlc.arg('name'), sqlc.arg('spec')::jsonb, 1, c.at, c.at
+FROM (SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at) c
+ON CONFLICT DO NOTHING;
+
+-- name: UpdateResource :execrows
+UPDATE resources SET spec = sqlc.arg('spec')::jsonb, generation = generation + 1,
+    updated_at = greatest(updated_at, coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()))
+WHERE kind = sqlc.arg('kind') AND name = sqlc.arg('name') AND generation = sqlc.arg('expect');
+
+-- name: DeleteResource :execrows
+DELETE FROM resources WHERE kind = sqlc.arg('kind') AND name = sqlc.arg('name') AND generation = sqlc.arg('expect');
+
+-- name: OrphanedPolicies :many
+-- Policies whose target does not exist.
+SELECT p.name, (p.spec ->> 'target')::text AS target FROM resources p
+WHERE p.kind = 'Policy' AND NOT EXISTS (SELECT 1 FROM resources t WHERE t.kind = 'Target' AND t.name = p.spec ->> 'target')
+ORDER BY p.name;
+
+-- name: SetSlot :exec
+INSERT INTO policies (name, next_local, next_timezone, next_at, wake_at)
+VALUES (sqlc.arg('name'), sqlc.narg('next_local'), sqlc.narg('next_timezone'), sqlc.narg('next_at'), sqlc.narg('next_at'))
+ON CONFLICT (name) DO UPDATE SET next_local = excluded.next_local, next_timezone = excluded.next_timezone,
+    next_at = excluded.next_at, wake_at = excluded.wake_at;
+
+-- name: DeletePolicy :exec
+DELETE FROM policies WHERE name = sqlc.arg('name');
+
+-- name: AddTarget :exec
+INSERT INTO targets (name) VALUES (sqlc.arg('name')) ON CONFLICT DO NOTHING;
+
+-- name: FreeTarget :exec
+UPDATE targets SET hold_until = NULL, hold_reason = '' WHERE name = sqlc.arg('name');
+
+-- name: PausePolicy :execrows
+-- Its next slot stays: a scheduler moves it on without firing.
+UPDATE policies SET paused = true, paused_by = sqlc.arg('by'), pause_note = sqlc.arg('note') WHERE name = sqlc.arg('name');
+
+-- name: ResumePolicy :execrows
+UPDATE policies SET paused = false, paused_by = '', pause_note = '',
+    next_local = sqlc.narg('next_local'), next_timezone = sqlc.narg('next_timezone'), next_at = sqlc.narg('next_at'), wake_at = sqlc.narg('next_at')
+WHERE name = sqlc.arg('name');

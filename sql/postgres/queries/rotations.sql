@@ -1,0 +1,163 @@
+-- name: Rotation :one
+SELECT sqlc.embed(r), c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
+    c.skipped AS tasks_skipped, c.parked AS tasks_parked
+FROM rotations r
+CROSS JOIN LATERAL (
+    SELECT count(*) AS total, count(*) FILTER (WHERE t.state = 'succeeded') AS succeeded,
+        count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) FILTER (WHERE t.state = 'skipped') AS skipped,
+        count(*) FILTER (WHERE t.state = 'parked') AS parked
+    FROM tasks t WHERE t.rotation_id = r.id AND r.state IN ('running', 'cancelled')
+) c
+WHERE r.id = sqlc.arg('id');
+
+-- name: Rotations :many
+-- Walks the index of the newest; the tasks of a rotation are counted only if it is on the page.
+SELECT sqlc.embed(r), c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
+    c.skipped AS tasks_skipped, c.parked AS tasks_parked
+FROM rotations r
+CROSS JOIN LATERAL (
+    SELECT count(*) AS total, count(*) FILTER (WHERE t.state = 'succeeded') AS succeeded,
+        count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) FILTER (WHERE t.state = 'skipped') AS skipped,
+        count(*) FILTER (WHERE t.state = 'parked') AS parked
+    FROM tasks t WHERE t.rotation_id = r.id AND r.state IN ('running', 'cancelled')
+) c
+WHERE (sqlc.arg('policy')::text = '' OR r.policy = sqlc.arg('policy')) AND (sqlc.arg('state')::text = '' OR r.state = sqlc.arg('state'))
+    AND (sqlc.narg('after')::uuid IS NULL
+        OR (r.requested_at, r.id) < (SELECT a.requested_at, a.id FROM rotations a WHERE a.id = sqlc.narg('after')))
+ORDER BY r.requested_at DESC, r.id DESC LIMIT sqlc.arg('max');
+
+-- name: Request :one
+-- Inserts a rotation and its announcement, unless the policy is unknown or the slot or trigger id has one.
+WITH rotation AS (
+    INSERT INTO rotations (id, policy, target, trigger, trigger_id, slot, reason, requested_by, only_units, requested_at)
+    SELECT sqlc.arg('id')::uuid, p.name, p.spec ->> 'target', sqlc.arg('trigger')::text, sqlc.narg('trigger_id')::text,
+        sqlc.narg('slot')::text, sqlc.arg('reason')::text, sqlc.arg('requested_by')::text, sqlc.arg('only_units')::jsonb,
+        coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())
+    FROM resources p WHERE p.kind = 'Policy' AND p.name = sqlc.arg('policy')
+    ON CONFLICT DO NOTHING
+    RETURNING id
+)
+INSERT INTO announcements (id, type, rotation_id)
+SELECT sqlc.arg('announcement')::uuid, 'rotation.requested', id FROM rotation
+RETURNING rotation_id;
+
+-- name: RotationByKey :one
+-- Finds the rotation of a trigger id, or of a policy's slot.
+SELECT id, policy FROM rotations
+WHERE trigger_id = sqlc.narg('trigger_id') OR (policy = sqlc.arg('policy') AND slot = sqlc.narg('slot'));
+
+-- name: ClaimRotation :one
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+)
+UPDATE rotations r SET
+    state = 'planning', owner = sqlc.arg('owner')::text, lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond',
+    not_before = NULL, started_at = coalesce(r.started_at, clock.at), target = s.spec ->> 'target'
+FROM clock, resources s LEFT JOIN policies p ON p.name = s.name
+WHERE r.id = sqlc.arg('id') AND r.state IN ('requested', 'planning')
+    AND (r.lease_until IS NULL OR r.lease_until < clock.at OR r.owner = sqlc.arg('owner'))
+    AND (r.not_before IS NULL OR r.not_before <= clock.at) AND s.kind = 'Policy' AND s.name = r.policy
+RETURNING sqlc.embed(r), s.spec, s.generation, coalesce(p.paused, false)::boolean AS paused;
+
+-- name: FailUnplannable :exec
+-- Ends a rotation whose policy is gone: nobody can ever plan it.
+WITH rotation AS (
+    UPDATE rotations r SET state = 'failed', owner = NULL, lease_until = NULL, not_before = NULL,
+        trouble = 'policy ' || r.policy || ' was removed before the rotation was planned',
+        finished_at = coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())
+    WHERE r.id = sqlc.arg('id') AND r.state IN ('requested', 'planning')
+        AND (r.lease_until IS NULL OR r.lease_until < coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()))
+        AND NOT EXISTS (SELECT 1 FROM resources s WHERE s.kind = 'Policy' AND s.name = r.policy)
+    RETURNING r.id
+)
+INSERT INTO announcements (id, type, rotation_id)
+SELECT sqlc.arg('announcement')::uuid, 'rotation.completed', id FROM rotation;
+
+-- name: LockPlan :one
+-- The rotation is the owner's to plan until the transaction ends.
+SELECT target FROM rotations WHERE id = sqlc.arg('id') AND state = 'planning' AND owner = sqlc.arg('owner')::text FOR UPDATE;
+
+-- name: SaveUnits :exec
+-- Units as they are now, and a task for each.
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+), plan AS MATERIALIZED (
+    SELECT unnest(sqlc.arg('task_ids')::uuid[]) AS task_id, unnest(sqlc.arg('turns')::integer[]) AS turn,
+        unnest(sqlc.arg('ids')::text[]) AS id, unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('systems')::text[]) AS system,
+        unnest(sqlc.arg('project_ids')::text[]) AS project_id, unnest(sqlc.arg('project_names')::text[]) AS project_name,
+        unnest(sqlc.arg('cluster_ids')::text[]) AS cluster_id, unnest(sqlc.arg('cluster_names')::text[]) AS cluster_name,
+        unnest(sqlc.arg('components')::text[]) AS component, unnest(sqlc.arg('names')::text[]) AS name,
+        unnest(sqlc.arg('fcvs')::text[]) AS fcv, unnest(sqlc.arg('rotatable')::boolean[]) AS rotatable,
+        unnest(sqlc.arg('reasons')::text[]) AS reason
+), saved AS (
+    INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason, seen_at)
+    SELECT id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason, clock.at
+    FROM plan, clock ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET
+        target = excluded.target, system = excluded.system, project_id = excluded.project_id, project_name = excluded.project_name,
+        cluster_id = excluded.cluster_id, cluster_name = excluded.cluster_name, component = excluded.component, name = excluded.name,
+        fcv = excluded.fcv, rotatable = excluded.rotatable, reason = excluded.reason, seen_at = excluded.seen_at
+), keys AS (
+    INSERT INTO unit_keys (unit_id) SELECT id FROM plan ORDER BY id ON CONFLICT DO NOTHING
+)
+INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, reason, not_before, finished_at)
+SELECT task_id, sqlc.arg('rotation')::uuid, id, sqlc.arg('target')::text, project_id, turn,
+    CASE WHEN rotatable THEN 'pending' ELSE 'skipped' END, reason, clock.at, CASE WHEN NOT rotatable THEN clock.at END
+FROM plan, clock;
+
+-- name: StartRotation :exec
+UPDATE rotations SET state = 'running', owner = NULL, lease_until = NULL, trouble = '' WHERE id = sqlc.arg('id');
+
+-- name: EndPlan :execrows
+-- Ends a rotation that its planner can't plan.
+WITH rotation AS (
+    UPDATE rotations r SET state = 'failed', owner = NULL, lease_until = NULL, trouble = sqlc.arg('reason')::text,
+        finished_at = coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())
+    WHERE r.id = sqlc.arg('id') AND r.state = 'planning' AND r.owner = sqlc.arg('owner')::text
+    RETURNING r.id
+)
+INSERT INTO announcements (id, type, rotation_id)
+SELECT sqlc.arg('announcement')::uuid, 'rotation.completed', rotation.id FROM rotation;
+
+-- name: PostponeRotation :execrows
+UPDATE rotations SET owner = NULL, lease_until = NULL, trouble = sqlc.arg('reason')::text,
+    not_before = coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) + sqlc.arg('after')::bigint * interval '1 microsecond'
+WHERE id = sqlc.arg('id') AND state = 'planning' AND owner = sqlc.arg('owner')::text;
+
+-- name: Unplanned :many
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+)
+SELECT r.id FROM rotations r, clock
+WHERE r.state IN ('requested', 'planning') AND (r.lease_until IS NULL OR r.lease_until < clock.at)
+    AND (r.not_before IS NULL OR r.not_before <= clock.at)
+ORDER BY r.requested_at, r.id LIMIT sqlc.arg('max');
+
+-- name: FinishRotations :many
+-- Ends running rotations without open tasks. The probe for an open task is a scalar subquery, which
+-- stays one index look-up for each rotation; as NOT EXISTS it may become a join over all open tasks.
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+), ended AS MATERIALIZED (
+    SELECT r.id FROM rotations r
+    WHERE r.state = 'running'
+        AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.state IN ('pending', 'intended') LIMIT 1) IS NULL
+    ORDER BY r.id FOR UPDATE OF r SKIP LOCKED
+), counted AS MATERIALIZED (
+    SELECT t.rotation_id, count(*)::integer AS total, (count(*) FILTER (WHERE t.state = 'succeeded'))::integer AS succeeded,
+        (count(*) FILTER (WHERE t.state = 'failed'))::integer AS failed,
+        (count(*) FILTER (WHERE t.state = 'skipped'))::integer AS skipped,
+        (count(*) FILTER (WHERE t.state = 'parked'))::integer AS parked
+    FROM tasks t JOIN ended e ON e.id = t.rotation_id
+    GROUP BY t.rotation_id
+), told AS (
+    INSERT INTO announcements (id, type, rotation_id) SELECT gen_random_uuid(), 'rotation.completed', rotation_id FROM counted
+)
+UPDATE rotations r SET
+    state = CASE WHEN c.failed + c.parked = 0 THEN 'succeeded' WHEN c.succeeded > 0 THEN 'partial' ELSE 'failed' END,
+    trouble = CASE WHEN c.succeeded = 0 AND c.failed + c.parked > 0
+        THEN format('no unit was turned: %s failed, %s parked, %s skipped', c.failed, c.parked, c.skipped) ELSE '' END,
+    total = c.total, succeeded = c.succeeded, failed = c.failed, skipped = c.skipped, parked = c.parked, finished_at = clock.at
+FROM counted c, clock
+WHERE r.id = c.rotation_id
+RETURNING r.*;

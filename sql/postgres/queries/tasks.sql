@@ -1,0 +1,125 @@
+-- Statements of the rotator. Intend and Finish carry a whole batch each: one round trip, one commit.
+-- Their callers sort batches by the tasks' ids, so that those that overlap hardly ever deadlock. The
+-- materialized steps keep the planner on look-ups by key, also when it has no statistics yet.
+
+-- name: Intend :many
+-- Leaves are given to tasks that pass every test; Verdicts says why to the others. The share lock on
+-- the unit's key makes a result that another task records at the same time come before or after the
+-- test, never in between. Two tasks of one unit, in one batch or in two, are kept apart by the index
+-- tasks_one_intent.
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+), write AS MATERIALIZED (
+    SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('owners')::text[]) AS owner,
+        unnest(sqlc.arg('befores')::text[]) AS before, unnest(sqlc.arg('wants')::text[]) AS want,
+        unnest(sqlc.arg('data')::bytea[]) AS data, unnest(sqlc.arg('apply_fors')::bigint[]) AS apply_for,
+        unnest(sqlc.arg('leases')::bigint[]) AS lease
+), candidate AS MATERIALIZED (
+    SELECT t.rotation_id, t.unit_id, w.* FROM write w JOIN tasks t ON t.id = w.id WHERE t.state = 'pending'
+), running AS MATERIALIZED (
+    SELECT r.id AS rotation_id, r.requested_at FROM rotations r LEFT JOIN policies p ON p.name = r.policy
+    WHERE r.id IN (SELECT c.rotation_id FROM candidate c) AND r.state = 'running' AND NOT coalesce(p.paused, false)
+), ready AS MATERIALIZED (
+    SELECT c.* FROM candidate c
+    JOIN running r ON r.rotation_id = c.rotation_id
+    JOIN unit_keys k ON k.unit_id = c.unit_id
+    WHERE NOT (k.key_exact AND k.key_since > r.requested_at)
+        AND NOT EXISTS (SELECT 1 FROM tasks o WHERE o.unit_id = c.unit_id AND o.state = 'intended')
+    FOR SHARE OF k
+)
+UPDATE tasks SET
+    state = 'intended', epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, owner = ready.owner,
+    key_before = ready.before, key_want = ready.want, intent_data = ready.data,
+    lease_until = clock.at + ready.lease * interval '1 microsecond',
+    apply_by = clock.at + ready.apply_for * interval '1 microsecond',
+    intended_at = clock.at, answered_at = NULL, started_at = coalesce(tasks.started_at, clock.at)
+FROM ready, clock
+WHERE tasks.id = ready.id AND tasks.state = 'pending'
+RETURNING tasks.id, tasks.epoch;
+
+-- name: Verdicts :many
+-- Why tasks got no leave. A task that passes by now is told to wait: it may simply ask again.
+SELECT t.id, (CASE
+    WHEN t.state = 'intended' THEN 'taken'
+    WHEN t.state <> 'pending' THEN 'done'
+    WHEN r.state <> 'running' OR coalesce(p.paused, false) THEN 'held'
+    WHEN k.key_exact AND k.key_since > r.requested_at THEN 'turned'
+    ELSE 'busy' END)::text AS verdict
+FROM tasks t
+JOIN rotations r ON r.id = t.rotation_id
+JOIN unit_keys k ON k.unit_id = t.unit_id
+LEFT JOIN policies p ON p.name = r.policy
+WHERE t.id = ANY (sqlc.arg('ids')::uuid[]);
+
+-- name: Finish :many
+-- Moves tasks on. What leaves the state intended leaves its key in the history: the key that the
+-- intent saw, unless it is known already, and the new one.
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+), result AS MATERIALIZED (
+    SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('was')::text[]) AS was,
+        unnest(sqlc.arg('epochs')::bigint[]) AS epoch, unnest(sqlc.arg('states')::text[]) AS state,
+        unnest(sqlc.arg('resolutions')::text[]) AS resolution, unnest(sqlc.arg('reasons')::text[]) AS reason,
+        unnest(sqlc.arg('keys_after')::text[]) AS key_after, unnest(sqlc.arg('afters')::bigint[]) AS after,
+        unnest(sqlc.arg('failed')::boolean[]) AS failed, unnest(sqlc.arg('answered')::boolean[]) AS answered,
+        unnest(sqlc.arg('unsent')::boolean[]) AS unsent,
+        unnest(sqlc.arg('seen_ids')::uuid[]) AS seen_id, unnest(sqlc.arg('turned_ids')::uuid[]) AS turned_id
+), moved AS (
+    UPDATE tasks t SET
+        state = r.state, reason = r.reason, resolution = r.resolution, key_after = r.key_after,
+        owner = '', lease_until = NULL, handed_at = NULL,
+        not_before = clock.at + r.after * interval '1 microsecond',
+        failures = t.failures + r.failed::integer,
+        answered_at = CASE WHEN r.answered THEN coalesce(t.answered_at, clock.at) ELSE t.answered_at END,
+        apply_by = CASE WHEN r.unsent THEN least(t.apply_by, clock.at) ELSE t.apply_by END,
+        finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
+    FROM result r, clock
+    WHERE t.id = r.id AND t.state = r.was AND (r.was = 'pending' OR t.epoch = r.epoch)
+    RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, r.seen_id, r.turned_id
+), known AS MATERIALIZED (
+    -- No lock is needed to read it: only the unit's one open intent, which is ours, lets its key be written.
+    SELECT m.*, k.key_id AS known_key
+    FROM moved m JOIN unit_keys k ON k.unit_id = m.unit_id
+    WHERE m.was = 'intended' AND m.state <> 'intended'
+), seen AS (
+    INSERT INTO key_records (id, unit_id, key_id, previous_key_id, used_from, origin, rotation_id, task_id)
+    SELECT seen_id, unit_id, key_before, known_key, intended_at, 'observed', rotation_id, id
+    FROM known WHERE known_key <> key_before
+), turned AS (
+    INSERT INTO key_records (id, unit_id, key_id, previous_key_id, used_from, origin, rotation_id, task_id)
+    SELECT turned_id, unit_id, key_after, key_before, clock.at, 'rotated', rotation_id, id
+    FROM known, clock WHERE state = 'succeeded'
+), keys AS (
+    UPDATE unit_keys k SET
+        key_id = CASE WHEN n.state = 'succeeded' THEN n.key_after ELSE n.key_before END,
+        key_since = CASE WHEN n.state = 'succeeded' THEN clock.at ELSE n.intended_at END,
+        key_exact = (n.state = 'succeeded')
+    FROM known n, clock
+    WHERE k.unit_id = n.unit_id AND (n.state = 'succeeded' OR n.known_key <> n.key_before)
+), told AS (
+    INSERT INTO announcements (id, type, task_ids)
+    SELECT sqlc.arg('announcement')::uuid, 'tasks', array_agg(id ORDER BY id)
+    FROM moved WHERE state NOT IN ('pending', 'intended') HAVING count(*) > 0
+)
+SELECT id FROM moved;
+
+-- name: Take :one
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+)
+UPDATE tasks SET
+    epoch = tasks.epoch + 1, owner = sqlc.arg('owner'), lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond'
+FROM clock
+WHERE tasks.id = sqlc.arg('id') AND tasks.state = 'intended' AND (tasks.lease_until IS NULL OR tasks.lease_until < clock.at)
+RETURNING tasks.epoch, tasks.key_before, tasks.key_want, tasks.intent_data, tasks.intended_at, tasks.apply_by, tasks.answered_at,
+    tasks.attempts, clock.at::timestamptz AS now;
+
+-- name: Reintend :one
+-- The key before was first seen when the intent was written: that time stays.
+UPDATE tasks SET
+    epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, answered_at = NULL,
+    lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond',
+    apply_by = clock.at + sqlc.arg('apply_for')::bigint * interval '1 microsecond'
+FROM (SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at) clock
+WHERE tasks.id = sqlc.arg('id') AND tasks.state = 'intended' AND tasks.owner = sqlc.arg('owner') AND tasks.epoch = sqlc.arg('epoch')
+RETURNING tasks.epoch;

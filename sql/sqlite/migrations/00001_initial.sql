@@ -1,0 +1,235 @@
+-- Keyturn's tables for SQLite: those of sql/postgres/migrations, under the same numbers and names.
+--
+-- Times are INTEGER: UTC milliseconds since 1970, by the clock of the one process that has the file.
+-- Ids are the 36 character form of a UUIDv7; the store makes each greater than the one before.
+--
+-- Lists of states in the CHECKs of units and tasks come in pairs: for a longer IN SQLite fills a table
+-- in memory each time a row is written, which costs more than all else.
+
+-- +goose Up
+-- What `apply` manages, as it was asked for.
+CREATE TABLE resources (
+    kind       TEXT    NOT NULL CHECK (kind IN ('Target', 'Policy', 'Webhook')),
+    name       TEXT    NOT NULL CHECK (length(name) BETWEEN 1 AND 100),
+    spec       TEXT    NOT NULL CHECK (json_type(spec) = 'object'),
+    generation INTEGER NOT NULL CHECK (generation >= 1),
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL CHECK (updated_at >= created_at),
+    PRIMARY KEY (kind, name)
+) STRICT;
+
+-- What happens to a policy, as opposed to what was asked for.
+CREATE TABLE policies (
+    name          TEXT    NOT NULL PRIMARY KEY,
+    paused        INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+    paused_by     TEXT    NOT NULL DEFAULT '',
+    pause_note    TEXT    NOT NULL DEFAULT '',
+    next_local    TEXT,
+    next_timezone TEXT,
+    next_at       INTEGER,
+    -- When a scheduler looks at the policy: at next_at, or later if its slot could not be computed.
+    wake_at       INTEGER,
+    CHECK ((next_at IS NULL) = (next_local IS NULL)),
+    CHECK ((next_at IS NULL) = (next_timezone IS NULL)),
+    CHECK ((next_at IS NULL) = (wake_at IS NULL)),
+    CHECK (wake_at >= next_at)
+) STRICT;
+CREATE INDEX policies_due ON policies (wake_at) WHERE wake_at IS NOT NULL;
+
+-- What happens to a target. The row outlives the resource: open tasks may still need it.
+CREATE TABLE targets (
+    name        TEXT NOT NULL PRIMARY KEY,
+    hold_until  INTEGER,
+    hold_reason TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+-- Units as the planner last saw them.
+CREATE TABLE units (
+    id           TEXT    NOT NULL PRIMARY KEY CHECK (length(id) BETWEEN 5 AND 302),
+    target       TEXT    NOT NULL,
+    system       TEXT    NOT NULL,
+    project_id   TEXT    NOT NULL,
+    project_name TEXT    NOT NULL,
+    cluster_id   TEXT    NOT NULL,
+    cluster_name TEXT    NOT NULL,
+    component    TEXT    NOT NULL 
+        CHECK (component IN ('shard', 'config') OR component IN ('replica-set', 'project')),
+    name         TEXT    NOT NULL,
+    fcv          TEXT    NOT NULL,
+    rotatable    INTEGER NOT NULL CHECK (rotatable IN (0, 1)),
+    reason       TEXT    NOT NULL,
+    seen_at      INTEGER NOT NULL,
+    CHECK (rotatable OR reason <> '')
+) STRICT;
+
+-- The key that each unit uses, as far as it is known. Apart from units, because a narrow row is cheap to rewrite.
+CREATE TABLE unit_keys (
+    unit_id   TEXT    NOT NULL PRIMARY KEY REFERENCES units (id),
+    key_id    TEXT    NOT NULL DEFAULT '',
+    key_since INTEGER,
+    key_exact INTEGER NOT NULL DEFAULT 0 CHECK (key_exact IN (0, 1)),
+    CHECK ((key_id = '') = (key_since IS NULL)),
+    CHECK (key_id <> '' OR NOT key_exact)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rotations (
+    id           TEXT    NOT NULL PRIMARY KEY CHECK (length(id) = 36),
+    policy       TEXT    NOT NULL,
+    target       TEXT    NOT NULL,
+    "trigger"    TEXT    NOT NULL CHECK ("trigger" IN ('schedule', 'manual', 'webhook', 'retry')),
+    trigger_id   TEXT    CHECK (trigger_id <> ''),
+    slot         TEXT    CHECK (slot <> ''),
+    reason       TEXT    NOT NULL, -- why it was asked for
+    trouble      TEXT    NOT NULL DEFAULT '', -- why it failed, or has to wait for its planner
+    requested_by TEXT    NOT NULL,
+    only_units   TEXT    NOT NULL CHECK (json_type(only_units) = 'object'),
+    state        TEXT    NOT NULL DEFAULT 'requested'
+        CHECK (state IN ('requested', 'planning', 'running', 'succeeded', 'partial', 'failed', 'cancelled')),
+    owner        TEXT, -- the planner that has it
+    lease_until  INTEGER,
+    not_before   INTEGER,
+    -- Tasks by state, stored when the rotation ends; until then they are counted.
+    total        INTEGER NOT NULL DEFAULT 0 CHECK (total >= 0),
+    succeeded    INTEGER NOT NULL DEFAULT 0 CHECK (succeeded >= 0),
+    failed       INTEGER NOT NULL DEFAULT 0 CHECK (failed >= 0),
+    skipped      INTEGER NOT NULL DEFAULT 0 CHECK (skipped >= 0),
+    parked       INTEGER NOT NULL DEFAULT 0 CHECK (parked >= 0),
+    requested_at INTEGER NOT NULL,
+    started_at   INTEGER,
+    finished_at  INTEGER,
+    CHECK (("trigger" = 'schedule') = (slot IS NOT NULL)),
+    CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'partial', 'failed', 'cancelled'))),
+    CHECK (started_at IS NOT NULL OR state IN ('requested', 'failed', 'cancelled')),
+    CHECK (state = 'planning' OR (owner IS NULL AND lease_until IS NULL AND not_before IS NULL)),
+    CHECK ((owner IS NULL) = (lease_until IS NULL)),
+    CHECK (state <> 'failed' OR trouble <> ''),
+    CHECK (total = succeeded + failed + skipped + parked)
+) STRICT;
+CREATE UNIQUE INDEX rotations_slot ON rotations (policy, slot) WHERE slot IS NOT NULL;
+CREATE UNIQUE INDEX rotations_trigger_id ON rotations (trigger_id) WHERE trigger_id IS NOT NULL;
+CREATE INDEX rotations_unplanned ON rotations (id) WHERE state IN ('requested', 'planning');
+CREATE INDEX rotations_running ON rotations (target, id) WHERE state = 'running';
+
+CREATE TABLE tasks (
+    seq         INTEGER PRIMARY KEY, -- for those who have read the row: cheaper to find than the id
+    id          TEXT    NOT NULL UNIQUE CHECK (length(id) = 36),
+    rotation_id TEXT    NOT NULL REFERENCES rotations (id),
+    epoch       INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0),
+    turn        INTEGER NOT NULL CHECK (turn >= 1), -- running number within its project
+    attempts    INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    failures    INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    not_before  INTEGER NOT NULL,
+    lease_until INTEGER,
+    handed_at   INTEGER, -- when it was handed to the queue
+    intended_at INTEGER,
+    apply_by    INTEGER, -- from when on the change can't be sent any more
+    answered_at INTEGER, -- when the system accepted the change
+    started_at  INTEGER, -- the first intent
+    finished_at INTEGER,
+    unit_id     TEXT    NOT NULL,
+    target      TEXT    NOT NULL,
+    project_id  TEXT    NOT NULL,
+    state       TEXT    NOT NULL 
+        CHECK (state IN ('pending', 'intended') OR state IN ('succeeded', 'failed') OR state IN ('skipped', 'parked')),
+    resolution  TEXT    NOT NULL DEFAULT '' 
+        CHECK (resolution IN ('', 'confirmed') OR resolution IN ('inferred', 'resolved-by-person')),
+    reason      TEXT    NOT NULL DEFAULT '',
+    owner       TEXT    NOT NULL DEFAULT '',
+    key_before  TEXT    NOT NULL DEFAULT '',
+    key_want    TEXT    NOT NULL DEFAULT '',
+    key_after   TEXT    NOT NULL DEFAULT '',
+    intent_data BLOB, -- as it was given, to the byte
+    CHECK ((finished_at IS NOT NULL) = (state NOT IN ('pending', 'intended'))),
+    CHECK (state <> 'intended' OR (key_before <> '' AND intended_at IS NOT NULL AND apply_by IS NOT NULL AND epoch > 0 AND attempts > 0)),
+    CHECK (state <> 'succeeded' OR (key_after <> '' AND resolution <> '')),
+    CHECK (state = 'succeeded' OR key_after = ''),
+    CHECK (reason <> '' OR state IN ('pending', 'intended') OR state = 'succeeded'),
+    CHECK (lease_until IS NULL OR state = 'intended'),
+    CHECK (handed_at IS NULL OR state IN ('pending', 'intended')),
+    CHECK ((intended_at IS NULL) = (apply_by IS NULL)),
+    CHECK (answered_at IS NULL OR intended_at IS NOT NULL)
+) STRICT;
+CREATE UNIQUE INDEX tasks_rotation_unit ON tasks (rotation_id, unit_id);
+CREATE INDEX tasks_turns ON tasks (rotation_id, turn);
+-- Two rotations never work on one unit at the same time.
+CREATE UNIQUE INDEX tasks_one_intent ON tasks (unit_id) WHERE state = 'intended';
+-- What a rotation can be fed with, in the order of its turn.
+CREATE INDEX tasks_waiting ON tasks (rotation_id, turn) WHERE state = 'pending' AND handed_at IS NULL;
+-- Open intents that nobody works on, whatever became of their rotation or policy.
+CREATE INDEX tasks_orphaned ON tasks (target, turn) WHERE state = 'intended' AND handed_at IS NULL;
+CREATE INDEX tasks_handed ON tasks (target, handed_at) WHERE handed_at IS NOT NULL;
+CREATE INDEX tasks_open ON tasks (rotation_id) WHERE state IN ('pending', 'intended');
+
+-- The history, in the order of its ids. `until` is not stored: it is used_from of the unit's next record.
+CREATE TABLE key_records (
+    id              TEXT    NOT NULL PRIMARY KEY CHECK (length(id) = 36),
+    unit_id         TEXT    NOT NULL,
+    key_id          TEXT    NOT NULL CHECK (key_id <> ''),
+    previous_key_id TEXT    NOT NULL,
+    used_from       INTEGER NOT NULL,
+    origin          TEXT    NOT NULL CHECK (origin IN ('rotated', 'observed')),
+    rotation_id     TEXT,
+    task_id         TEXT,
+    CHECK (origin <> 'rotated' OR (task_id IS NOT NULL AND rotation_id IS NOT NULL AND previous_key_id <> ''))
+) STRICT;
+CREATE INDEX key_records_unit ON key_records (unit_id, id);
+CREATE UNIQUE INDEX key_records_one_turn ON key_records (task_id) WHERE origin = 'rotated';
+
+CREATE VIEW key_history AS
+SELECT id, unit_id, key_id, previous_key_id, used_from,
+    CAST(coalesce((
+        SELECT later.used_from FROM key_records AS later
+        WHERE later.unit_id = key_records.unit_id AND later.id > key_records.id
+        ORDER BY later.id LIMIT 1
+    ), 0) AS INTEGER) AS used_until, -- 0: it is in use
+    origin, rotation_id, task_id
+FROM key_records;
+
+-- +goose StatementBegin
+CREATE TRIGGER key_records_no_update BEFORE UPDATE ON key_records
+BEGIN
+    SELECT RAISE(ABORT, 'key_records is append-only: UPDATE is refused');
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER key_records_no_delete BEFORE DELETE ON key_records
+BEGIN
+    SELECT RAISE(ABORT, 'key_records is append-only: DELETE is refused');
+END;
+-- +goose StatementEnd
+
+-- The outbox: what the world is to be told. A row goes when it was told.
+CREATE TABLE announcements (
+    seq         INTEGER PRIMARY KEY AUTOINCREMENT, -- "oldest first"
+    id          TEXT NOT NULL UNIQUE CHECK (length(id) = 36),
+    type        TEXT NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks')),
+    rotation_id TEXT,
+    task_ids    TEXT NOT NULL DEFAULT '[]' CHECK (json_type(task_ids) = 'array'),
+    held_until  INTEGER,
+    CHECK ((type = 'tasks') = (rotation_id IS NULL)),
+    CHECK ((type = 'tasks') = (task_ids <> '[]'))
+) STRICT;
+
+-- API tokens: only the SHA-256 of the secret.
+CREATE TABLE tokens (
+    id         TEXT    NOT NULL PRIMARY KEY CHECK (length(id) = 36),
+    name       TEXT    NOT NULL CHECK (name <> ''),
+    role       TEXT    NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+    hash       BLOB    NOT NULL UNIQUE CHECK (length(hash) = 32),
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    revoked_at INTEGER
+) STRICT;
+
+-- +goose Down
+DROP TABLE tokens;
+DROP TABLE announcements;
+DROP VIEW key_history;
+DROP TABLE key_records;
+DROP TABLE tasks;
+DROP TABLE rotations;
+DROP TABLE unit_keys;
+DROP TABLE units;
+DROP TABLE targets;
+DROP TABLE policies;
+DROP TABLE resources;

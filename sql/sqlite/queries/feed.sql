@@ -1,0 +1,44 @@
+-- name: HandedTasks :one
+SELECT count(*) FROM tasks
+WHERE target = sqlc.arg(target) AND handed_at IS NOT NULL;
+
+-- name: TargetHeldUntil :one
+SELECT hold_until FROM targets WHERE name = sqlc.arg(name);
+
+-- name: HoldTarget :exec
+INSERT INTO targets (name, hold_until, hold_reason)
+VALUES (sqlc.arg(name), sqlc.arg(hold_until), sqlc.arg(hold_reason))
+ON CONFLICT (name) DO UPDATE SET hold_until = excluded.hold_until, hold_reason = excluded.hold_reason
+WHERE targets.hold_until IS NULL OR targets.hold_until < excluded.hold_until;
+
+-- name: RequeueTasks :execrows
+UPDATE tasks SET handed_at = NULL
+WHERE handed_at IS NOT NULL AND handed_at < sqlc.arg(handed_before)
+    AND (lease_until IS NULL OR lease_until <= sqlc.arg(now));
+
+-- name: FeedableRotations :many
+-- Rotations of the target whose pending tasks may be handed out, oldest first.
+SELECT rotations.id, rotations.policy FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
+WHERE rotations.target = sqlc.arg(target) AND rotations.state = 'running' AND coalesce(policies.paused, 0) = 0
+ORDER BY rotations.id;
+
+-- name: WaitingTasks :many
+SELECT seq, id, unit_id, turn, failures FROM tasks
+WHERE rotation_id = sqlc.arg(rotation_id) AND state = 'pending' AND handed_at IS NULL AND not_before <= sqlc.arg(now)
+ORDER BY turn, seq
+LIMIT sqlc.arg(max_rows);
+
+-- name: OrphanedTasks :many
+-- Open intents that nobody works on. They are worked on whatever became of their rotation or policy.
+SELECT tasks.seq, tasks.id, tasks.unit_id, tasks.turn, tasks.failures, tasks.rotation_id, rotations.policy
+FROM tasks CROSS JOIN rotations ON rotations.id = tasks.rotation_id
+WHERE tasks.target = sqlc.arg(target) AND tasks.state = 'intended' AND tasks.handed_at IS NULL AND tasks.not_before <= sqlc.arg(now)
+    AND (tasks.lease_until IS NULL OR tasks.lease_until <= sqlc.arg(leased))
+ORDER BY tasks.turn, tasks.seq
+LIMIT sqlc.arg(max_rows);
+
+-- name: HandTask :exec
+UPDATE tasks SET handed_at = sqlc.arg(now) WHERE seq = sqlc.arg(seq);
+
+-- name: FreeTargets :many
+SELECT name FROM targets WHERE hold_until IS NULL OR hold_until <= sqlc.arg(now) ORDER BY name;

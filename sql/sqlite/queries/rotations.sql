@@ -1,0 +1,94 @@
+-- name: Rotation :one
+SELECT * FROM rotations WHERE id = sqlc.arg(id);
+
+-- name: RotationOfSlot :one
+SELECT * FROM rotations WHERE policy = sqlc.arg(policy) AND slot = sqlc.arg(slot);
+
+-- name: RotationOfTrigger :one
+SELECT * FROM rotations WHERE trigger_id = sqlc.arg(trigger_id);
+
+-- name: Rotations :many
+-- Newest first: ids sort by time.
+SELECT * FROM rotations
+WHERE (sqlc.arg(before_id) = '' OR id < sqlc.arg(before_id))
+    AND (sqlc.arg(policy) = '' OR policy = sqlc.arg(policy))
+    AND (sqlc.arg(state) = '' OR state = sqlc.arg(state))
+ORDER BY id DESC
+LIMIT sqlc.arg(max_rows);
+
+-- name: CountTasks :one
+SELECT count(*) AS total,
+    count(CASE WHEN state = 'succeeded' THEN 1 END) AS succeeded,
+    count(CASE WHEN state = 'failed' THEN 1 END) AS failed,
+    count(CASE WHEN state = 'skipped' THEN 1 END) AS skipped,
+    count(CASE WHEN state = 'parked' THEN 1 END) AS parked
+FROM tasks WHERE rotation_id = sqlc.arg(rotation_id);
+
+-- name: InsertRotation :exec
+INSERT INTO rotations (id, policy, target, "trigger", trigger_id, slot, reason, requested_by, only_units, state, requested_at)
+VALUES (sqlc.arg(id), sqlc.arg(policy), sqlc.arg(target), sqlc.arg(triggered_by), sqlc.arg(trigger_id), sqlc.arg(slot),
+    sqlc.arg(reason), sqlc.arg(requested_by), sqlc.arg(only_units), 'requested', sqlc.arg(requested_at));
+
+-- name: ClaimRotation :one
+UPDATE rotations
+SET state = 'planning', owner = sqlc.arg(owner), lease_until = sqlc.arg(lease_until), not_before = NULL, trouble = '',
+    started_at = coalesce(started_at, sqlc.arg(now))
+WHERE id = sqlc.arg(id) AND state IN ('requested', 'planning')
+    AND (lease_until IS NULL OR lease_until <= sqlc.arg(now) OR owner = sqlc.arg(owner))
+    AND (not_before IS NULL OR not_before <= sqlc.arg(now))
+RETURNING *;
+
+-- name: StartRotation :execrows
+UPDATE rotations
+SET state = 'running', owner = NULL, lease_until = NULL, not_before = NULL
+WHERE id = sqlc.arg(id) AND state = 'planning' AND owner = sqlc.arg(owner);
+
+-- name: FailRotation :execrows
+UPDATE rotations
+SET state = 'failed', trouble = sqlc.arg(trouble), owner = NULL, lease_until = NULL, not_before = NULL, finished_at = sqlc.arg(now)
+WHERE id = sqlc.arg(id) AND state = 'planning' AND owner = sqlc.arg(owner);
+
+-- name: PostponeRotation :execrows
+UPDATE rotations
+SET owner = NULL, lease_until = NULL, not_before = sqlc.arg(not_before), trouble = sqlc.arg(trouble)
+WHERE id = sqlc.arg(id) AND state = 'planning' AND owner = sqlc.arg(owner);
+
+-- name: UnplannedRotations :many
+SELECT id FROM rotations
+WHERE state IN ('requested', 'planning')
+    AND (lease_until IS NULL OR lease_until <= sqlc.arg(now)) AND (not_before IS NULL OR not_before <= sqlc.arg(now))
+ORDER BY id
+LIMIT sqlc.arg(max_rows);
+
+-- name: EndedRotations :many
+-- Both sides are partial indexes, the order is the first one's: the work depends neither on how many
+-- tasks there are nor on how many rotations there were.
+SELECT id FROM rotations
+WHERE state = 'running'
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id AND tasks.state IN ('pending', 'intended'))
+ORDER BY target, id;
+
+-- name: EndRotation :execrows
+UPDATE rotations
+SET state = sqlc.arg(state), trouble = sqlc.arg(trouble), total = sqlc.arg(total), succeeded = sqlc.arg(succeeded),
+    failed = sqlc.arg(failed), skipped = sqlc.arg(skipped), parked = sqlc.arg(parked), finished_at = sqlc.arg(now)
+WHERE id = sqlc.arg(id) AND state = 'running';
+
+-- name: UpsertUnit :exec
+INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason, seen_at)
+VALUES (sqlc.arg(id), sqlc.arg(target), sqlc.arg(system), sqlc.arg(project_id), sqlc.arg(project_name), sqlc.arg(cluster_id),
+    sqlc.arg(cluster_name), sqlc.arg(component), sqlc.arg(name), sqlc.arg(fcv), sqlc.arg(rotatable), sqlc.arg(reason), sqlc.arg(seen_at))
+ON CONFLICT (id) DO UPDATE SET
+    project_name = excluded.project_name, cluster_name = excluded.cluster_name, component = excluded.component,
+    name = excluded.name, system = excluded.system, fcv = excluded.fcv, rotatable = excluded.rotatable,
+    reason = excluded.reason, seen_at = excluded.seen_at;
+
+-- name: InsertUnitKey :exec
+-- What is known of a unit's key stays.
+INSERT INTO unit_keys (unit_id) VALUES (sqlc.arg(unit_id)) ON CONFLICT (unit_id) DO NOTHING;
+
+-- name: InsertTask :exec
+INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, reason, not_before, finished_at)
+VALUES (sqlc.arg(id), sqlc.arg(rotation_id), sqlc.arg(unit_id), sqlc.arg(target), sqlc.arg(project_id), sqlc.arg(turn),
+    sqlc.arg(state), sqlc.arg(reason), sqlc.arg(not_before), sqlc.arg(finished_at))
+ON CONFLICT (rotation_id, unit_id) DO NOTHING;

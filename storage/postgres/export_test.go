@@ -1,0 +1,4 @@
+package postgres
+
+// Prepare is what every new connection goes through.
+var Prepare = prepare

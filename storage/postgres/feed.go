@@ -1,0 +1,140 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/storage/postgres/internal/db"
+)
+
+// Feeding is two statements in one round trip, which sqlc can't express: the second must begin after the
+// lock is ours, or it would count what is handed out as it was before the feeder before us committed.
+// The lock is on the target's name, lives as long as the transaction and needs no row.
+const (
+	lockFeed = `SELECT set_config('keyturn.feeding', pg_try_advisory_xact_lock(hashtextextended('keyturn.feed/' || $1, 0))::text, true)`
+
+	feed = `
+WITH clock AS MATERIALIZED (
+    SELECT coalesce($3::timestamptz, clock_timestamp()) AS at
+), room AS MATERIALIZED (
+    -- Ordered and limited, the count walks the index and cleans it of dead entries as it goes.
+    SELECT $2::bigint - (SELECT count(*) FROM (
+        SELECT FROM tasks t WHERE t.target = $1 AND t.handed_at IS NOT NULL ORDER BY t.handed_at LIMIT $2) h) AS n
+    FROM clock LEFT JOIN targets g ON g.name = $1
+    WHERE current_setting('keyturn.feeding') = 'true' AND (g.hold_until IS NULL OR g.hold_until <= clock.at)
+), running AS MATERIALIZED (
+    SELECT r.id FROM rotations r LEFT JOIN policies p ON p.name = r.policy
+    WHERE r.target = $1 AND r.state = 'running' AND NOT coalesce(p.paused, false)
+), due AS (
+    SELECT w.id, w.turn
+    FROM clock CROSS JOIN room CROSS JOIN running r CROSS JOIN LATERAL (
+        SELECT t.id, t.turn FROM tasks t
+        WHERE t.rotation_id = r.id AND t.state = 'pending' AND t.handed_at IS NULL AND t.not_before <= clock.at
+        ORDER BY t.turn, t.id LIMIT room.n
+    ) w
+    UNION ALL
+    SELECT w.id, w.turn
+    FROM clock CROSS JOIN room CROSS JOIN LATERAL (
+        -- Whatever became of its rotation: the outcome of an open intent must be found out.
+        SELECT t.id, t.turn FROM tasks t
+        WHERE t.target = $1 AND t.state = 'intended' AND t.handed_at IS NULL AND t.not_before <= clock.at
+            AND (t.lease_until IS NULL OR t.lease_until < clock.at)
+        ORDER BY t.turn, t.id LIMIT room.n
+    ) w
+), chosen AS MATERIALIZED (
+    SELECT d.id FROM (SELECT id FROM due ORDER BY turn, id LIMIT (SELECT n FROM room)) d ORDER BY d.id
+), handed AS (
+    UPDATE tasks t SET handed_at = clock.at FROM chosen c, clock
+    WHERE t.id = c.id AND t.state IN ('pending', 'intended') AND t.handed_at IS NULL
+    RETURNING t.id, t.rotation_id, t.unit_id, t.state, t.turn, t.failures, t.handed_at
+)
+SELECT h.id, h.rotation_id, h.unit_id, h.state, h.failures, h.handed_at,
+    -- A policy that is gone can't say any more that a second change is welcome.
+    CASE WHEN s.name IS NULL THEN 'park' ELSE coalesce(nullif(s.spec ->> 'uncertain', ''), 'reapply') END AS uncertain,
+    coalesce((SELECT g.generation FROM resources g WHERE g.kind = 'Target' AND g.name = $1), 0) AS generation
+FROM handed h JOIN rotations r ON r.id = h.rotation_id LEFT JOIN resources s ON s.kind = 'Policy' AND s.name = r.policy
+ORDER BY h.turn, h.id`
+)
+
+// Feed marks due tasks of the target as handed out, at most window at a time, and returns them.
+func (s *Store) Feed(ctx context.Context, target string, window int) ([]keyturn.QueuedTask, error) {
+	tasks, err := retry(ctx, func() ([]keyturn.QueuedTask, error) {
+		var batch pgx.Batch
+		batch.Queue(lockFeed, target)
+		batch.Queue(feed, target, window, s.clock())
+		results := s.pool.SendBatch(ctx, &batch)
+		tasks, err := readFed(results)
+		if closed := results.Close(); err == nil {
+			err = closed
+		}
+		return tasks, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("feeding target %s: %w", target, err)
+	}
+	return tasks, nil
+}
+
+func readFed(results pgx.BatchResults) ([]keyturn.QueuedTask, error) {
+	if _, err := results.Exec(); err != nil {
+		return nil, err
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (keyturn.QueuedTask, error) {
+		var t keyturn.QueuedTask
+		var handed time.Time
+		err := row.Scan(&t.Task, &t.Rotation, &t.Unit, &t.State, &t.Failures, &handed, &t.Uncertain, &t.Generation)
+		t.Handed = handed.UnixMilli()
+		return t, err
+	})
+}
+
+// Requeue makes tasks available again that were handed out longer than age ago and that nobody holds.
+// It returns the targets that have tasks to feed and are not held, in the order of their names.
+func (s *Store) Requeue(ctx context.Context, age time.Duration) ([]string, error) {
+	_, err := retry(ctx, func() (struct{}, error) {
+		return struct{}{}, s.q.Requeue(ctx, s.pool, db.RequeueParams{Now: s.clock(), Age: micros(age)})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("requeueing lost tasks: %w", err)
+	}
+	targets, err := s.q.TargetsToFeed(ctx, s.pool, s.clock())
+	if err != nil {
+		return nil, fmt.Errorf("finding targets to feed: %w", err)
+	}
+	return targets, nil
+}
+
+// Hold keeps a target's tasks from being handed out. A shorter hold does not shorten a longer one.
+func (s *Store) Hold(ctx context.Context, target, reason string, hold time.Duration) error {
+	err := s.q.Hold(ctx, s.pool, db.HoldParams{Target: target, Now: s.clock(), Hold: micros(hold), Reason: clean(reason)})
+	if err != nil {
+		return fmt.Errorf("holding target %s: %w", target, err)
+	}
+	return nil
+}
+
+// FinishRotations ends running rotations without open tasks, and returns them.
+func (s *Store) FinishRotations(ctx context.Context) ([]keyturn.Rotation, error) {
+	rows, err := retry(ctx, func() ([]db.Rotation, error) { return s.q.FinishRotations(ctx, s.pool, s.clock()) })
+	if err != nil {
+		return nil, fmt.Errorf("ending rotations: %w", err)
+	}
+	return rotationsOf(rows)
+}
+
+// Unplanned returns rotations that wait for a planner, oldest first.
+func (s *Store) Unplanned(ctx context.Context, limit int) ([]keyturn.ID, error) {
+	ids, err := s.q.Unplanned(ctx, s.pool, db.UnplannedParams{Max: int32Of(limit), Now: s.clock()})
+	if err != nil {
+		return nil, fmt.Errorf("finding rotations to plan: %w", err)
+	}
+	return ids, nil
+}

@@ -1,0 +1,162 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/storage/postgres/internal/db"
+)
+
+// Resources returns all resources, ordered by kind and name.
+func (s *Store) Resources(ctx context.Context) ([]keyturn.Resource, error) {
+	out, err := s.resources(ctx, nil, nil)
+	if err != nil {
+		return nil, fmt.Errorf("listing resources: %w", err)
+	}
+	return out, nil
+}
+
+// ResourcesOf returns the resources of one kind, ordered by name.
+func (s *Store) ResourcesOf(ctx context.Context, kind keyturn.ResourceKind) ([]keyturn.Resource, error) {
+	of := string(kind)
+	out, err := s.resources(ctx, &of, nil)
+	if err != nil {
+		return nil, fmt.Errorf("listing resources of kind %s: %w", kind, err)
+	}
+	return out, nil
+}
+
+// Resource returns one resource; it answers ErrNotFound when there is none.
+func (s *Store) Resource(ctx context.Context, kind keyturn.ResourceKind, name string) (keyturn.Resource, error) {
+	of := string(kind)
+	out, err := s.resources(ctx, &of, &name)
+	if err == nil && len(out) == 0 {
+		err = keyturn.ErrNotFound
+	}
+	if err != nil {
+		return keyturn.Resource{}, fmt.Errorf("reading %s %s: %w", kind, name, err)
+	}
+	return out[0], nil
+}
+
+func (s *Store) resources(ctx context.Context, kind, name *string) ([]keyturn.Resource, error) {
+	rows, err := s.q.Resources(ctx, s.pool, db.ResourcesParams{Now: s.clock(), Kind: kind, Name: name})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]keyturn.Resource, len(rows))
+	for i, r := range rows {
+		out[i] = keyturn.Resource{
+			Kind: keyturn.ResourceKind(r.Kind), Name: r.Name, Spec: r.Spec, Generation: r.Generation,
+			CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Status: statusOf(r),
+		}
+	}
+	return out, nil
+}
+
+func statusOf(r db.ResourcesRow) keyturn.ResourceStatus {
+	st := keyturn.ResourceStatus{Paused: r.Paused, PausedBy: r.PausedBy, PauseNote: r.PauseNote}
+	if r.NextAt != nil {
+		slot := keyturn.Slot{Local: text(r.NextLocal), Timezone: text(r.NextTimezone), At: r.NextAt.UTC()}
+		st.NextSlot, st.NextAt = slot.Name(), &slot.At
+	}
+	if r.HoldUntil != nil && r.HoldUntil.After(r.Now) {
+		st.HeldUntil, st.HoldReason = utc(r.HoldUntil), r.HoldReason
+	}
+	return st
+}
+
+// ApplyResources makes all the changes or none. It answers ErrConflict also for a policy whose target
+// does not exist when all changes are made.
+func (s *Store) ApplyResources(ctx context.Context, changes []keyturn.ResourceChange) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := s.q.LockResources(ctx, tx); err != nil {
+			return err
+		}
+		for _, c := range changes {
+			if err := s.apply(ctx, tx, c); err != nil {
+				return fmt.Errorf("%s %s: %w", c.Kind, c.Name, err)
+			}
+		}
+		orphans, err := s.q.OrphanedPolicies(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if len(orphans) > 0 {
+			return fmt.Errorf("policy %s names target %q, which would not exist: %w", orphans[0].Name, orphans[0].Target, keyturn.ErrConflict)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("applying %d changes: %w", len(changes), err)
+	}
+	return nil
+}
+
+func (s *Store) apply(ctx context.Context, tx pgx.Tx, c keyturn.ResourceChange) error {
+	changed, err := s.write(ctx, tx, c)
+	if err != nil {
+		return err
+	}
+	if changed == 0 {
+		return fmt.Errorf("it is not at generation %d any more: read it again: %w", c.Expect, keyturn.ErrConflict)
+	}
+	switch {
+	case c.Kind == keyturn.KindPolicy && c.Spec == nil:
+		return s.q.DeletePolicy(ctx, tx, c.Name)
+	case c.Kind == keyturn.KindPolicy:
+		local, timezone, at := slotColumns(c.Next)
+		return s.q.SetSlot(ctx, tx, db.SetSlotParams{Name: c.Name, NextLocal: local, NextTimezone: timezone, NextAt: at})
+	case c.Kind == keyturn.KindTarget && c.Spec == nil:
+		return s.q.FreeTarget(ctx, tx, c.Name)
+	case c.Kind == keyturn.KindTarget:
+		return s.q.AddTarget(ctx, tx, c.Name)
+	default:
+		return nil
+	}
+}
+
+// write makes one change of the resource itself and returns how many rows it changed: 0 is a conflict.
+func (s *Store) write(ctx context.Context, tx pgx.Tx, c keyturn.ResourceChange) (int64, error) {
+	switch {
+	case c.Spec == nil:
+		return s.q.DeleteResource(ctx, tx, db.DeleteResourceParams{Kind: string(c.Kind), Name: c.Name, Expect: c.Expect})
+	case c.Expect == 0:
+		return s.q.CreateResource(ctx, tx, db.CreateResourceParams{Kind: string(c.Kind), Name: c.Name, Spec: c.Spec, Now: s.clock()})
+	default:
+		return s.q.UpdateResource(ctx, tx, db.UpdateResourceParams{
+			Spec: c.Spec, Now: s.clock(), Kind: string(c.Kind), Name: c.Name, Expect: c.Expect,
+		})
+	}
+}
+
+func slotColumns(slot *keyturn.Slot) (local, timezone *string, at *time.Time) {
+	if slot == nil {
+		return nil, nil, nil
+	}
+	return &slot.Local, &slot.Timezone, &slot.At
+}
+
+// SetPaused pauses or resumes a policy. A paused policy keeps its next slot, which schedulers move on
+// without firing it; resuming sets it to next.
+func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, note string, next *keyturn.Slot) error {
+	var n int64
+	var err error
+	if paused {
+		n, err = s.q.PausePolicy(ctx, s.pool, db.PausePolicyParams{By: clean(by), Note: clean(note), Name: policy})
+	} else {
+		local, timezone, at := slotColumns(next)
+		n, err = s.q.ResumePolicy(ctx, s.pool, db.ResumePolicyParams{NextLocal: local, NextTimezone: timezone, NextAt: at, Name: policy})
+	}
+	if err == nil && n == 0 {
+		err = keyturn.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("pausing or resuming policy %s: %w", policy, err)
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/storage/postgres/internal/db"
+)
+
+// Intend records intents: one statement for the batch, and a second only if not all got leave.
+// ApplyFor and Lease count from a moment between the call and its return.
+func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]keyturn.IntentOutcome, error) {
+	out := make([]keyturn.IntentOutcome, len(writes))
+	open := make(map[keyturn.ID]int, len(writes)) // writes without an answer, by task
+	for i, w := range writes {
+		switch _, twice := open[w.Task]; {
+		case twice: // the first of them takes it
+			out[i].Verdict = keyturn.VerdictTaken
+		case w.Intent.Before == "":
+			s.log.Error("intent without a key before the change", zap.Stringer("task", w.Task), zap.String("owner", w.Owner))
+			out[i].Verdict = keyturn.VerdictHeld
+		default:
+			open[w.Task] = i
+		}
+	}
+	if err := s.intendAll(ctx, writes, open, out); err != nil {
+		return nil, fmt.Errorf("recording %d intents: %w", len(writes), err)
+	}
+	if err := s.verdicts(ctx, open, out); err != nil {
+		return nil, fmt.Errorf("asking why %d intents were refused: %w", len(open), err)
+	}
+	for i, w := range writes { // of a task that is in the batch twice: the first did not take it
+		if first, ok := open[w.Task]; ok && first != i && out[i].Verdict == keyturn.VerdictTaken {
+			out[i] = out[first]
+		}
+	}
+	return out, nil
+}
+
+// intendAll answers the writes that get leave and removes them from open.
+func (s *Store) intendAll(ctx context.Context, writes []keyturn.IntentWrite, open map[keyturn.ID]int, out []keyturn.IntentOutcome) error {
+	if len(open) == 0 {
+		return nil
+	}
+	batch := make([]keyturn.IntentWrite, 0, len(open))
+	for i, w := range writes {
+		if first, ok := open[w.Task]; ok && first == i {
+			batch = append(batch, w)
+		}
+	}
+	sorted := slices.Clone(batch)
+	slices.SortFunc(sorted, func(a, b keyturn.IntentWrite) int { return bytes.Compare(a.Task[:], b.Task[:]) })
+	granted, err := s.intend(ctx, sorted)
+	if hasCode(err, codeUniqueViolation) {
+		// Two tasks of one unit, in this batch or in two at the same time: one by one, only that one loses.
+		granted, err = s.intendEach(ctx, batch)
+	}
+	if err != nil {
+		return err
+	}
+	for _, row := range granted {
+		out[open[row.ID]] = keyturn.IntentOutcome{Verdict: keyturn.VerdictGo, Epoch: row.Epoch}
+		delete(open, row.ID)
+	}
+	return nil
+}
+
+func (s *Store) intendEach(ctx context.Context, writes []keyturn.IntentWrite) ([]db.IntendRow, error) {
+	var granted []db.IntendRow
+	for i := range writes {
+		rows, err := s.intend(ctx, writes[i:i+1])
+		if err != nil && !hasCode(err, codeUniqueViolation) {
+			return nil, err
+		}
+		granted = append(granted, rows...)
+	}
+	return granted, nil
+}
+
+func (s *Store) intend(ctx context.Context, writes []keyturn.IntentWrite) ([]db.IntendRow, error) {
+	n := len(writes)
+	arg := db.IntendParams{
+		Now: s.clock(), Ids: make([]keyturn.ID, n), Owners: make([]string, n), Befores: make([]string, n), Wants: make([]string, n),
+		Data: make([][]byte, n), ApplyFors: make([]int64, n), Leases: make([]int64, n),
+	}
+	for i, w := range writes {
+		arg.Ids[i], arg.Owners[i], arg.Data[i] = w.Task, clean(w.Owner), w.Intent.Data
+		arg.Befores[i], arg.Wants[i] = clean(w.Intent.Before), clean(w.Intent.Want)
+		arg.ApplyFors[i], arg.Leases[i] = micros(w.ApplyFor), micros(w.Lease)
+	}
+	return retry(ctx, func() ([]db.IntendRow, error) { return s.q.Intend(ctx, s.pool, arg) })
+}
+
+// verdicts answers the writes that are still open: they got no leave.
+func (s *Store) verdicts(ctx context.Context, open map[keyturn.ID]int, out []keyturn.IntentOutcome) error {
+	if len(open) == 0 {
+		return nil
+	}
+	ids := make([]keyturn.ID, 0, len(open))
+	for id, i := range open {
+		ids = append(ids, id)
+		out[i].Verdict = keyturn.VerdictDone // what the database does not know is gone
+	}
+	rows, err := s.q.Verdicts(ctx, s.pool, ids)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		out[open[row.ID]].Verdict = keyturn.Verdict(row.Verdict)
+	}
+	return nil
+}
+
+// Reintend renews an open intent that owner holds with this epoch, before its change is sent again.
+func (s *Store) Reintend(
+	ctx context.Context, task keyturn.ID, owner string, epoch int64, applyFor, lease time.Duration,
+) (int64, error) {
+	renewed, err := s.q.Reintend(ctx, s.pool, db.ReintendParams{
+		Lease: micros(lease), ApplyFor: micros(applyFor), ID: task, Owner: clean(owner), Epoch: epoch, Now: s.clock(),
+	})
+	if err != nil {
+		return 0, fmt.Errorf("renewing the intent of task %s: %w", task, notFound(err))
+	}
+	return renewed, nil
+}
+
+// Take takes over an open intent whose lease has ended.
+func (s *Store) Take(ctx context.Context, task keyturn.ID, owner string, lease, settle time.Duration) (keyturn.Taken, error) {
+	row, err := s.q.Take(ctx, s.pool, db.TakeParams{Owner: clean(owner), Lease: micros(lease), ID: task, Now: s.clock()})
+	if err != nil {
+		return keyturn.Taken{}, fmt.Errorf("taking over the intent of task %s: %w", task, notFound(err))
+	}
+	if row.ApplyBy == nil || row.IntendedAt == nil {
+		return keyturn.Taken{}, errors.New("taking over an intent without times: the schema forbids it")
+	}
+	taken := keyturn.Taken{
+		Epoch:       row.Epoch,
+		Intent:      keyturn.Intent{Before: row.KeyBefore, Want: row.KeyWant, Data: row.IntentData},
+		SettledIn:   row.ApplyBy.Add(settle).Sub(row.Now),
+		AnsweredFor: -1,
+		OpenFor:     row.Now.Sub(*row.IntendedAt),
+		Attempts:    int(row.Attempts),
+	}
+	if row.AnsweredAt != nil {
+		taken.AnsweredFor = max(0, row.Now.Sub(*row.AnsweredAt)) // a clock that was set back is no "never"
+	}
+	return taken, nil
+}
+
+// clean removes what Postgres can't keep in a text: bytes that are no UTF-8, and NUL. Texts of
+// others (an error's body, cut somewhere) must not fail the batch they are part of.
+func clean(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "")
+}

@@ -1,0 +1,135 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	"github.com/keyturn/keyturn"
+)
+
+// The statements in this file are written by hand because sqlc's SQLite parser
+// does not know json_each, with which one statement reads any number of rows.
+
+// forIntend reads what decides about intents. It is read under the write lock.
+const forIntend = `
+SELECT t.seq, t.id, t.unit_id, t.state, t.epoch, r.state, coalesce(p.paused, 0),
+    k.key_exact AND k.key_since > r.requested_at,
+    EXISTS (SELECT 1 FROM tasks o WHERE o.unit_id = t.unit_id AND o.state = 'intended')
+FROM json_each(?1) ids
+CROSS JOIN tasks t ON t.id = ids.value
+CROSS JOIN rotations r ON r.id = t.rotation_id
+CROSS JOIN unit_keys k ON k.unit_id = t.unit_id
+LEFT JOIN policies p ON p.name = r.policy`
+
+// intending is a task that wants to record an intent.
+type intending struct {
+	seq      int64
+	unit     string
+	state    keyturn.TaskState
+	epoch    int64
+	rotation keyturn.RotationState
+	paused   bool
+	turned   bool // the unit's key is newer than the rotation's request
+	busy     bool // an intent is open on the unit
+}
+
+func (t *tx) intending(ctx context.Context, ids []keyturn.ID) (map[string]*intending, error) {
+	out := make(map[string]*intending, len(ids))
+	err := t.each(ctx, forIntend, ids, func(rows *sql.Rows) error {
+		var id string
+		var task intending
+		var turned sql.NullBool
+		if err := rows.Scan(&task.seq, &id, &task.unit, &task.state, &task.epoch, &task.rotation, &task.paused, &turned, &task.busy); err != nil {
+			return err
+		}
+		task.turned = turned.Bool
+		out[id] = &task
+		return nil
+	})
+	return out, err
+}
+
+// forFinish reads what decides about results.
+const forFinish = `
+SELECT t.seq, t.id, t.rotation_id, t.unit_id, t.state, t.epoch, t.key_before, coalesce(t.intended_at, 0), k.key_id
+FROM json_each(?1) ids CROSS JOIN tasks t ON t.id = ids.value CROSS JOIN unit_keys k ON k.unit_id = t.unit_id`
+
+// finishing is a task that has a result.
+type finishing struct {
+	seq                int64
+	id, rotation, unit string
+	state              keyturn.TaskState
+	epoch              int64
+	keyBefore          string
+	intendedAt         int64
+	unitKey            string // the unit's key as far as the history knows
+}
+
+func (t *tx) finishing(ctx context.Context, ids []keyturn.ID) (map[string]*finishing, error) {
+	out := make(map[string]*finishing, len(ids))
+	err := t.each(ctx, forFinish, ids, func(rows *sql.Rows) error {
+		var task finishing
+		if err := rows.Scan(&task.seq, &task.id, &task.rotation, &task.unit, &task.state, &task.epoch, &task.keyBefore,
+			&task.intendedAt, &task.unitKey); err != nil {
+			return err
+		}
+		out[task.id] = &task
+		return nil
+	})
+	return out, err
+}
+
+// What announcements tell of tasks. Their key records are found by way of the units, which have an index.
+const (
+	announcedTasks = `
+SELECT t.id, t.rotation_id, t.unit_id, t.state, t.resolution, t.reason, t.attempts, t.key_before, t.key_after, t.started_at, t.finished_at
+FROM json_each(?1) ids CROSS JOIN tasks t ON t.id = ids.value
+ORDER BY ids.key`
+	announcedRecords = `
+SELECT k.id, k.unit_id, k.key_id, k.previous_key_id, k.used_from, k.used_until, k.origin, k.rotation_id, k.task_id
+FROM json_each(?1) ids CROSS JOIN tasks t ON t.id = ids.value CROSS JOIN key_history k ON k.unit_id = t.unit_id AND k.task_id = t.id
+ORDER BY k.id`
+)
+
+// querier is a pool or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func (t *tx) each(ctx context.Context, query string, ids []keyturn.ID, scan func(*sql.Rows) error) error {
+	return each(ctx, t, query, ids, scan)
+}
+
+// each runs a query over ids and calls scan for each row.
+func each(ctx context.Context, on querier, query string, ids []keyturn.ID, scan func(*sql.Rows) error) error {
+	rows, err := on.QueryContext(ctx, query, jsonIDs(ids))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // Err tells what went wrong
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return fmt.Errorf("reading a row: %w", err)
+		}
+	}
+	return rows.Err()
+}
+
+// jsonIDs writes ids as a JSON array.
+func jsonIDs(ids []keyturn.ID) string {
+	var b strings.Builder
+	b.Grow(2 + 39*len(ids))
+	b.WriteByte('[')
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('"')
+		b.WriteString(id.String())
+		b.WriteByte('"')
+	}
+	b.WriteByte(']')
+	return b.String()
+}

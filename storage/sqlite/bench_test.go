@@ -1,0 +1,130 @@
+//go:build unix
+
+package sqlite_test
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/storage/sqlite"
+)
+
+// BenchmarkIntendFinish measures the two durable writes of a unit, in batches as the group
+// commit makes them, while a rotation of 20,000 units runs.
+func BenchmarkIntendFinish(b *testing.B) {
+	for _, size := range []int{1, 16, 128, 1000} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+			s := open(b, nil)
+			var tasks []keyturn.Task
+			var busy time.Duration
+			units := 0
+			for b.Loop() {
+				if len(tasks) < size {
+					b.StopTimer()
+					tasks = append(tasks, planned(b, s, 20_000)...)
+					b.StartTimer()
+				}
+				before := processorTime(b)
+				turn(b, s, tasks[:size])
+				busy += processorTime(b) - before
+				tasks = tasks[size:]
+				units += size
+			}
+			b.ReportMetric(float64(busy.Microseconds())/float64(units), "cpu-µs/unit")
+			b.ReportMetric(float64(units)/b.Elapsed().Seconds(), "units/s")
+		})
+	}
+}
+
+// BenchmarkSavePlan measures the plan of 10,000 units, new ones the first time and known ones after that.
+func BenchmarkSavePlan(b *testing.B) {
+	s := open(b, nil)
+	for b.Loop() {
+		planned(b, s, 10_000)
+	}
+}
+
+// BenchmarkFeed measures the refill of a window of 256 after 16 tasks ended, with 20,000 waiting.
+func BenchmarkFeed(b *testing.B) {
+	s := open(b, nil)
+	var tasks []keyturn.QueuedTask
+	for b.Loop() {
+		if len(tasks) < 16 {
+			b.StopTimer()
+			planned(b, s, 20_000)
+			tasks = feed(b, s, 256)
+			b.StartTimer()
+		}
+		results := make([]keyturn.TaskResult, 16)
+		for i, task := range tasks[:16] {
+			results[i] = keyturn.TaskResult{Task: task.Task, From: keyturn.TaskPending, State: keyturn.TaskSkipped, Reason: "bench"}
+		}
+		if _, err := s.Finish(b.Context(), results); err != nil {
+			b.Fatal(err)
+		}
+		tasks = append(tasks[16:], feed(b, s, 256)...)
+	}
+}
+
+// BenchmarkFinishRotations measures the look for rotations that ended, with 20,000 open tasks.
+func BenchmarkFinishRotations(b *testing.B) {
+	s := open(b, nil)
+	planned(b, s, 20_000)
+	for b.Loop() {
+		if _, err := s.FinishRotations(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func feed(b *testing.B, s *sqlite.Store, window int) []keyturn.QueuedTask {
+	b.Helper()
+	tasks, err := s.Feed(b.Context(), "om", window)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return tasks
+}
+
+func turn(b *testing.B, s *sqlite.Store, tasks []keyturn.Task) {
+	b.Helper()
+	writes := make([]keyturn.IntentWrite, len(tasks))
+	for i, task := range tasks {
+		writes[i] = keyturn.IntentWrite{
+			Task: task.ID, Owner: "worker-1", Intent: keyturn.Intent{Before: "before-" + task.Unit}, ApplyFor: time.Second, Lease: time.Minute,
+		}
+	}
+	outcomes, err := s.Intend(b.Context(), writes)
+	if err != nil {
+		b.Fatal(err)
+	}
+	results := make([]keyturn.TaskResult, len(tasks))
+	for i, task := range tasks {
+		results[i] = keyturn.TaskResult{
+			Task: task.ID, From: keyturn.TaskIntended, Epoch: outcomes[i].Epoch, State: keyturn.TaskSucceeded,
+			Resolution: keyturn.ResolutionConfirmed, KeyAfter: "after-" + task.Unit,
+		}
+	}
+	accepted, err := s.Finish(b.Context(), results)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i, ok := range accepted {
+		if !ok {
+			b.Fatalf("result of task %s was refused: %+v", tasks[i].ID, outcomes[i])
+		}
+	}
+}
+
+// processorTime is what the process used so far: on a machine that others use too, the only honest measure.
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}

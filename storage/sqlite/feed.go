@@ -1,0 +1,251 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/storage/sqlite/internal/db"
+)
+
+// Feed implements worker.FeedStore. Generation is 0 for a target that was removed: its open
+// intents still come to an end.
+func (s *Store) Feed(ctx context.Context, target string, window int) ([]keyturn.QueuedTask, error) {
+	var out []keyturn.QueuedTask
+	err := s.inTx(ctx, "feeding target "+target, func(ctx context.Context, tx *tx) error {
+		room, err := s.room(ctx, tx, target, window)
+		if err != nil || room <= 0 {
+			return err
+		}
+		tasks, err := s.feedable(ctx, tx, target, tx.now, room)
+		if err != nil || len(tasks) == 0 {
+			return err
+		}
+		resource, err := s.q.Resource(ctx, tx, db.ResourceParams{Kind: string(keyturn.KindTarget), Name: target})
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		policies := map[string]keyturn.Uncertain{}
+		for _, task := range tasks {
+			if task.queued.Uncertain, err = s.uncertain(ctx, tx, task.policy, policies); err != nil {
+				return err
+			}
+			if err := s.q.HandTask(ctx, tx, db.HandTaskParams{Seq: task.seq, Now: at(tx.now)}); err != nil {
+				return err
+			}
+			task.queued.Generation, task.queued.Handed = resource.Generation, tx.now
+			out = append(out, task.queued)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// feedable is a task that may be handed out.
+type feedable struct {
+	queued keyturn.QueuedTask
+	policy string
+	turn   int64
+	seq    int64
+}
+
+// feedable returns the first tasks of the target that are due, at most limit, in the order of
+// their turn: open intents, and the pending tasks of each running rotation. Each rotation is asked
+// by itself, so that the backlog of a paused one costs nothing.
+func (s *Store) feedable(ctx context.Context, on db.DBTX, target string, now, limit int64) ([]feedable, error) {
+	open, err := s.q.OrphanedTasks(ctx, on, db.OrphanedTasksParams{Target: target, Now: now, Leased: at(now), MaxRows: limit})
+	if err != nil {
+		return nil, err
+	}
+	var out []feedable
+	for _, row := range open {
+		task := feedable{policy: row.Policy, turn: row.Turn, seq: row.Seq}
+		task.queued, err = toQueued(keyturn.TaskIntended, row.ID, row.RotationID, row.UnitID, row.Failures)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, task)
+	}
+	rotations, err := s.q.FeedableRotations(ctx, on, target)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rotations {
+		rows, err := s.q.WaitingTasks(ctx, on, db.WaitingTasksParams{RotationID: r.ID, Now: now, MaxRows: limit})
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			task := feedable{policy: r.Policy, turn: row.Turn, seq: row.Seq}
+			if task.queued, err = toQueued(keyturn.TaskPending, row.ID, r.ID, row.UnitID, row.Failures); err != nil {
+				return nil, err
+			}
+			out = append(out, task)
+		}
+	}
+	slices.SortFunc(out, func(a, b feedable) int { return cmp.Or(cmp.Compare(a.turn, b.turn), cmp.Compare(a.seq, b.seq)) })
+	return out[:min(len(out), int(limit))], nil
+}
+
+func toQueued(state keyturn.TaskState, id, rotation, unit string, failures int64) (keyturn.QueuedTask, error) {
+	task := keyturn.QueuedTask{Unit: unit, State: state, Failures: int(failures)}
+	return task, errors.Join(task.Task.Scan(id), task.Rotation.Scan(rotation))
+}
+
+// room is how many more tasks of the target may be handed out.
+func (s *Store) room(ctx context.Context, tx *tx, target string, window int) (int64, error) {
+	held, err := s.q.TargetHeldUntil(ctx, tx, target)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, err
+	}
+	if held.Valid && held.Int64 > tx.now {
+		return 0, nil
+	}
+	handed, err := s.q.HandedTasks(ctx, tx, target)
+	return int64(window) - handed, err
+}
+
+// uncertain is what the policy wants done when an outcome stays unknown. The one of a policy
+// that is gone can't be asked any more: then a person decides.
+func (s *Store) uncertain(ctx context.Context, tx *tx, policy string, known map[string]keyturn.Uncertain) (keyturn.Uncertain, error) {
+	if u, ok := known[policy]; ok {
+		return u, nil
+	}
+	p, err := s.policy(ctx, tx, policy)
+	if errors.Is(err, keyturn.ErrNotFound) {
+		p.Uncertain, err = keyturn.UncertainPark, nil
+	}
+	known[policy] = p.Uncertain
+	return p.Uncertain, err
+}
+
+// Requeue implements worker.FeedStore. Held targets have nothing to feed.
+func (s *Store) Requeue(ctx context.Context, age time.Duration) ([]string, error) {
+	err := s.inTx(ctx, "requeuing tasks", func(ctx context.Context, tx *tx) error {
+		_, err := s.q.RequeueTasks(ctx, tx, db.RequeueTasksParams{HandedBefore: tx.in(-age), Now: at(tx.now)})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	now := s.nowMS()
+	free, err := s.q.FreeTargets(ctx, s.read, at(now))
+	if err != nil {
+		return nil, fmt.Errorf("finding targets to feed: %w", err)
+	}
+	var targets []string
+	for _, target := range free {
+		tasks, err := s.feedable(ctx, s.read, target, now, 1)
+		if err != nil {
+			return nil, fmt.Errorf("finding tasks of target %s: %w", target, err)
+		}
+		if len(tasks) > 0 {
+			targets = append(targets, target)
+		}
+	}
+	return targets, nil
+}
+
+// FinishRotations implements worker.FeedStore.
+func (s *Store) FinishRotations(ctx context.Context) ([]keyturn.Rotation, error) {
+	// Mostly there is nothing to end, and then nobody has to wait for the write lock.
+	ids, err := s.q.EndedRotations(ctx, s.read)
+	if err != nil {
+		return nil, fmt.Errorf("finding rotations that ended: %w", err)
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var out []keyturn.Rotation
+	err = s.inTx(ctx, "ending rotations", func(ctx context.Context, tx *tx) error {
+		ids, err := s.q.EndedRotations(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			r, err := s.endRotation(ctx, tx, id)
+			if err != nil {
+				return fmt.Errorf("rotation %s: %w", id, err)
+			}
+			out = append(out, r)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (s *Store) endRotation(ctx context.Context, tx *tx, id string) (keyturn.Rotation, error) {
+	row, err := s.q.Rotation(ctx, tx, id)
+	if err != nil {
+		return keyturn.Rotation{}, err
+	}
+	counts, err := s.counts(ctx, tx, id)
+	if err != nil {
+		return keyturn.Rotation{}, err
+	}
+	row.State = string(counts.Outcome())
+	row.FinishedAt = at(tx.now)
+	if row.State == string(keyturn.RotationFailed) {
+		row.Trouble = fmt.Sprintf("no unit has a new key: %d failed, %d parked, %d skipped", counts.Failed, counts.Parked, counts.Skipped)
+	}
+	row.Total, row.Succeeded, row.Failed = int64(counts.Total), int64(counts.Succeeded), int64(counts.Failed)
+	row.Skipped, row.Parked = int64(counts.Skipped), int64(counts.Parked)
+	err = one(s.q.EndRotation(ctx, tx, db.EndRotationParams{
+		ID: id, State: row.State, Trouble: row.Trouble, Now: row.FinishedAt,
+		Total: row.Total, Succeeded: row.Succeeded, Failed: row.Failed, Skipped: row.Skipped, Parked: row.Parked,
+	}))
+	if err != nil {
+		return keyturn.Rotation{}, err
+	}
+	r, err := toRotation(row)
+	if err != nil {
+		return keyturn.Rotation{}, err
+	}
+	return r, s.announce(ctx, tx, "rotation.completed", r.ID)
+}
+
+// counts counts the tasks of a rotation as they are now.
+func (s *Store) counts(ctx context.Context, on db.DBTX, rotation string) (keyturn.Counts, error) {
+	row, err := s.q.CountTasks(ctx, on, rotation)
+	if err != nil {
+		return keyturn.Counts{}, fmt.Errorf("counting tasks: %w", err)
+	}
+	c := keyturn.Counts{
+		Total: int(row.Total), Succeeded: int(row.Succeeded), Failed: int(row.Failed), Skipped: int(row.Skipped), Parked: int(row.Parked),
+	}
+	c.Pending = c.Total - c.Succeeded - c.Failed - c.Skipped - c.Parked
+	return c, nil
+}
+
+// Unplanned implements worker.FeedStore.
+func (s *Store) Unplanned(ctx context.Context, limit int) ([]keyturn.ID, error) {
+	rows, err := s.q.UnplannedRotations(ctx, s.read, db.UnplannedRotationsParams{Now: at(s.nowMS()), MaxRows: int64(limit)})
+	if err != nil {
+		return nil, fmt.Errorf("finding rotations to plan: %w", err)
+	}
+	ids := make([]keyturn.ID, len(rows))
+	for i, row := range rows {
+		if ids[i], err = keyturn.ParseID(row); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+// Hold implements worker.FeedStore.
+func (s *Store) Hold(ctx context.Context, target, reason string, hold time.Duration) error {
+	return s.inTx(ctx, "holding target "+target, func(ctx context.Context, tx *tx) error {
+		return s.q.HoldTarget(ctx, tx, db.HoldTargetParams{Name: target, HoldUntil: tx.in(hold), HoldReason: reason})
+	})
+}

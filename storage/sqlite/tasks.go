@@ -1,0 +1,139 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/storage/sqlite/internal/db"
+)
+
+// Intend implements worker.TaskStore.
+func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]keyturn.IntentOutcome, error) {
+	if len(writes) == 0 {
+		return nil, nil
+	}
+	ids := make([]keyturn.ID, len(writes))
+	for i := range writes {
+		ids[i] = writes[i].Task
+	}
+	out := make([]keyturn.IntentOutcome, len(writes))
+	err := s.inTx(ctx, "recording intents", func(ctx context.Context, tx *tx) error {
+		tasks, err := tx.intending(ctx, ids)
+		if err != nil {
+			return err
+		}
+		open := make(map[string]bool, len(writes)) // units with an intent of this batch
+		for i, write := range writes {
+			id := write.Task.String()
+			task := tasks[id]
+			out[i].Verdict = verdict(task, task != nil && open[task.unit])
+			if write.Intent.Before == "" { // nothing could ever show that it was not carried out
+				s.log.Error("intent without the key in use is held back", zap.String("task", id), zap.String("owner", write.Owner))
+				out[i].Verdict = keyturn.VerdictHeld
+			}
+			if out[i].Verdict != keyturn.VerdictGo {
+				continue
+			}
+			if err := s.intend(ctx, tx, task.seq, write); err != nil {
+				return fmt.Errorf("task %s: %w", id, err)
+			}
+			task.state, open[task.unit] = keyturn.TaskIntended, true
+			task.epoch++
+			out[i].Epoch = task.epoch
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// verdict decides about an intent. busy: one of the same batch is open on the unit.
+func verdict(task *intending, busy bool) keyturn.Verdict {
+	switch {
+	case task == nil || task.state.Final():
+		return keyturn.VerdictDone
+	case task.state == keyturn.TaskIntended:
+		return keyturn.VerdictTaken
+	case task.paused || task.rotation != keyturn.RotationRunning:
+		return keyturn.VerdictHeld
+	case busy || task.busy:
+		return keyturn.VerdictBusy
+	case task.turned:
+		return keyturn.VerdictTurned
+	default:
+		return keyturn.VerdictGo
+	}
+}
+
+func (s *Store) intend(ctx context.Context, tx *tx, seq int64, write keyturn.IntentWrite) error {
+	n, err := s.q.IntendTask(ctx, tx, db.IntendTaskParams{
+		Seq:        seq,
+		Owner:      write.Owner,
+		LeaseUntil: tx.in(write.Lease),
+		KeyBefore:  write.Intent.Before,
+		KeyWant:    write.Intent.Want,
+		IntentData: write.Intent.Data,
+		Now:        at(tx.now),
+		ApplyBy:    tx.in(write.ApplyFor),
+	})
+	return one(n, err)
+}
+
+// one makes an error of a statement that did not change exactly one row, though the row
+// was read under the same lock.
+func one(n int64, err error) error {
+	if err == nil && n != 1 {
+		return fmt.Errorf("%d rows changed instead of one", n)
+	}
+	return err
+}
+
+// Reintend implements worker.TaskStore.
+func (s *Store) Reintend(
+	ctx context.Context, task keyturn.ID, owner string, epoch int64, applyFor, lease time.Duration,
+) (int64, error) {
+	var renewed int64
+	err := s.inTx(ctx, "renewing the intent of task "+task.String(), func(ctx context.Context, tx *tx) error {
+		var err error
+		renewed, err = s.q.ReintendTask(ctx, tx, db.ReintendTaskParams{
+			ID: task.String(), Owner: owner, Epoch: epoch, LeaseUntil: tx.in(lease), ApplyBy: tx.in(applyFor),
+		})
+		return found(err)
+	})
+	return renewed, err
+}
+
+// Take implements worker.TaskStore.
+func (s *Store) Take(ctx context.Context, task keyturn.ID, owner string, lease, settle time.Duration) (keyturn.Taken, error) {
+	var taken keyturn.Taken
+	err := s.inTx(ctx, "taking over task "+task.String(), func(ctx context.Context, tx *tx) error {
+		row, err := s.q.TakeTask(ctx, tx, db.TakeTaskParams{
+			ID: task.String(), Owner: owner, LeaseUntil: tx.in(lease), Now: at(tx.now),
+		})
+		if err != nil {
+			return found(err)
+		}
+		taken = keyturn.Taken{
+			Epoch:       row.Epoch,
+			Intent:      keyturn.Intent{Before: row.KeyBefore, Want: row.KeyWant, Data: row.IntentData},
+			SettledIn:   settle + span(tx.now, row.ApplyBy.Int64),
+			AnsweredFor: -1,
+			OpenFor:     span(row.IntendedAt.Int64, tx.now),
+			Attempts:    int(row.Attempts),
+		}
+		if row.AnsweredAt.Valid {
+			taken.AnsweredFor = max(0, span(row.AnsweredAt.Int64, tx.now)) // a clock that was set back is no "never"
+		}
+		return nil
+	})
+	return taken, err
+}
+
+// span is the time from one millisecond to another.
+func span(from, to int64) time.Duration { return time.Duration(to-from) * time.Millisecond }

@@ -1,0 +1,156 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn"
+)
+
+// writer is the one connection that writes, with its prepared statements: preparing one anew for
+// each transaction costs as much as running it for ten rows.
+type writer struct {
+	turn  chan struct{} // held by whoever writes
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt
+}
+
+func newWriter(ctx context.Context, pool *sql.DB) (*writer, error) {
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &writer{turn: make(chan struct{}, 1), conn: conn, stmts: map[string]*sql.Stmt{}}, nil
+}
+
+func (w *writer) close() error {
+	w.turn <- struct{}{} // lets the last transaction end
+	defer func() { <-w.turn }()
+	var errs []error
+	for _, stmt := range w.stmts {
+		errs = append(errs, stmt.Close())
+	}
+	clear(w.stmts)
+	return errors.Join(append(errs, w.conn.Close())...)
+}
+
+func (w *writer) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt, ok := w.stmts[query]; ok {
+		return stmt, nil
+	}
+	stmt, err := w.conn.PrepareContext(ctx, query) //nolint:sqlclosecheck // close closes it
+	if err != nil {
+		return nil, err
+	}
+	w.stmts[query] = stmt
+	return stmt, nil
+}
+
+func (w *writer) exec(ctx context.Context, query string) error {
+	stmt, err := w.stmt(ctx, query)
+	if err == nil {
+		_, err = stmt.ExecContext(ctx)
+	}
+	return err
+}
+
+// tx is a write transaction as the generated queries want it. It has one time for everything
+// that it does: the database's clock when it got the write lock.
+type tx struct {
+	w   *writer
+	now int64
+}
+
+// inTx runs fn in a write transaction, and commits unless fn fails or ctx ends. Once it has
+// begun, only one thing is written at a time, by anybody.
+func (s *Store) inTx(ctx context.Context, doing string, fn func(context.Context, *tx) error) error {
+	select {
+	case s.writer.turn <- struct{}{}:
+		defer func() { <-s.writer.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", doing, ctx.Err())
+	}
+	if err := s.writer.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	// Statements that can be interrupted cost a goroutine each, and none of them takes long.
+	whole := context.WithoutCancel(ctx)
+	err := fn(whole, &tx{w: s.writer, now: s.nowMS()})
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = s.writer.exec(whole, "COMMIT")
+	}
+	if err != nil {
+		// A transaction that failed for want of space, say, is rolled back already: then this one
+		// fails, and the error that led here says more.
+		_ = s.writer.exec(whole, "ROLLBACK")
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}
+
+// ExecContext implements the generated queries' DBTX.
+func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	stmt, err := t.w.stmt(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.ExecContext(ctx, args...)
+}
+
+// QueryContext implements the generated queries' DBTX.
+func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	stmt, err := t.w.stmt(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(ctx, args...)
+}
+
+// QueryRowContext implements the generated queries' DBTX.
+func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	stmt, err := t.w.stmt(ctx, query)
+	if err != nil {
+		return t.w.conn.QueryRowContext(ctx, query, args...) // answers with the same error
+	}
+	return stmt.QueryRowContext(ctx, args...)
+}
+
+// PrepareContext implements the generated queries' DBTX. They do not call it.
+func (t *tx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	return t.w.conn.PrepareContext(ctx, query)
+}
+
+// in is a time that is d from now on, in a column that may be NULL.
+func (t *tx) in(d time.Duration) sql.NullInt64 { return at(t.now + d.Milliseconds()) }
+
+// idSource makes ids of which each is greater than the one before, also within
+// a millisecond, so that the order of ids is the order of events (RFC 9562 §6.2,
+// method 2).
+type idSource struct {
+	mu   sync.Mutex
+	ms   int64 // the latest millisecond; a clock that was set back counts on from it
+	last keyturn.ID
+}
+
+func (s *idSource) next(now int64) keyturn.ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now > s.ms {
+		s.ms, s.last = now, keyturn.NewID(time.UnixMilli(now))
+		return s.last
+	}
+	for i := len(s.last) - 1; i >= 0; i-- {
+		s.last[i]++
+		if s.last[i] != 0 {
+			break
+		}
+	}
+	return s.last
+}

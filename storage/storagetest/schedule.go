@@ -1,0 +1,236 @@
+package storagetest
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn"
+)
+
+func scheduleTests() map[string]func(*testing.T, New) {
+	return map[string]func(*testing.T, New){
+		"FiresWhatIsDueAndAdvances":       scheduleFires,
+		"TellsNextTheSlotAndTheClock":     scheduleTellsNext,
+		"PausedPolicyAdvancesSilently":    schedulePaused,
+		"SlotThatHasARotationOnlyMovesOn": scheduleSlotTaken,
+		"ErrorOfNextStopsOnlyThatPolicy":  scheduleNextFails,
+		"SlotThatDoesNotAdvanceIsAnError": scheduleStuck,
+		"LimitIsKeptOldestFirst":          scheduleLimit,
+		"NoMoreSlots":                     scheduleEnds,
+		"NextDueIsTheEarliest":            scheduleNextDue,
+		"AnnouncesEachNewRotation":        scheduleAnnounces,
+	}
+}
+
+func noMore(keyturn.Due, time.Time) (*keyturn.Slot, error) { return nil, nil } //nolint:nilnil // no more slots
+
+// after returns a next that goes on by d from the slot that was due.
+func after(d time.Duration) func(keyturn.Due, time.Time) (*keyturn.Slot, error) {
+	return func(due keyturn.Due, _ time.Time) (*keyturn.Slot, error) {
+		at := due.Slot.At.Add(d)
+		return &keyturn.Slot{Local: at.UTC().Format("2006-01-02T15:04:05"), Timezone: due.Slot.Timezone, At: at}, nil
+	}
+}
+
+func (f *fixture) fire(next func(keyturn.Due, time.Time) (*keyturn.Slot, error)) []keyturn.Rotation {
+	f.t.Helper()
+	fired, err := f.FireDue(f.ctx(), 100, next)
+	f.ok(err)
+	return fired
+}
+
+func scheduleFires(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	slot := f.slot(time.Minute)
+	f.policy("quarterly", "om", slot)
+	f.policy("later", "om", f.slot(time.Hour))
+	f.policy("manual", "om", nil)
+	if fired := f.fire(after(time.Hour)); len(fired) != 0 {
+		t.Fatalf("fired %+v before its time", fired)
+	}
+	f.clock.Advance(time.Minute)
+	fired := f.fire(after(time.Hour))
+	if len(fired) != 1 {
+		t.Fatalf("fired %d, want 1", len(fired))
+	}
+	r := f.rotation(fired[0].ID)
+	if r.Policy != "quarterly" || r.Target != "om" || r.Trigger != keyturn.TriggerSchedule || r.Slot != slot.Name() ||
+		r.State != keyturn.RotationRequested || !r.RequestedAt.Equal(f.clock.Now()) {
+		t.Errorf("rotation is %+v", r)
+	}
+	if fired[0].Slot != r.Slot || fired[0].Policy != r.Policy || fired[0].State != r.State {
+		t.Errorf("fired %+v, stored %+v", fired[0], r)
+	}
+	if fired := f.fire(after(time.Hour)); len(fired) != 0 {
+		t.Errorf("fired %+v a second time", fired)
+	}
+	status := f.resource(keyturn.KindPolicy, "quarterly").Status
+	if status.NextAt == nil || !status.NextAt.Equal(slot.At.Add(time.Hour)) {
+		t.Errorf("next slot is at %v, want %v", status.NextAt, slot.At.Add(time.Hour))
+	}
+}
+
+func scheduleTellsNext(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	slot := keyturn.Slot{Local: "2026-03-01T13:01:00", Timezone: "Europe/Berlin", At: f.clock.Now().Add(time.Minute)}
+	spec := keyturn.Policy{Target: "om", Schedule: keyturn.Schedule{Cron: "1 13 * * *", Timezone: "Europe/Berlin"}}
+	f.ok(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{{Kind: keyturn.KindPolicy, Name: "daily", Spec: encode(t, spec), Next: &slot}}))
+	f.clock.Advance(5 * time.Minute)
+	calls := 0
+	f.fire(func(due keyturn.Due, now time.Time) (*keyturn.Slot, error) {
+		calls++
+		if due.Slot.Local != slot.Local || due.Slot.Timezone != slot.Timezone || !due.Slot.At.Equal(slot.At) {
+			t.Errorf("due slot is %+v, want %+v", due.Slot, slot)
+		}
+		if !now.Equal(f.clock.Now()) {
+			t.Errorf("now is %v, want %v", now, f.clock.Now())
+		}
+		if due.Policy.Name != "daily" || due.Policy.Schedule != spec.Schedule || due.Policy.Generation != 1 {
+			t.Errorf("policy is %+v", due.Policy)
+		}
+		return nil, nil
+	})
+	if calls != 1 {
+		t.Errorf("next was asked %d times", calls)
+	}
+}
+
+func schedulePaused(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	f.policy("quarterly", "om", f.slot(0))
+	f.ok(f.SetPaused(f.ctx(), "quarterly", true, "ann", "", nil))
+	sawPaused := false
+	fired := f.fire(func(due keyturn.Due, now time.Time) (*keyturn.Slot, error) {
+		sawPaused = due.Policy.Paused
+		return after(time.Hour)(due, now)
+	})
+	if len(fired) != 0 || !sawPaused {
+		t.Errorf("fired %+v; next was told of the pause: %v", fired, sawPaused)
+	}
+	in, ok, err := f.NextDue(f.ctx())
+	f.ok(err)
+	if !ok || in != time.Hour {
+		t.Errorf("next due in %v (%v), want 1h: it advanced", in, ok)
+	}
+}
+
+func scheduleSlotTaken(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	slot := f.slot(0)
+	f.policy("quarterly", "om", slot)
+	_, _, err := f.Request(f.ctx(), keyturn.Request{Policy: "quarterly", Trigger: keyturn.TriggerSchedule, Slot: slot})
+	f.ok(err)
+	f.drain()
+	if fired := f.fire(after(time.Hour)); len(fired) != 0 {
+		t.Errorf("fired %+v for a slot that has a rotation", fired)
+	}
+	if notes := f.drain(); len(notes) != 0 {
+		t.Errorf("announced %+v", notes)
+	}
+	if in, _, err := f.NextDue(f.ctx()); err != nil || in != time.Hour {
+		t.Errorf("next due in %v (%v), want 1h", in, err)
+	}
+}
+
+func scheduleNextFails(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	f.policy("bad", "om", f.slot(0))
+	f.policy("good", "om", f.slot(0))
+	broken := func(due keyturn.Due, now time.Time) (*keyturn.Slot, error) {
+		if due.Policy.Name == "bad" {
+			return nil, errors.New("no such time zone")
+		}
+		return after(time.Hour)(due, now)
+	}
+	if fired := f.fire(broken); len(fired) != 1 || fired[0].Policy != "good" {
+		t.Fatalf("fired %+v, want only good", fired)
+	}
+	if in, ok, err := f.NextDue(f.ctx()); err != nil || !ok || in != time.Minute {
+		t.Errorf("next due in %v (%v, %v), want in a minute", in, ok, err)
+	}
+	f.clock.Advance(59 * time.Second)
+	if fired := f.fire(after(time.Hour)); len(fired) != 0 {
+		t.Errorf("fired %+v within the minute", fired)
+	}
+	f.clock.Advance(time.Second)
+	if fired := f.fire(after(time.Hour)); len(fired) != 1 || fired[0].Policy != "bad" {
+		t.Errorf("fired %+v after the minute, want bad", fired)
+	}
+}
+
+func scheduleStuck(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	f.policy("quarterly", "om", f.slot(0))
+	f.fire(after(0))
+	if in, ok, err := f.NextDue(f.ctx()); err != nil || !ok || in != time.Minute {
+		t.Errorf("next due in %v (%v, %v): a slot that does not advance must be left alone for a minute", in, ok, err)
+	}
+}
+
+func scheduleLimit(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	f.policy("third", "om", f.slot(3*time.Second))
+	f.policy("first", "om", f.slot(time.Second))
+	f.policy("second", "om", f.slot(2*time.Second))
+	f.clock.Advance(time.Minute)
+	fired, err := f.FireDue(f.ctx(), 2, noMore)
+	f.ok(err)
+	var names []string
+	for _, r := range fired {
+		names = append(names, r.Policy)
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"first", "second"}) {
+		t.Errorf("fired %v, want first and second", names)
+	}
+}
+
+func scheduleEnds(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	f.policy("once", "om", f.slot(0))
+	if fired := f.fire(noMore); len(fired) != 1 {
+		t.Errorf("fired %d, want 1", len(fired))
+	}
+	if _, ok, err := f.NextDue(f.ctx()); err != nil || ok {
+		t.Errorf("still something due: %v, %v", ok, err)
+	}
+}
+
+func scheduleNextDue(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	if _, ok, err := f.NextDue(f.ctx()); err != nil || ok {
+		t.Errorf("something is due in an empty database: %v, %v", ok, err)
+	}
+	f.policy("a", "om", f.slot(time.Hour))
+	f.policy("b", "om", f.slot(10*time.Minute))
+	if in, ok, err := f.NextDue(f.ctx()); err != nil || !ok || in != 10*time.Minute {
+		t.Errorf("next due in %v (%v, %v), want 10m", in, ok, err)
+	}
+	f.clock.Advance(12 * time.Minute)
+	if in, ok, err := f.NextDue(f.ctx()); err != nil || !ok || in != -2*time.Minute {
+		t.Errorf("next due in %v (%v, %v), want -2m: overdue", in, ok, err)
+	}
+}
+
+func scheduleAnnounces(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	f.policy("a", "om", f.slot(0))
+	f.policy("b", "om", f.slot(0))
+	fired := f.fire(noMore)
+	notes := f.drain()
+	if len(fired) != 2 || !slices.Equal(types(notes), []string{"rotation.requested", "rotation.requested"}) {
+		t.Errorf("fired %d, announced %v", len(fired), types(notes))
+	}
+}
