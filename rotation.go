@@ -60,7 +60,8 @@ type Rotation struct {
 	Trigger     Trigger       `json:"trigger"`
 	TriggerID   string        `json:"triggerId,omitempty"` // the caller's idempotency key
 	Slot        string        `json:"slot"`                // Slot.Name of a scheduled rotation
-	Reason      string        `json:"reason"`              // why it was asked for, or why it failed
+	Reason      string        `json:"reason"`              // why it was asked for, or the Trouble if there is any
+	Trouble     string        `json:"trouble,omitempty"`   // why it failed, or what keeps it from being planned
 	RequestedBy string        `json:"requestedBy"`
 	Only        Selection     `json:"only,omitzero"` // narrows the policy's selection
 	State       RotationState `json:"state"`

@@ -128,7 +128,7 @@ func whole(b *testing.B, sim *simulator.Server, units int, database string) {
 	b.Helper()
 	c := startServer(b, sim, database)
 	requests := sim.Stats().Requests
-	var took time.Duration
+	var took, planned time.Duration
 	turned := 0
 	for b.Loop() {
 		r, err := c.Rotate(b.Context(), client.RotationRequest{Policy: "all", ID: fmt.Sprintf("bench-%d", turned)})
@@ -145,14 +145,32 @@ func whole(b *testing.B, sim *simulator.Server, units int, database string) {
 			b.Fatalf("rotation %s: %+v", r.State, r.Counts)
 		}
 		took += r.FinishedAt.Sub(r.RequestedAt) // from the event to all recorded, by the database's clock
+		planned += planTime(b, c, r)
 		turned += units
 	}
 	b.ReportMetric(float64(turned)/took.Seconds(), "units/s")
+	b.ReportMetric(planned.Seconds()/float64(b.N), "plan-s")
 	b.ReportMetric(float64(sim.Stats().Requests-requests)/float64(turned), "requests/unit")
 	b.ReportMetric(0, "ns/op")
 	if got := sim.Stats().Processed; got != int64(turned) {
 		b.Errorf("%d keys turned, want %d", got, turned)
 	}
+}
+
+// planTime is the time from the event to the first intent: asking the target and writing the tasks down.
+func planTime(b *testing.B, c *client.Client, r keyturn.Rotation) time.Duration {
+	b.Helper()
+	tasks, err := c.Tasks(b.Context(), r.ID.String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	first := *r.FinishedAt
+	for _, t := range tasks {
+		if t.StartedAt.Before(first) {
+			first = *t.StartedAt
+		}
+	}
+	return first.Sub(r.RequestedAt)
 }
 
 func newest(ctx context.Context, c *client.Client) (keyturn.Rotation, error) {

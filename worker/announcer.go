@@ -54,15 +54,13 @@ func (a *announcer) announce(ctx context.Context) (int, error) {
 	if err != nil || len(batch) == 0 {
 		return 0, err
 	}
-	var events []Event
-	ids := make([]keyturn.ID, 0, len(batch))
-	for _, note := range batch {
-		made, err := a.events(ctx, note)
-		if err != nil {
-			return 0, fmt.Errorf("reading what %s announces: %w", note.Type, err)
-		}
-		events = append(events, made...)
-		ids = append(ids, note.ID)
+	events, err := a.events(ctx, batch)
+	if err != nil {
+		return 0, fmt.Errorf("reading what is to be announced: %w", err)
+	}
+	ids := make([]keyturn.ID, len(batch))
+	for i, note := range batch {
+		ids[i] = note.ID
 	}
 	if len(events) > 0 {
 		if err := a.queue.PublishEvents(ctx, events); err != nil {
@@ -72,37 +70,46 @@ func (a *announcer) announce(ctx context.Context) (int, error) {
 	return len(batch), a.store.Announced(ctx, ids)
 }
 
-func (a *announcer) events(ctx context.Context, note keyturn.Announcement) ([]Event, error) {
-	if note.Type != "tasks" {
+func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([]Event, error) {
+	var events []Event
+	var ended []keyturn.ID
+	for _, note := range notes {
+		if note.Type == "tasks" {
+			ended = append(ended, note.Tasks...)
+			continue
+		}
 		r, err := a.store.Rotation(ctx, note.Rotation)
 		if err != nil {
 			return nil, err
 		}
-		e, err := a.event(note.Type, r.ID.String(), rotationTime(note.Type, r), r)
-		return []Event{e}, err
+		if events, err = a.add(events, note.Type, r.ID.String(), rotationTime(note.Type, r), r); err != nil {
+			return nil, err
+		}
 	}
-	tasks, records, err := a.store.AnnouncedTasks(ctx, note.Tasks)
+	if len(ended) == 0 {
+		return events, nil
+	}
+	return a.taskEvents(ctx, events, ended)
+}
+
+func (a *announcer) taskEvents(ctx context.Context, events []Event, ended []keyturn.ID) ([]Event, error) {
+	tasks, records, err := a.store.AnnouncedTasks(ctx, ended)
 	if err != nil {
 		return nil, err
 	}
-	events := make([]Event, 0, len(tasks)+len(records))
 	for _, t := range tasks {
-		at := time.Time{}
+		var at time.Time
 		if t.FinishedAt != nil {
 			at = *t.FinishedAt
 		}
-		e, err := a.event("task."+string(t.State), t.ID.String(), at, t)
-		if err != nil {
+		if events, err = a.add(events, "task."+string(t.State), t.ID.String(), at, t); err != nil {
 			return nil, err
 		}
-		events = append(events, e)
 	}
 	for _, k := range records {
-		e, err := a.event("key."+string(k.Origin), k.ID.String(), k.From, k)
-		if err != nil {
+		if events, err = a.add(events, "key."+string(k.Origin), k.ID.String(), k.From, k); err != nil {
 			return nil, err
 		}
-		events = append(events, e)
 	}
 	return events, nil
 }
@@ -131,16 +138,16 @@ type cloudEvent struct {
 	Data            any       `json:"data"`
 }
 
-// event makes the CloudEvent. Its id follows from what happened to what, so a
+// add appends a CloudEvent. Its id follows from what happened to what, so a
 // repeat is recognised.
-func (a *announcer) event(what, subject string, at time.Time, data any) (Event, error) {
+func (a *announcer) add(to []Event, what, subject string, at time.Time, data any) ([]Event, error) {
 	id := what + "/" + subject
 	body, err := json.Marshal(cloudEvent{
 		SpecVersion: "1.0", ID: id, Source: a.source, Type: "keyturn." + what,
 		Subject: subject, Time: at.UTC(), DataContentType: "application/json", Data: data,
 	})
 	if err != nil {
-		return Event{}, fmt.Errorf("writing event %s: %w", id, err)
+		return nil, fmt.Errorf("writing event %s: %w", id, err)
 	}
-	return Event{ID: id, Type: what, Data: body}, nil
+	return append(to, Event{ID: id, Type: what, Data: body}), nil
 }

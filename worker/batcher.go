@@ -11,14 +11,15 @@ import (
 const flushTimeout = 30 * time.Second
 
 // batcher commits in groups: what arrives while a commit is under way goes out
-// together in the next one. There is no timer to wait for: alone, a caller's
-// commit starts at once; the busier the worker and the slower the database,
-// the larger the groups.
+// together in the next one. A caller that is alone does not wait: its commit
+// starts at once. While groups come one after the other, each waits up to
+// linger for company, because a commit costs about the same for one row as for thirty.
 type batcher[T, R any] struct {
 	flush    func(context.Context, []T) ([]R, error)
-	max      int       // values in one commit
-	parallel int       // commits under way at once
-	observe  func(int) // told the size of each commit
+	max      int // values in one commit
+	parallel int // commits under way at once
+	linger   time.Duration
+	observe  func(size int, took time.Duration)
 
 	mu      sync.Mutex
 	queue   []waiting[T, R]
@@ -59,7 +60,10 @@ func (b *batcher[T, R]) do(ctx context.Context, value T) (R, error) {
 }
 
 func (b *batcher[T, R]) drain(ctx context.Context) {
-	for {
+	for busy := false; ; busy = true {
+		if busy {
+			b.wait()
+		}
 		b.mu.Lock()
 		n := min(len(b.queue), b.max)
 		if n == 0 {
@@ -77,15 +81,28 @@ func (b *batcher[T, R]) drain(ctx context.Context) {
 	}
 }
 
+// lingerFor is the size of a group that waits for no more company.
+const lingerFor = 48
+
+func (b *batcher[T, R]) wait() {
+	b.mu.Lock()
+	n := len(b.queue)
+	b.mu.Unlock()
+	if n > 1 && n < lingerFor {
+		time.Sleep(b.linger)
+	}
+}
+
 func (b *batcher[T, R]) commit(ctx context.Context, group []waiting[T, R]) {
 	values := make([]T, len(group))
 	for i, w := range group {
 		values[i] = w.value
 	}
-	b.observe(len(values))
+	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	results, err := b.flush(ctx, values)
+	b.observe(len(values), time.Since(begin))
 	if err == nil && len(results) != len(values) {
 		err = fmt.Errorf("group commit of %d answered %d", len(values), len(results))
 	}

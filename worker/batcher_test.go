@@ -18,7 +18,7 @@ func TestBatcher(t *testing.T) {
 				time.Sleep(time.Millisecond) // fake time: a commit
 				return flush(values)
 			},
-			max: 10, parallel: 1, observe: func(int) {},
+			max: 10, parallel: 1, observe: func(int, time.Duration) {},
 		}
 	}
 

@@ -22,6 +22,7 @@ type Metrics struct {
 	planSeconds prometheus.Histogram
 	callSeconds *prometheus.HistogramVec
 	commitSize  *prometheus.HistogramVec
+	commitTime  *prometheus.HistogramVec
 }
 
 // NewMetrics registers the worker's metrics.
@@ -61,9 +62,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		commitSize: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "keyturn_group_commit_size", Help: "Writes that went to the database in one commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 		}, []string{"kind"}),
+		commitTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "keyturn_group_commit_duration_seconds", Help: "Time of one group commit.", Buckets: seconds,
+		}, []string{"kind"}),
 	}
 	reg.MustRegister(m.rotations, m.tasks, m.triggers, m.errors, m.refused, m.guarded, m.inFlight,
-		m.taskSeconds, m.planSeconds, m.callSeconds, m.commitSize)
+		m.taskSeconds, m.planSeconds, m.callSeconds, m.commitSize, m.commitTime)
 	return m
 }
 
@@ -75,7 +79,10 @@ func (m *Metrics) observeCall(step string, took time.Duration, err error) {
 	m.callSeconds.WithLabelValues(step, result).Observe(took.Seconds())
 }
 
-func (m *Metrics) observeCommit(kind string) func(int) {
-	h := m.commitSize.WithLabelValues(kind)
-	return func(n int) { h.Observe(float64(n)) }
+func (m *Metrics) observeCommit(kind string) func(int, time.Duration) {
+	size, took := m.commitSize.WithLabelValues(kind), m.commitTime.WithLabelValues(kind)
+	return func(n int, d time.Duration) {
+		size.Observe(float64(n))
+		took.Observe(d.Seconds())
+	}
 }

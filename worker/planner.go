@@ -14,11 +14,17 @@ import (
 const (
 	planLease = time.Minute      // renewed while a plan takes longer
 	planMost  = 30 * time.Minute // the longest that one try to plan may take
+
+	// How long planning is tried again while the target is away, from the request on. Someone who
+	// asked by hand is there to look; a schedule outlives an outage.
+	manualPatience = time.Minute
+	otherPatience  = time.Hour
 )
 
 // Planner turns a rotation into tasks.
 type Planner struct {
 	owner   string
+	now     func() time.Time
 	systems Systems
 	store   PlanStore
 	planned func(target string) // tells the feeder that there is work
@@ -84,11 +90,11 @@ func (p *Planner) plan(ctx context.Context, id keyturn.ID) error {
 	p.metrics.planSeconds.Observe(time.Since(begin).Seconds())
 	switch {
 	case err != nil:
-		err = p.cannotPlan(ctx, id, err)
+		err = p.cannotPlan(ctx, rotation, err)
 	case len(units) == 0:
 		err = p.store.FailRotation(ctx, id, p.owner, nothingSelected(policy, rotation.Only))
 	default:
-		if err = p.store.SavePlan(ctx, id, p.owner, units); err == nil {
+		if err = p.store.SavePlan(ctx, id, p.owner, inTurn(units)); err == nil {
 			p.planned(rotation.Target)
 		}
 	}
@@ -106,13 +112,20 @@ func nothingSelected(policy keyturn.Policy, only keyturn.Selection) string {
 	return reason + "; see: keyturn plan " + policy.Name
 }
 
-func (p *Planner) cannotPlan(ctx context.Context, id keyturn.ID, cause error) error {
+func (p *Planner) cannotPlan(ctx context.Context, r keyturn.Rotation, cause error) error {
 	err := keyturn.AsSystemError(cause, keyturn.KindPermanent)
-	p.log.Warn("rotation can't be planned", zap.Stringer("rotation", id), zap.String("kind", string(err.Kind)), zap.Error(cause))
+	p.log.Warn("rotation can't be planned", zap.Stringer("rotation", r.ID), zap.String("kind", string(err.Kind)), zap.Error(cause))
 	if err.Kind == keyturn.KindPermanent {
-		return p.store.FailRotation(ctx, id, p.owner, cause.Error())
+		return p.store.FailRotation(ctx, r.ID, p.owner, cause.Error())
 	}
-	return p.store.PostponeRotation(ctx, id, p.owner, cause.Error(), max(err.RetryAfter, retryAfter(3)))
+	patience := otherPatience
+	if r.Trigger == keyturn.TriggerManual {
+		patience = manualPatience
+	}
+	if p.now().Sub(r.RequestedAt) > patience {
+		return p.store.FailRotation(ctx, r.ID, p.owner, fmt.Sprintf("gave up after %s: %v", patience, cause))
+	}
+	return p.store.PostponeRotation(ctx, r.ID, p.owner, cause.Error(), max(err.RetryAfter, retryAfter(3)))
 }
 
 // keepLease renews the claim until stop is called; when the claim is lost it
@@ -133,4 +146,27 @@ func (p *Planner) keepLease(ctx context.Context, lost context.CancelFunc, id key
 		cancel()
 		<-done
 	}
+}
+
+// inTurn orders units as their tasks are going to be handed out: every
+// project's first, then every project's second. Tasks that are worked on
+// together then lie together in the database.
+func inTurn(units []keyturn.Unit) []keyturn.Unit {
+	byProject := map[string][]keyturn.Unit{}
+	var projects []string // in the order in which they came
+	for _, u := range units {
+		if byProject[u.ProjectID] == nil {
+			projects = append(projects, u.ProjectID)
+		}
+		byProject[u.ProjectID] = append(byProject[u.ProjectID], u)
+	}
+	ordered := make([]keyturn.Unit, 0, len(units))
+	for turn := 0; len(ordered) < len(units); turn++ {
+		for _, project := range projects {
+			if turn < len(byProject[project]) {
+				ordered = append(ordered, byProject[project][turn])
+			}
+		}
+	}
+	return ordered
 }

@@ -97,7 +97,8 @@ type AnnounceStore interface {
 	// Unannounced returns the oldest announcements that nobody else holds and holds them for the
 	// lease.
 	Unannounced(ctx context.Context, limit int, lease time.Duration) ([]keyturn.Announcement, error)
-	// AnnouncedTasks returns the tasks with the key records they made.
+	// AnnouncedTasks returns the tasks with the key records they made; a record's Until is set
+	// when the same task made the next one.
 	AnnouncedTasks(ctx context.Context, tasks []keyturn.ID) ([]keyturn.Task, []keyturn.KeyRecord, error)
 	// Rotation returns a rotation with its counts, without its tasks.
 	Rotation(ctx context.Context, id keyturn.ID) (keyturn.Rotation, error)

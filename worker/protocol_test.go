@@ -513,6 +513,26 @@ func TestWorker(t *testing.T) {
 		}
 	})
 
+	run("TargetThatIsAwayAtThePlanIsAskedAgainThenGivenUp", 1, func(t *testing.T, b *bundle) {
+		away := &keyturn.SystemError{Kind: keyturn.KindTransient, Target: true, Code: "network", Err: errors.New("connection refused")}
+		up := time.Now().Add(30 * time.Second)
+		b.system.look = func(keyturn.Selection) ([]keyturn.Unit, error) {
+			if time.Now().Before(up) {
+				return nil, away
+			}
+			return b.system.units, nil
+		}
+		defer b.start("w1")()
+		if r := b.await(b.request("a").ID, time.Minute); r.State != keyturn.RotationSucceeded {
+			t.Errorf("%s: %s", r.State, r.Reason)
+		}
+		up = time.Now().Add(time.Hour)
+		r := b.await(b.request("b").ID, 5*time.Minute)
+		if r.State != keyturn.RotationFailed || !strings.Contains(r.Reason, "connection refused") {
+			t.Errorf("%s: %s", r.State, r.Reason)
+		}
+	})
+
 	run("UnitsThatMustNotRotateAreSkipped", 3, func(t *testing.T, b *bundle) {
 		b.system.units[0].Rotatable, b.system.units[0].Reason = false, "backup is off"
 		defer b.start("w1")()

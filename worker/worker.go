@@ -14,7 +14,8 @@ import (
 const (
 	// commitMost bounds one group commit, commitParallel how many are under way at once.
 	commitMost     = 512
-	commitParallel = 2
+	commitParallel = 1
+	commitLinger   = 2 * time.Millisecond
 
 	planConcurrency    = 4 // rotations that are planned at once, over all workers
 	triggerConcurrency = 8 // trigger messages at once, over all workers
@@ -71,7 +72,7 @@ func New(cfg Config) *Worker {
 	cfg.Source = cmp.Or(cfg.Source, "/keyturn")
 	w := &Worker{cfg: cfg, feeders: map[string]*feeder{}, changed: make(chan struct{}, 1)}
 	w.planner = &Planner{
-		owner: cfg.Owner, systems: cfg.Systems, store: cfg.Store,
+		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
 		planned: w.feed, log: cfg.Logger, metrics: cfg.Metrics,
 	}
 	w.sweeper = newSweeper()
@@ -83,10 +84,10 @@ func New(cfg Config) *Worker {
 		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
 		hold: w.hold, gates: &gates{}, log: cfg.Logger, metrics: cfg.Metrics,
 		intents: &batcher[keyturn.IntentWrite, keyturn.IntentOutcome]{
-			flush: cfg.Store.Intend, max: commitMost, parallel: commitParallel, observe: cfg.Metrics.observeCommit("intent"),
+			flush: cfg.Store.Intend, max: commitMost, parallel: commitParallel, linger: commitLinger, observe: cfg.Metrics.observeCommit("intent"),
 		},
 		results: &batcher[keyturn.TaskResult, bool]{
-			flush: cfg.Store.Finish, max: commitMost, parallel: commitParallel, observe: cfg.Metrics.observeCommit("result"),
+			flush: cfg.Store.Finish, max: commitMost, parallel: commitParallel, linger: commitLinger, observe: cfg.Metrics.observeCommit("result"),
 		},
 	}
 	return w

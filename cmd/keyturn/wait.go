@@ -78,6 +78,7 @@ type progress struct {
 	said    time.Time // of the last line
 	line    string    // the last line
 	state   keyturn.RotationState
+	trouble string
 	isAway  bool
 }
 
@@ -101,9 +102,9 @@ func (p *progress) show(r keyturn.Rotation) {
 		return
 	}
 	line := progressText(r, done, p.rate())
-	if r.State != p.state || now.Sub(p.said) >= plainEvery && line != p.line {
+	if r.State != p.state || r.Trouble != p.trouble || now.Sub(p.said) >= plainEvery && line != p.line {
 		p.env.notef("%s", line)
-		p.state, p.said, p.line = r.State, now, line
+		p.state, p.trouble, p.said, p.line = r.State, r.Trouble, now, line
 	}
 }
 
@@ -118,6 +119,9 @@ func (p *progress) rate() float64 {
 
 // progressText is "running 1,234/5,000 (24%), 312/s, 12s left, 3 failed".
 func progressText(r keyturn.Rotation, done int, rate float64) string {
+	if r.Counts.Total == 0 && r.Trouble != "" {
+		return fmt.Sprintf("%s, tried again: %s", r.State, oneLine(r.Trouble))
+	}
 	if r.Counts.Total == 0 {
 		return string(r.State)
 	}

@@ -99,11 +99,24 @@ func New(cfg Config) http.Handler {
 	s.registerTokens()
 	s.registerVersion()
 
-	mux.HandleFunc("GET /healthz", s.healthz)
-	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{}))
+	s.registerOperations(mux)
 	mux.Handle("GET /openapi.json", specHandler(s.huma.OpenAPI()))
 	return s.outside(withProblems(mux))
+}
+
+// NewOperations returns the handler of a server without the API: /healthz,
+// /readyz and /metrics only, for whoever operates it.
+func NewOperations(cfg Config) http.Handler {
+	s := &server{Config: cfg.withDefaults()}
+	mux := http.NewServeMux()
+	s.registerOperations(mux)
+	return s.outside(withProblems(mux))
+}
+
+func (s *server) registerOperations(mux *http.ServeMux) {
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
 }
 
 // humaConfig leaves out what huma adds by default: documentation pages that

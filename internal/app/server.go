@@ -71,19 +71,14 @@ func Open(ctx context.Context, cfg Config, version string, log *zap.Logger) (_ *
 	s.sched = scheduler.New(scheduler.Config{
 		Store: s.store, Publisher: s.bus, Log: log.Named("scheduler"), Metrics: scheduler.NewMetrics(registry),
 	})
-	if cfg.Has(RoleAPI) {
-		if err := s.openAPI(ctx, version, registry); err != nil {
-			return nil, err
-		}
+	if err := s.openHTTP(ctx, version, registry); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
-// URL is where the API answers; empty without the role.
+// URL is where the API answers; without the role only /healthz, /readyz and /metrics.
 func (s *Server) URL() string {
-	if s.socket == nil {
-		return ""
-	}
 	return "http://" + s.socket.Addr().String()
 }
 
@@ -168,25 +163,29 @@ func (p plans) Plan(ctx context.Context, policy string, only keyturn.Selection) 
 	return p.worker.Plan(ctx, spec, only)
 }
 
-func (s *Server) openAPI(ctx context.Context, version string, registry *prometheus.Registry) error {
-	created, err := api.EnsureAdminToken(ctx, s.store, s.AdminTokenFile())
-	if err != nil {
-		return fmt.Errorf("making the administrator's token: %w", err)
+func (s *Server) openHTTP(ctx context.Context, version string, registry *prometheus.Registry) error {
+	cfg := api.Config{
+		Store: s.store, Planner: plans{s.store, s.worker}, Waker: s.bus,
+		CheckSchedule: scheduler.Check, FirstSlot: firstSlot, OnChange: s.changed,
+		Ready:   []api.Check{{Name: "database", Run: s.store.Ping}, {Name: "nats", Run: s.bus.Healthy}},
+		Metrics: registry, Logger: s.log.Named("api"), Version: version,
 	}
-	if created {
-		s.log.Info("administrator's token written", zap.String("file", s.AdminTokenFile()))
+	handler := api.NewOperations(cfg)
+	if s.cfg.Has(RoleAPI) {
+		created, err := api.EnsureAdminToken(ctx, s.store, s.AdminTokenFile())
+		if err != nil {
+			return fmt.Errorf("making the administrator's token: %w", err)
+		}
+		if created {
+			s.log.Info("administrator's token written", zap.String("file", s.AdminTokenFile()))
+		}
+		handler = api.New(cfg)
 	}
 	socket, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("the API can't listen on %s: %w; set listen (KEYTURN_LISTEN) to another address", s.cfg.Listen, err)
 	}
 	s.socket = socket
-	handler := api.New(api.Config{
-		Store: s.store, Planner: plans{s.store, s.worker}, Waker: s.bus,
-		CheckSchedule: scheduler.Check, FirstSlot: firstSlot, OnChange: s.changed,
-		Ready:   []api.Check{{Name: "database", Run: s.store.Ping}, {Name: "nats", Run: s.bus.Healthy}},
-		Metrics: registry, Logger: s.log.Named("api"), Version: version,
-	})
 	s.http = &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
 		WriteTimeout: 5 * time.Minute, // a plan of a large estate takes its time
@@ -232,13 +231,11 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		})
 	}
-	if s.http != nil {
-		parts.Go(func() {
-			if err := s.http.Serve(s.socket); !errors.Is(err, http.ErrServerClosed) {
-				cancel(fmt.Errorf("serving the API: %w", err))
-			}
-		})
-	}
+	parts.Go(func() {
+		if err := s.http.Serve(s.socket); !errors.Is(err, http.ErrServerClosed) {
+			cancel(fmt.Errorf("serving the API: %w", err))
+		}
+	})
 	s.log.Info("keyturn serves", zap.Strings("roles", s.cfg.Roles), zap.String("url", s.URL()))
 	<-ctx.Done()
 	s.log.Info("shutting down: running tasks finish", zap.Duration("grace", s.cfg.ShutdownGrace))
@@ -252,10 +249,8 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) finish(ctx context.Context, parts *sync.WaitGroup) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownGrace)
 	defer cancel()
-	if s.http != nil {
-		if err := s.http.Shutdown(ctx); err != nil {
-			s.log.Warn("requests were cut short", zap.Error(err))
-		}
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut short", zap.Error(err))
 	}
 	done := make(chan struct{})
 	go func() {
