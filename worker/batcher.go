@@ -24,6 +24,7 @@ type batcher[T, R any] struct {
 	mu      sync.Mutex
 	queue   []waiting[T, R]
 	running int
+	full    chan struct{} // of capacity 1; wakes a group that waits for company
 }
 
 type waiting[T, R any] struct {
@@ -42,6 +43,9 @@ func (b *batcher[T, R]) do(ctx context.Context, value T) (R, error) {
 	w := waiting[T, R]{value: value, done: make(chan answer[R], 1)}
 	b.mu.Lock()
 	b.queue = append(b.queue, w)
+	if len(b.queue) == lingerFor {
+		notify(b.full)
+	}
 	start := b.running < b.parallel
 	if start {
 		b.running++
@@ -84,12 +88,19 @@ func (b *batcher[T, R]) drain(ctx context.Context) {
 // lingerFor is the size of a group that waits for no more company.
 const lingerFor = 48
 
+// wait returns when the group has company enough, at the latest after linger.
 func (b *batcher[T, R]) wait() {
 	b.mu.Lock()
 	n := len(b.queue)
 	b.mu.Unlock()
-	if n > 1 && n < lingerFor {
-		time.Sleep(b.linger)
+	if n < 2 || n >= lingerFor {
+		return
+	}
+	timer := time.NewTimer(b.linger)
+	defer timer.Stop()
+	select {
+	case <-b.full:
+	case <-timer.C:
 	}
 }
 

@@ -27,7 +27,6 @@ type bundle struct {
 	queue  *memoryQueue
 	system *fakeSystem
 	one    *oneSystem
-	spec   string
 }
 
 func setup(t *testing.T, units int) *bundle {
@@ -252,7 +251,9 @@ func TestWorker(t *testing.T) {
 		b.await(b.request("a").ID, 5*time.Minute)
 		time.Sleep(2 * time.Minute) // late deliveries
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 		b.checkTruth(1)
 	})
 

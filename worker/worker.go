@@ -84,10 +84,10 @@ func New(cfg Config) *Worker {
 		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
 		hold: w.hold, gates: &gates{}, log: cfg.Logger, metrics: cfg.Metrics,
 		intents: &batcher[keyturn.IntentWrite, keyturn.IntentOutcome]{
-			flush: cfg.Store.Intend, max: commitMost, parallel: commitParallel, linger: commitLinger, observe: cfg.Metrics.observeCommit("intent"),
+			full: make(chan struct{}, 1), flush: cfg.Store.Intend, max: commitMost, parallel: commitParallel, linger: commitLinger, observe: cfg.Metrics.observeCommit("intent"),
 		},
 		results: &batcher[keyturn.TaskResult, bool]{
-			flush: cfg.Store.Finish, max: commitMost, parallel: commitParallel, linger: commitLinger, observe: cfg.Metrics.observeCommit("result"),
+			full: make(chan struct{}, 1), flush: cfg.Store.Finish, max: commitMost, parallel: commitParallel, linger: commitLinger, observe: cfg.Metrics.observeCommit("result"),
 		},
 	}
 	return w

@@ -31,7 +31,7 @@ Nothing is left behind.`,
 			}
 			cfg.Log, cfg.Program = log, programName()
 			if f, ok := e.stdout.(*os.File); ok {
-				cfg.Live = term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor fits
+				cfg.Live = term.IsTerminal(int(f.Fd()))
 			}
 			return demo.Run(cmd.Context(), cfg)
 		},

@@ -82,11 +82,11 @@ type screen struct {
 // screenOf looks at a stream.
 func (e *env) screenOf(w io.Writer) screen {
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor fits
+	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return screen{}
 	}
 	s := screen{terminal: true, width: 80}
-	if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 20 { //nolint:gosec // a file descriptor fits
+	if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 20 {
 		s.width = width
 	}
 	s.colour = e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb"

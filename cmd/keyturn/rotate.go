@@ -49,7 +49,7 @@ With --id, asking again with the same id is the same rotation, not a second one.
 		defer c.Close()
 		r, err := c.Rotate(cmd.Context(), req)
 		if err != nil {
-			return rotateError(cmd.Context(), err, req)
+			return rotateError(cmd.Context(), err)
 		}
 		if !wait {
 			return e.printRequested(r, *output)
@@ -60,7 +60,7 @@ With --id, asking again with the same id is the same rotation, not a second one.
 }
 
 // rotateError says what is unsure when the answer to a request did not come.
-func rotateError(ctx context.Context, err error, req client.RotationRequest) error {
+func rotateError(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*client.UnreachableError](err); ok && ctx.Err() != nil {
 		return &exitError{code: exitFailed, err: errors.New(
 			"interrupted before the server answered: the rotation may have been asked for; `keyturn rotations` shows it")}

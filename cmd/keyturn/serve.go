@@ -99,7 +99,7 @@ func newLogger(level string, w io.Writer) (*zap.Logger, error) {
 	cfg := zap.NewProductionEncoderConfig()
 	cfg.TimeKey, cfg.EncodeTime, cfg.EncodeDuration = "time", zapcore.RFC3339NanoTimeEncoder, zapcore.StringDurationEncoder
 	encoder := zapcore.NewJSONEncoder(cfg)
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor fits
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		cfg.EncodeLevel, cfg.EncodeTime = zapcore.CapitalColorLevelEncoder, zapcore.TimeEncoderOfLayout("15:04:05.000")
 		encoder = zapcore.NewConsoleEncoder(cfg)
 	}

@@ -37,6 +37,7 @@ func (s *Server) openBus(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("starting the embedded NATS: %w", err)
 		}
+		s.nats = embedded
 		s.opened("embedded NATS", embedded.Shutdown)
 		cfg.Embedded, cfg.User, cfg.Password = embedded, "", ""
 	}

@@ -33,7 +33,8 @@ type Server struct {
 	log     *zap.Logger
 	store   Store
 	bus     *bus.Bus
-	lost    bool // the bus lost messages before the worker was made
+	nats    *bus.Embedded // nil: somebody else's
+	lost    bool          // the bus lost messages before the worker was made
 	worker  *worker.Worker
 	sched   *scheduler.Scheduler
 	http    *http.Server
@@ -80,6 +81,14 @@ func Open(ctx context.Context, cfg Config, version string, log *zap.Logger) (_ *
 // URL is where the API answers; without the role only /healthz, /readyz and /metrics.
 func (s *Server) URL() string {
 	return "http://" + s.socket.Addr().String()
+}
+
+// NATSAddr is where other NATS clients reach the embedded server; empty: nowhere.
+func (s *Server) NATSAddr() string {
+	if s.nats == nil {
+		return ""
+	}
+	return s.nats.Addr()
 }
 
 // AdminTokenFile is where the administrator's token is.

@@ -73,7 +73,7 @@ func TestListingsFollowCursors(t *testing.T) {
 			t.Errorf("query %v", q)
 		}
 		next := map[string]string{"": "one", "one": "two", "two": ""}[q.Get("after")]
-		_, _ = fmt.Fprintf(w, `{"items":[{"id":"after-%s"}],"next":%q}`, q.Get("after"), next)
+		_, _ = fmt.Fprintf(w, `{"items":[{"id":"after-%s"}],"next":%q}`, q.Get("after"), next) //nolint:gosec // no browser reads this
 	})
 	units, err := c.Units(t.Context(), keyturn.UnitFilter{Project: "p"})
 	if err != nil || len(units) != 3 || units[2].ID != "after-two" {

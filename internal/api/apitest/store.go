@@ -186,7 +186,8 @@ func (s *Store) Rotations(ctx context.Context, f keyturn.RotationFilter) ([]keyt
 			found = append(found, r)
 		}
 	}
-	return paged(found, f.Page, func(r keyturn.Rotation) string { return r.ID.String() })
+	items, next := paged(found, f.Page, func(r keyturn.Rotation) string { return r.ID.String() })
+	return items, next, nil
 }
 
 // Tasks implements api.Reader.
@@ -199,7 +200,8 @@ func (s *Store) Tasks(ctx context.Context, rotation keyturn.ID, page keyturn.Pag
 	if !ok {
 		tasks = s.DefaultTasks
 	}
-	return paged(tasks, page, func(t keyturn.Task) string { return t.ID.String() })
+	items, next := paged(tasks, page, func(t keyturn.Task) string { return t.ID.String() })
+	return items, next, nil
 }
 
 // Units implements api.Reader.
@@ -216,7 +218,8 @@ func (s *Store) Units(ctx context.Context, f keyturn.UnitFilter) ([]keyturn.Unit
 			found = append(found, u)
 		}
 	}
-	return paged(found, f.Page, func(u keyturn.Unit) string { return u.ID })
+	items, next := paged(found, f.Page, func(u keyturn.Unit) string { return u.ID })
+	return items, next, nil
 }
 
 // History implements api.Reader. The unit's id only is looked at.
@@ -231,11 +234,12 @@ func (s *Store) History(ctx context.Context, f keyturn.HistoryFilter) ([]keyturn
 			found = append(found, r)
 		}
 	}
-	return paged(found, f.Page, func(r keyturn.KeyRecord) string { return r.ID.String() })
+	items, next := paged(found, f.Page, func(r keyturn.KeyRecord) string { return r.ID.String() })
+	return items, next, nil
 }
 
 // paged cuts a page out of a listing; the cursor is the key of the last item.
-func paged[T any](all []T, page keyturn.Page, key func(T) string) ([]T, string, error) {
+func paged[T any](all []T, page keyturn.Page, key func(T) string) (items []T, next string) {
 	if page.After != "" {
 		i := slices.IndexFunc(all, func(item T) bool { return key(item) == page.After })
 		all = all[i+1:]
@@ -245,9 +249,9 @@ func paged[T any](all []T, page keyturn.Page, key func(T) string) ([]T, string, 
 		limit = 500
 	}
 	if len(all) <= limit {
-		return slices.Clone(all), "", nil
+		return slices.Clone(all), ""
 	}
-	return slices.Clone(all[:limit]), key(all[limit-1]), nil
+	return slices.Clone(all[:limit]), key(all[limit-1])
 }
 
 func (s *Store) find(kind keyturn.ResourceKind, name string) int {
