@@ -21,6 +21,14 @@ const (
 type gate struct {
 	mu       sync.Mutex
 	failures int
+	until    time.Time // the target is held
+}
+
+// held returns how long the target is still to be left alone.
+func (g *gate) held(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.until.Sub(now)
 }
 
 // success ends a row of failures.
@@ -30,21 +38,24 @@ func (g *gate) success() {
 	g.mu.Unlock()
 }
 
-// failure returns how long the target must be left alone; 0: go on.
-func (g *gate) failure(err *keyturn.SystemError) time.Duration {
+// failure returns how long the target must be left alone from now on; 0: it
+// need not be, or is already held for that long.
+func (g *gate) failure(err *keyturn.SystemError, now time.Time) time.Duration {
 	if !err.Target {
 		return 0
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.failures++
-	if err.RetryAfter > 0 {
-		return err.RetryAfter
+	hold := err.RetryAfter
+	if hold == 0 && g.failures >= gateTolerance {
+		hold = min(gateLongest, gateFirst<<min(g.failures-gateTolerance, 10))
 	}
-	if g.failures < gateTolerance {
+	if !now.Add(hold).After(g.until.Add(hold / 4)) { // calls that were under way together tell the same
 		return 0
 	}
-	return min(gateLongest, gateFirst<<min(g.failures-gateTolerance, 10))
+	g.until = now.Add(hold)
+	return hold
 }
 
 const (

@@ -109,6 +109,9 @@ func (r *rotator) run(ctx, stopping context.Context, j *job) error {
 
 // turn takes a task that has no intent through the whole protocol.
 func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
+	if held := j.gate.held(r.now()); held > 0 { // it was in the queue already
+		return r.putBack(ctx, j, keyturn.TaskResult{Reason: "the target is held", After: held + retryAfter(0)})
+	}
 	intent, err := r.prepare(ctx, j)
 	if err != nil {
 		return r.failedBefore(ctx, j, keyturn.AsSystemError(err, keyturn.KindTransient))
@@ -352,7 +355,7 @@ func (r *rotator) failedBefore(ctx context.Context, j *job, err *keyturn.SystemE
 // the gate says so.
 func (r *rotator) trouble(ctx context.Context, j *job, err *keyturn.SystemError) {
 	r.metrics.errors.WithLabelValues(j.target.Name, err.Code).Inc()
-	if d := j.gate.failure(err); d > 0 {
+	if d := j.gate.failure(err, r.now()); d > 0 {
 		r.hold(ctx, j.target.Name, err.Error(), d)
 	}
 }

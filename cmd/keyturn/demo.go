@@ -2,8 +2,10 @@ package main
 
 import (
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -33,7 +35,10 @@ Nothing is left behind.`,
 			if f, ok := e.stdout.(*os.File); ok {
 				cfg.Live = term.IsTerminal(int(f.Fd()))
 			}
-			return demo.Run(cmd.Context(), cfg)
+			// A terminal that is closed must not leave the demo's folder behind.
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+			defer stop()
+			return demo.Run(ctx, cfg)
 		},
 	}
 	cmd.Flags().StringVar(&cfg.Listen, "listen", "127.0.0.1:7390", "address of the API; when it is taken, a free port is used")

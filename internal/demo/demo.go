@@ -173,7 +173,8 @@ func (d *demo) welcome() {
 	d.screen.line("  policy   %s: turns every key every %d seconds", policyName, d.Every)
 	d.screen.line("")
 	d.screen.line("Try it in another terminal:")
-	d.screen.line("  export KEYTURN_SERVER=%s KEYTURN_TOKEN=%s", d.server.URL(), d.token)
+	d.screen.line("  export KEYTURN_SERVER=%s", d.server.URL())
+	d.screen.line("  export KEYTURN_TOKEN=%s", d.token)
 	for _, example := range []string{"rotate " + policyName + " --wait --reason \"just to see\"", "rotations", "units", "history", "plan " + policyName, "pause " + policyName} {
 		d.screen.line("  %s %s", d.Program, example)
 	}
