@@ -7,6 +7,7 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
+// BenchmarkAnnouncer_add measures the two CloudEvents that a key that turned makes.
 func BenchmarkAnnouncer_add(b *testing.B) {
 	now := time.Now()
 	t := keyturn.Task{

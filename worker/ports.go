@@ -74,10 +74,11 @@ type PlanStore interface {
 
 // FeedStore hands out tasks, a bounded number at a time.
 type FeedStore interface {
-	// Feed marks tasks of the target as handed out, so that at most window of its open tasks
-	// are, and returns them: due ones, in the order of their turn (every project's first, then
+	// Feed hands out tasks of the target, so that at most window of its open tasks are, and
+	// returns them: due ones, in the order of their turn (every project's first, then
 	// every project's second, …), of running rotations whose policy is not paused. At most one
 	// caller feeds a target at a time; another gets none. It returns none while the target is held.
+	// A task is handed out from then on until it ends, a result puts it back, or Requeue does.
 	Feed(ctx context.Context, target string, window int) ([]keyturn.QueuedTask, error)
 	// Requeue makes tasks that were handed out longer than age ago, and that nobody holds,
 	// available to Feed again. It returns the targets that have tasks to feed: due, and not handed out.

@@ -25,7 +25,7 @@ import (
 const apiPath = "/api/public/v1.0"
 
 // surveyors is how many projects are looked into at once, if the target's limit allows it.
-const surveyors = 16
+const surveyors = 64
 
 // idleTimeout closes connections before the server does (Jetty: 30s by default).
 // A PUT that meets a connection in the act of closing has an unknown outcome.

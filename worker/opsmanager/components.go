@@ -27,6 +27,25 @@ type cluster struct {
 	ShardName      string `json:"shardName"`
 }
 
+func (c *cluster) scan(s *scanner) {
+	s.object(func(name string) *string {
+		switch name {
+		case "id":
+			return &c.ID
+		case "clusterName":
+			return &c.ClusterName
+		case "typeName":
+			return &c.TypeName
+		case "replicaSetName":
+			return &c.ReplicaSetName
+		case "shardName":
+			return &c.ShardName
+		default:
+			return nil
+		}
+	})
+}
+
 // component is a cluster that has a master key of its own, or should have.
 type component struct {
 	cluster

@@ -17,6 +17,19 @@ type group struct {
 	Name string `json:"name"`
 }
 
+func (g *group) scan(s *scanner) {
+	s.object(func(name string) *string {
+		switch name {
+		case "id":
+			return &g.ID
+		case "name":
+			return &g.Name
+		default:
+			return nil
+		}
+	})
+}
+
 // Discover returns the units that are selected, sorted by project, cluster,
 // component and name. It asks for three lists of each project that can be
 // selected from, and for the hosts where the automation config does not tell the FCV.
@@ -28,6 +41,9 @@ func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(groups, func(a, b group) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
+	})
 	found := make([][]keyturn.Unit, len(groups))
 	eg, egCtx := errgroup.WithContext(ctx)
 	eg.SetLimit(max(1, min(surveyors, c.target.Limits.Concurrency)))
@@ -35,6 +51,7 @@ func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn
 		eg.Go(func() error {
 			s := survey{c: c, group: g, sel: sel}
 			units, err := s.units(egCtx)
+			slices.SortFunc(units, inProject)
 			found[i] = units
 			return err
 		})
@@ -42,15 +59,15 @@ func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn
 	if err := eg.Wait(); err != nil {
 		return nil, err
 	}
-	units := slices.Concat(found...)
-	slices.SortFunc(units, func(a, b keyturn.Unit) int {
-		return cmp.Or(
-			strings.Compare(a.ProjectName, b.ProjectName), strings.Compare(a.ProjectID, b.ProjectID),
-			strings.Compare(a.ClusterName, b.ClusterName), strings.Compare(string(a.Component), string(b.Component)),
-			strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID),
-		)
-	})
-	return units, nil
+	return slices.Concat(found...), nil
+}
+
+// inProject is the order of a project's units.
+func inProject(a, b keyturn.Unit) int {
+	return cmp.Or(
+		strings.Compare(a.ClusterName, b.ClusterName), strings.Compare(string(a.Component), string(b.Component)),
+		strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID),
+	)
 }
 
 // projects returns those that units can be selected from.

@@ -9,29 +9,6 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
-// automationConfig is the little that is needed of it.
-// https://www.mongodb.com/docs/ops-manager/v7.0/reference/api/automation-config/
-type automationConfig struct {
-	Processes []struct {
-		Name        string `json:"name"`
-		ProcessType string `json:"processType"`
-		FCV         string `json:"featureCompatibilityVersion"`
-	} `json:"processes"`
-	ReplicaSets []struct {
-		ID      string `json:"_id"`
-		Members []struct {
-			Host string `json:"host"` // the name of a process
-		} `json:"members"`
-	} `json:"replicaSets"`
-	Sharding []struct {
-		Name         string `json:"name"`
-		ConfigServer string `json:"configServerReplica"`
-		Shards       []struct {
-			ReplicaSet string `json:"rs"` // and not _id, which need not be the replica set's name
-		} `json:"shards"`
-	} `json:"sharding"`
-}
-
 // host is a process that was seen running.
 type host struct {
 	ID             string `json:"id"`
@@ -39,6 +16,25 @@ type host struct {
 	ReplicaSetName string `json:"replicaSetName"`
 	TypeName       string `json:"typeName"`
 	Version        string `json:"version"` // of the binary
+}
+
+func (h *host) scan(s *scanner) {
+	s.object(func(name string) *string {
+		switch name {
+		case "id":
+			return &h.ID
+		case "clusterId":
+			return &h.ClusterID
+		case "replicaSetName":
+			return &h.ReplicaSetName
+		case "typeName":
+			return &h.TypeName
+		case "version":
+			return &h.Version
+		default:
+			return nil
+		}
+	})
 }
 
 // fcv is what is known of a replica set's feature compatibility version.
@@ -60,7 +56,8 @@ type plan struct {
 
 func newPlan(ac automationConfig) *plan {
 	p := &plan{
-		members: make(map[string][]string), double: make(map[string]bool), fcvs: make(map[string]string),
+		members: make(map[string][]string, len(ac.ReplicaSets)), double: make(map[string]bool),
+		fcvs:    make(map[string]string, len(ac.Processes)),
 		shardOf: make(map[string][]string), configOf: make(map[string][]string), sharded: make(map[string]bool),
 	}
 	for _, process := range ac.Processes {
@@ -72,10 +69,11 @@ func newPlan(ac automationConfig) *plan {
 		if _, ok := p.members[rs.ID]; ok {
 			p.double[rs.ID] = true
 		}
-		p.members[rs.ID] = []string{}
-		for _, m := range rs.Members {
-			p.members[rs.ID] = append(p.members[rs.ID], m.Host)
+		members := make([]string, len(rs.Members))
+		for i, m := range rs.Members {
+			members[i] = m.Host
 		}
+		p.members[rs.ID] = members
 	}
 	for _, s := range ac.Sharding {
 		p.sharded[s.Name] = true

@@ -113,7 +113,7 @@ func (c *Client) put(ctx context.Context, q question) error {
 // Check reports whether the target can be reached, is an Ops Manager and
 // accepts the credentials, by one cheap call.
 func (c *Client) Check(ctx context.Context) error {
-	var answer page[struct{}]
+	var answer page[group]
 	q := question{
 		operation: "check", doing: "calling target", subject: c.target.Name, path: "/groups",
 		query: "itemsPerPage=1&pageNum=1", header: c.readHeader, limit: listLimit, turns: 1,

@@ -26,8 +26,47 @@ type page[T any] struct {
 	Links   []link `json:"links"`
 }
 
+func (p *page[T]) scan(s *scanner) {
+	for name := range s.fields() {
+		switch name {
+		case "results":
+			p.Results = scanList[T](s)
+		case "links":
+			p.Links = scanList[link](s)
+		default:
+			s.skip()
+		}
+	}
+}
+
+// scanList reads an array, of things that can be scanned; null is nil.
+func scanList[T any](s *scanner) []T {
+	if s.null() {
+		return nil
+	}
+	list := []T{}
+	for range s.elements() {
+		list = append(list, *new(T))
+		if item, ok := any(&list[len(list)-1]).(scanned); ok {
+			item.scan(s)
+		} else {
+			s.odd = true
+		}
+	}
+	return list
+}
+
 type link struct {
 	Rel string `json:"rel"`
+}
+
+func (l *link) scan(s *scanner) {
+	s.object(func(name string) *string {
+		if name == "rel" {
+			return &l.Rel
+		}
+		return nil
+	})
 }
 
 // list returns all of a list, each thing once. It asks for the next page as
@@ -54,6 +93,7 @@ func list[T any](ctx context.Context, c *Client, q question, id func(T) string) 
 			return nil, c.foreign(q, "the answer is no list")
 		}
 		before := len(all)
+		all = slices.Grow(all, len(p.Results))
 		for _, item := range p.Results {
 			if _, dup := seen[id(item)]; !dup {
 				seen[id(item)] = struct{}{}

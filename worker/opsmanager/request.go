@@ -91,7 +91,7 @@ func (c *Client) ask(ctx context.Context, q question, into any) error {
 		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "too_large"},
 			fmt.Errorf("the answer is longer than %d bytes", q.limit))
 	}
-	if err := json.Unmarshal(buf.Bytes(), into); err != nil {
+	if err := decode(buf.Bytes(), into); err != nil {
 		return c.garbled(q, buf.Bytes(), err)
 	}
 	return nil

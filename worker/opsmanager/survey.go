@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -17,6 +18,21 @@ type backupConfig struct {
 	ClusterID         string `json:"clusterId"`
 	StatusName        string `json:"statusName"`
 	EncryptionEnabled *bool  `json:"encryptionEnabled"` // nil: it does not say, which is not "no"
+}
+
+func (b *backupConfig) scan(s *scanner) {
+	for name := range s.fields() {
+		switch name {
+		case "clusterId":
+			s.string(&b.ClusterID)
+		case "statusName":
+			s.string(&b.StatusName)
+		case "encryptionEnabled":
+			s.bool(&b.EncryptionEnabled)
+		default:
+			s.skip()
+		}
+	}
 }
 
 const (
@@ -243,7 +259,7 @@ func (s *survey) judgeFCV(ctx context.Context, p *selected) error {
 		}
 		found = fcvByHosts(s.hosts.members(p.component), s.unread)
 	}
-	p.unit.FCV = found.version
+	p.unit.FCV = strings.Clone(found.version) // it is a part of the automation config, and would keep all of it
 	if p.unit.Reason == "" && !found.low {
 		p.unit.Reason = found.why
 	}
