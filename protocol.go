@@ -109,6 +109,14 @@ type Request struct {
 	Only        Selection
 }
 
+// KeyAge sums up the keys of a target's units.
+type KeyAge struct {
+	Target  string
+	Units   int
+	Unknown int           // units whose key was never seen
+	Oldest  time.Duration // age of the oldest key that is known, at least
+}
+
 // Announcement is a durable note that something happened which the world is to
 // be told. What is told is read from the rows it names.
 type Announcement struct {

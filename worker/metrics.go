@@ -18,6 +18,8 @@ type Metrics struct {
 	refused     prometheus.Counter
 	guarded     prometheus.Counter
 	inFlight    prometheus.Gauge
+	units       *prometheus.GaugeVec
+	keyAge      *prometheus.GaugeVec
 	taskSeconds prometheus.Histogram
 	planSeconds prometheus.Histogram
 	callSeconds *prometheus.HistogramVec
@@ -50,6 +52,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "keyturn_tasks_in_flight", Help: "Tasks that this worker works on.",
 		}),
+		units: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "keyturn_units", Help: "Units by whether their key was ever seen.",
+		}, []string{"target", "key"}),
+		keyAge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "keyturn_key_age_oldest_seconds", Help: "Age of the oldest known key of a target's units, at least.",
+		}, []string{"target"}),
 		taskSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "keyturn_task_duration_seconds", Help: "Time from the delivery that ended a task to its durable result.", Buckets: seconds,
 		}),
@@ -66,9 +74,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "keyturn_group_commit_duration_seconds", Help: "Time of one group commit.", Buckets: seconds,
 		}, []string{"kind"}),
 	}
-	reg.MustRegister(m.rotations, m.tasks, m.triggers, m.errors, m.refused, m.guarded, m.inFlight,
+	reg.MustRegister(m.rotations, m.tasks, m.triggers, m.errors, m.refused, m.guarded, m.inFlight, m.units, m.keyAge,
 		m.taskSeconds, m.planSeconds, m.callSeconds, m.commitSize, m.commitTime)
 	return m
+}
+
+// observeAges replaces what was known of the keys' ages.
+func (m *Metrics) observeAges(ages []keyturn.KeyAge) {
+	m.units.Reset()
+	m.keyAge.Reset()
+	for _, a := range ages {
+		m.units.WithLabelValues(a.Target, "known").Set(float64(a.Units - a.Unknown))
+		m.units.WithLabelValues(a.Target, "unknown").Set(float64(a.Unknown))
+		if a.Units > a.Unknown {
+			m.keyAge.WithLabelValues(a.Target).Set(a.Oldest.Seconds())
+		}
+	}
 }
 
 func (m *Metrics) observeCall(step string, took time.Duration, err error) {

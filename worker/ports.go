@@ -88,6 +88,8 @@ type FeedStore interface {
 	FinishRotations(ctx context.Context) ([]keyturn.Rotation, error)
 	// Unplanned returns rotations that wait for a planner, oldest first.
 	Unplanned(ctx context.Context, limit int) ([]keyturn.ID, error)
+	// KeyAges sums up the keys of each target that has units.
+	KeyAges(ctx context.Context) ([]keyturn.KeyAge, error)
 	// Hold keeps a target's tasks from being handed out for the time given. A shorter hold
 	// does not shorten a longer one.
 	Hold(ctx context.Context, target, reason string, hold time.Duration) error

@@ -15,6 +15,9 @@ const (
 	// the queue. Handing it out twice does no harm: the row decides.
 	requeueAfter  = time.Minute
 	unplannedMost = 100
+	// agesEvery is how often the ages of all keys are summed up: it is the one look at everything
+	// that exists.
+	agesEvery = 5 * time.Minute
 )
 
 // sweeper finds what the rows say is still to do, whatever became of the
@@ -48,8 +51,10 @@ func notify(c chan struct{}) {
 }
 
 func (s *sweeper) run(ctx context.Context) {
-	ticker := time.NewTicker(sweepEvery)
+	ticker, ages := time.NewTicker(sweepEvery), time.NewTicker(agesEvery)
 	defer ticker.Stop()
+	defer ages.Stop()
+	s.sumUpAges(ctx)
 	for {
 		var err error
 		select {
@@ -61,6 +66,8 @@ func (s *sweeper) run(ctx context.Context) {
 			err = s.sweep(ctx, 0)
 		case <-ticker.C:
 			err = s.sweep(ctx, requeueAfter)
+		case <-ages.C:
+			s.sumUpAges(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			// Only logged: the next tick tries again.
@@ -91,11 +98,28 @@ func (s *sweeper) sweep(ctx context.Context, age time.Duration) error {
 	return s.finish(ctx)
 }
 
+// sumUpAges is for the metrics only, so an error waits for the next time.
+func (s *sweeper) sumUpAges(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	ages, err := s.store.KeyAges(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.Warn("summing up the ages of keys", zap.Error(err))
+		}
+		return
+	}
+	s.metrics.observeAges(ages)
+}
+
 // finish ends the rotations that have no open tasks; each is one wide log event.
 func (s *sweeper) finish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	ended, err := s.store.FinishRotations(ctx)
+	if len(ended) > 0 {
+		s.sumUpAges(ctx)
+	}
 	for _, r := range ended {
 		s.metrics.rotations.WithLabelValues(r.Policy, string(r.State)).Inc()
 		s.log.Info("rotation ended", rotationFields(r)...)

@@ -40,7 +40,10 @@ func (s *Store) AnnouncedTasks(ctx context.Context, tasks []keyturn.ID) ([]keytu
 	}
 	records := make([]keyturn.KeyRecord, len(recordRows))
 	for i, r := range recordRows {
-		records[i] = recordOf(r.KeyRecord, r.UsedUntil)
+		records[i] = recordOf(r.KeyRecord, nil)
+		if r.UsedUntil.Unix() != 0 {
+			records[i] = recordOf(r.KeyRecord, &r.UsedUntil)
+		}
 	}
 	return out, records, nil
 }

@@ -20,47 +20,78 @@ const (
 	feed = `
 WITH clock AS MATERIALIZED (
     SELECT coalesce($3::timestamptz, clock_timestamp()) AS at
-), room AS MATERIALIZED (
+), fed AS MATERIALIZED (
+    SELECT DISTINCT ON (f.rotation_id) f.rotation_id, f.turn, f.task_id FROM feeds f
+    WHERE f.target = $1 ORDER BY f.rotation_id, f.turn DESC, f.task_id DESC
+), out AS MATERIALIZED (
     -- Ordered and limited, the count walks the index and cleans it of dead entries as it goes.
-    SELECT $2::bigint - (SELECT count(*) FROM (
-        SELECT FROM tasks t WHERE t.target = $1 AND t.handed_at IS NOT NULL ORDER BY t.handed_at LIMIT $2) h) AS n
+    SELECT f.rotation_id, coalesce(o.low, f.turn) AS low, o.n FROM fed f CROSS JOIN LATERAL (
+        SELECT min(w.turn) AS low, count(*) AS n FROM (
+            SELECT t.turn FROM tasks t
+            WHERE t.rotation_id = f.rotation_id AND t.finished_at IS NULL AND (t.turn, t.id) <= (f.turn, f.task_id)
+                AND t.back IS NULL AND t.handed_at IS NULL
+            ORDER BY t.turn, t.id LIMIT $2) w
+    ) o
+), room AS MATERIALIZED (
+    SELECT greatest(0, $2::bigint - coalesce((SELECT sum(n) FROM out), 0) - (SELECT count(*) FROM (
+        SELECT FROM tasks t WHERE t.target = $1 AND t.handed_at IS NOT NULL ORDER BY t.handed_at LIMIT $2) h)) AS n
     FROM clock LEFT JOIN targets g ON g.name = $1
     WHERE current_setting('keyturn.feeding') = 'true' AND (g.hold_until IS NULL OR g.hold_until <= clock.at)
 ), running AS MATERIALIZED (
-    SELECT r.id FROM rotations r LEFT JOIN policies p ON p.name = r.policy
+    SELECT r.id, coalesce(f.turn, 0) AS turn, coalesce(f.task_id, r.id) AS task_id
+    FROM rotations r LEFT JOIN policies p ON p.name = r.policy LEFT JOIN fed f ON f.rotation_id = r.id
     WHERE r.target = $1 AND r.state = 'running' AND NOT coalesce(p.paused, false)
-), due AS (
-    SELECT w.id, w.turn
-    FROM clock CROSS JOIN room CROSS JOIN running r CROSS JOIN LATERAL (
-        SELECT t.id, t.turn FROM tasks t
-        WHERE t.rotation_id = r.id AND t.state = 'pending' AND t.handed_at IS NULL AND t.not_before <= clock.at
-        ORDER BY t.turn, t.id LIMIT room.n
-    ) w
-    UNION ALL
-    SELECT w.id, w.turn
-    FROM clock CROSS JOIN room CROSS JOIN LATERAL (
-        -- Whatever became of its rotation: the outcome of an open intent must be found out.
-        SELECT t.id, t.turn FROM tasks t
-        WHERE t.target = $1 AND t.state = 'intended' AND t.handed_at IS NULL AND t.not_before <= clock.at
-            AND (t.lease_until IS NULL OR t.lease_until < clock.at)
-        ORDER BY t.turn, t.id LIMIT room.n
-    ) w
 ), chosen AS MATERIALIZED (
-    SELECT d.id FROM (SELECT id FROM due ORDER BY turn, id LIMIT (SELECT n FROM room)) d ORDER BY d.id
-), handed AS (
-    UPDATE tasks t SET handed_at = clock.at FROM chosen c, clock
-    WHERE t.id = c.id AND t.state IN ('pending', 'intended') AND t.handed_at IS NULL
-    RETURNING t.id, t.rotation_id, t.unit_id, t.state, t.turn, t.failures, t.handed_at
+    SELECT d.* FROM (
+        SELECT w.*, false AS alone
+        FROM room CROSS JOIN running r CROSS JOIN LATERAL (
+            SELECT t.id, t.turn, t.rotation_id, t.unit_id, t.state, t.failures FROM tasks t
+            WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND (t.turn, t.id) > (r.turn, r.task_id)
+                AND t.state = 'pending' AND t.back IS NULL AND t.handed_at IS NULL
+            ORDER BY t.turn, t.id LIMIT room.n
+        ) w
+        UNION ALL
+        SELECT w.*, true
+        FROM clock CROSS JOIN room CROSS JOIN running r CROSS JOIN LATERAL (
+            SELECT t.id, t.turn, t.rotation_id, t.unit_id, t.state, t.failures FROM tasks t
+            WHERE t.rotation_id = r.id AND t.back = 'pending' AND t.not_before <= clock.at
+            ORDER BY t.turn, t.id LIMIT room.n
+        ) w
+        UNION ALL
+        SELECT w.*, true
+        FROM clock CROSS JOIN room CROSS JOIN LATERAL (
+            -- Whatever became of its rotation: the outcome of an open intent must be found out.
+            SELECT t.id, t.turn, t.rotation_id, t.unit_id, t.state, t.failures FROM tasks t
+            WHERE t.target = $1 AND t.back = 'intended' AND t.not_before <= clock.at
+                AND (t.lease_until IS NULL OR t.lease_until < clock.at)
+            ORDER BY t.turn, t.id LIMIT room.n
+        ) w
+    ) d ORDER BY d.turn, d.id LIMIT (SELECT n FROM room)
+), marked AS (
+    UPDATE tasks t SET handed_at = clock.at, back = NULL FROM chosen c, clock
+    WHERE c.alone AND t.id = c.id AND t.back IS NOT NULL
+    RETURNING t.id, t.turn, t.rotation_id, t.unit_id, t.state, t.failures
+), moved AS (
+    INSERT INTO feeds (target, rotation_id, turn, task_id, handed_at)
+    SELECT DISTINCT ON (c.rotation_id) $1, c.rotation_id, c.turn, c.id, clock.at FROM chosen c, clock
+    WHERE NOT c.alone ORDER BY c.rotation_id, c.turn DESC, c.id DESC
+), past AS (
+    DELETE FROM feeds f USING out o, room WHERE f.target = $1 AND f.rotation_id = o.rotation_id AND f.turn < o.low
 )
-SELECT h.id, h.rotation_id, h.unit_id, h.state, h.failures, h.handed_at,
+SELECT h.id, h.rotation_id, h.unit_id, h.state, h.failures, clock.at,
     -- A policy that is gone can't say any more that a second change is welcome.
     CASE WHEN s.name IS NULL THEN 'park' ELSE coalesce(nullif(s.spec ->> 'uncertain', ''), 'reapply') END AS uncertain,
     coalesce((SELECT g.generation FROM resources g WHERE g.kind = 'Target' AND g.name = $1), 0) AS generation
-FROM handed h JOIN rotations r ON r.id = h.rotation_id LEFT JOIN resources s ON s.kind = 'Policy' AND s.name = r.policy
+FROM (
+    SELECT id, turn, rotation_id, unit_id, state, failures FROM chosen WHERE NOT alone
+    UNION ALL
+    SELECT id, turn, rotation_id, unit_id, state, failures FROM marked
+) h CROSS JOIN clock JOIN rotations r ON r.id = h.rotation_id LEFT JOIN resources s ON s.kind = 'Policy' AND s.name = r.policy
 ORDER BY h.turn, h.id`
 )
 
-// Feed marks due tasks of the target as handed out, at most window at a time, and returns them.
+// Feed hands out due tasks of the target, at most window at a time, and returns them. What was planned
+// is handed out by a row that says how far; only what was put back is marked by itself.
 func (s *Store) Feed(ctx context.Context, target string, window int) ([]keyturn.QueuedTask, error) {
 	tasks, err := retry(ctx, func() ([]keyturn.QueuedTask, error) {
 		var batch pgx.Batch

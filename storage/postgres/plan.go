@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -97,7 +98,10 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 	if len(units) == 0 {
 		return s.FailRotation(ctx, id, owner, nothingSelected)
 	}
-	chunks := s.planChunks(units)
+	plan := s.plan(units)
+	// Units are written in the order of their ids, so that two plans of the same units do not
+	// deadlock; tasks in the order in which they are handed out, so that those of one batch are neighbours.
+	byID := slices.SortedFunc(slices.Values(plan), func(a, b planned) int { return cmp.Compare(a.ID, b.ID) })
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		target, err := s.q.LockPlan(ctx, tx, db.LockPlanParams{ID: id, Owner: clean(owner)})
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -106,9 +110,15 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 		if err != nil {
 			return err
 		}
-		for _, chunk := range chunks {
-			chunk.Rotation, chunk.Target = id, target
-			if err := s.q.SaveUnits(ctx, tx, chunk); err != nil {
+		for chunk := range slices.Chunk(byID, planChunk) {
+			if err := s.q.SaveUnits(ctx, tx, saveUnits(chunk)); err != nil {
+				return err
+			}
+		}
+		for chunk := range slices.Chunk(plan, planChunk) {
+			arg := saveTasks(chunk)
+			arg.Rotation, arg.Target, arg.Now = id, target, s.clock()
+			if err := s.q.SaveTasks(ctx, tx, arg); err != nil {
 				return err
 			}
 		}
@@ -140,10 +150,9 @@ type planned struct {
 	turn int32
 }
 
-// planChunks gives every unit, once, a task and a turn within its project, and orders them by id, so
-// that two plans of the same units do not deadlock. Turns of units that can't be rotated do not
-// take a place from those that can.
-func (s *Store) planChunks(units []keyturn.Unit) []db.SaveUnitsParams {
+// plan gives every unit, once, a task and a turn within its project, in the order of their turns.
+// Turns of units that can't be rotated do not take a place from those that can.
+func (s *Store) plan(units []keyturn.Unit) []planned {
 	type queue struct {
 		project   string
 		rotatable bool
@@ -151,6 +160,7 @@ func (s *Store) planChunks(units []keyturn.Unit) []db.SaveUnitsParams {
 	turns := map[queue]int32{}
 	seen := make(map[string]bool, len(units))
 	plan := make([]planned, 0, len(units))
+	ids := make([]keyturn.ID, 0, len(units))
 	for _, u := range units {
 		if seen[u.ID] {
 			continue
@@ -158,30 +168,39 @@ func (s *Store) planChunks(units []keyturn.Unit) []db.SaveUnitsParams {
 		seen[u.ID] = true
 		q := queue{u.ProjectID, u.Rotatable}
 		turns[q]++
-		plan = append(plan, planned{Unit: u, task: s.newID(), turn: turns[q]})
+		u.Reason = clean(u.Reason)
+		if !u.Rotatable {
+			u.Reason = cmp.Or(u.Reason, "it can't be rotated")
+		}
+		plan, ids = append(plan, planned{Unit: u, turn: turns[q]}), append(ids, s.newID())
 	}
-	slices.SortFunc(plan, func(a, b planned) int { return cmp.Compare(a.ID, b.ID) })
-	var chunks []db.SaveUnitsParams
-	for chunk := range slices.Chunk(plan, planChunk) {
-		chunks = append(chunks, saveUnits(chunk, s.clock()))
+	slices.SortStableFunc(plan, func(a, b planned) int { return cmp.Compare(a.turn, b.turn) })
+	slices.SortFunc(ids, func(a, b keyturn.ID) int { return bytes.Compare(a[:], b[:]) })
+	for i := range plan {
+		plan[i].task = ids[i]
 	}
-	return chunks
+	return plan
 }
 
-func saveUnits(plan []planned, now *time.Time) db.SaveUnitsParams {
-	arg := db.SaveUnitsParams{Now: now}
+func saveUnits(plan []planned) db.SaveUnitsParams {
+	var arg db.SaveUnitsParams
 	for _, u := range plan {
-		arg.TaskIds, arg.Turns = append(arg.TaskIds, u.task), append(arg.Turns, u.turn)
 		arg.Ids, arg.Targets, arg.Systems = append(arg.Ids, u.ID), append(arg.Targets, u.Target), append(arg.Systems, string(u.System))
 		arg.ProjectIds, arg.ProjectNames = append(arg.ProjectIds, u.ProjectID), append(arg.ProjectNames, clean(u.ProjectName))
 		arg.ClusterIds, arg.ClusterNames = append(arg.ClusterIds, u.ClusterID), append(arg.ClusterNames, clean(u.ClusterName))
 		arg.Components, arg.Names = append(arg.Components, string(u.Component)), append(arg.Names, clean(u.Name))
 		arg.Fcvs, arg.Rotatable = append(arg.Fcvs, clean(u.FCV)), append(arg.Rotatable, u.Rotatable)
-		reason := clean(u.Reason)
-		if !u.Rotatable {
-			reason = cmp.Or(reason, "it can't be rotated")
-		}
-		arg.Reasons = append(arg.Reasons, reason)
+		arg.Reasons = append(arg.Reasons, u.Reason)
+	}
+	return arg
+}
+
+func saveTasks(plan []planned) db.SaveTasksParams {
+	var arg db.SaveTasksParams
+	for _, u := range plan {
+		arg.Ids, arg.Turns = append(arg.Ids, u.task), append(arg.Turns, u.turn)
+		arg.UnitIds, arg.ProjectIds = append(arg.UnitIds, u.ID), append(arg.ProjectIds, u.ProjectID)
+		arg.Rotatable, arg.Reasons = append(arg.Rotatable, u.Rotatable), append(arg.Reasons, u.Reason)
 	}
 	return arg
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/storage/postgres/internal/db"
@@ -131,4 +132,19 @@ func (s *Store) History(ctx context.Context, f keyturn.HistoryFilter) ([]keyturn
 	}
 	out, next := cut(out, limit, func(r keyturn.KeyRecord) string { return r.ID.String() })
 	return out, next, nil
+}
+
+// KeyAges sums up the keys of each target that has units.
+func (s *Store) KeyAges(ctx context.Context) ([]keyturn.KeyAge, error) {
+	rows, err := s.q.KeyAges(ctx, s.pool, s.clock())
+	if err != nil {
+		return nil, fmt.Errorf("summing up the ages of keys: %w", err)
+	}
+	ages := make([]keyturn.KeyAge, len(rows))
+	for i, r := range rows {
+		ages[i] = keyturn.KeyAge{
+			Target: r.Target, Units: int(r.Units), Unknown: int(r.Unknown), Oldest: time.Duration(r.Oldest) * time.Microsecond,
+		}
+	}
+	return ages, nil
 }

@@ -56,13 +56,8 @@ func (s *Store) intendAll(ctx context.Context, writes []keyturn.IntentWrite, ope
 			batch = append(batch, w)
 		}
 	}
-	sorted := slices.Clone(batch)
-	slices.SortFunc(sorted, func(a, b keyturn.IntentWrite) int { return bytes.Compare(a.Task[:], b.Task[:]) })
-	granted, err := s.intend(ctx, sorted)
-	if hasCode(err, codeUniqueViolation) {
-		// Two tasks of one unit, in this batch or in two at the same time: one by one, only that one loses.
-		granted, err = s.intendEach(ctx, batch)
-	}
+	slices.SortFunc(batch, func(a, b keyturn.IntentWrite) int { return bytes.Compare(a.Task[:], b.Task[:]) })
+	granted, err := s.intend(ctx, batch)
 	if err != nil {
 		return err
 	}
@@ -71,18 +66,6 @@ func (s *Store) intendAll(ctx context.Context, writes []keyturn.IntentWrite, ope
 		delete(open, row.ID)
 	}
 	return nil
-}
-
-func (s *Store) intendEach(ctx context.Context, writes []keyturn.IntentWrite) ([]db.IntendRow, error) {
-	var granted []db.IntendRow
-	for i := range writes {
-		rows, err := s.intend(ctx, writes[i:i+1])
-		if err != nil && !hasCode(err, codeUniqueViolation) {
-			return nil, err
-		}
-		granted = append(granted, rows...)
-	}
-	return granted, nil
 }
 
 func (s *Store) intend(ctx context.Context, writes []keyturn.IntentWrite) ([]db.IntendRow, error) {

@@ -16,7 +16,9 @@ import (
 const forIntend = `
 SELECT t.seq, t.id, t.unit_id, t.state, t.epoch, r.state, coalesce(p.paused, 0),
     k.key_exact AND k.key_since > r.requested_at,
-    EXISTS (SELECT 1 FROM tasks o WHERE o.unit_id = t.unit_id AND o.state = 'intended')
+    EXISTS (SELECT 1 FROM tasks o WHERE o.unit_id = t.unit_id AND o.state = 'intended'),
+    t.back IS NOT NULL OR (t.handed_at IS NULL AND NOT EXISTS (
+        SELECT 1 FROM feeds f WHERE f.rotation_id = t.rotation_id AND (f.turn, f.seq) >= (t.turn, t.seq)))
 FROM json_each(?1) ids
 CROSS JOIN tasks t ON t.id = ids.value
 CROSS JOIN rotations r ON r.id = t.rotation_id
@@ -33,6 +35,7 @@ type intending struct {
 	paused   bool
 	turned   bool // the unit's key is newer than the rotation's request
 	busy     bool // an intent is open on the unit
+	loose    bool // nobody handed it out, or not since it was put back
 }
 
 func (t *tx) intending(ctx context.Context, ids []keyturn.ID) (map[string]*intending, error) {
@@ -41,7 +44,7 @@ func (t *tx) intending(ctx context.Context, ids []keyturn.ID) (map[string]*inten
 		var id string
 		var task intending
 		var turned sql.NullBool
-		if err := rows.Scan(&task.seq, &id, &task.unit, &task.state, &task.epoch, &task.rotation, &task.paused, &turned, &task.busy); err != nil {
+		if err := rows.Scan(&task.seq, &id, &task.unit, &task.state, &task.epoch, &task.rotation, &task.paused, &turned, &task.busy, &task.loose); err != nil {
 			return err
 		}
 		task.turned = turned.Bool
@@ -88,8 +91,9 @@ SELECT t.id, t.rotation_id, t.unit_id, t.state, t.resolution, t.reason, t.attemp
 FROM json_each(?1) ids CROSS JOIN tasks t ON t.id = ids.value
 ORDER BY ids.key`
 	announcedRecords = `
-SELECT k.id, k.unit_id, k.key_id, k.previous_key_id, k.used_from, k.used_until, k.origin, k.rotation_id, k.task_id
-FROM json_each(?1) ids CROSS JOIN tasks t ON t.id = ids.value CROSS JOIN key_history k ON k.unit_id = t.unit_id AND k.task_id = t.id
+SELECT k.id, k.unit_id, k.key_id, k.previous_key_id, k.used_from,
+    coalesce(lead(k.used_from) OVER (PARTITION BY k.task_id ORDER BY k.id), 0), k.origin, k.rotation_id, k.task_id
+FROM json_each(?1) ids CROSS JOIN tasks t ON t.id = ids.value CROSS JOIN key_records k ON k.unit_id = t.unit_id AND k.task_id = t.id
 ORDER BY k.id`
 )
 

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -18,11 +19,15 @@ import (
 func (s *Store) Feed(ctx context.Context, target string, window int) ([]keyturn.QueuedTask, error) {
 	var out []keyturn.QueuedTask
 	err := s.inTx(ctx, "feeding target "+target, func(ctx context.Context, tx *tx) error {
-		room, err := s.room(ctx, tx, target, window)
+		fed, err := s.fed(ctx, tx, target)
+		if err != nil {
+			return err
+		}
+		room, err := s.room(ctx, tx, target, fed, window)
 		if err != nil || room <= 0 {
 			return err
 		}
-		tasks, err := s.feedable(ctx, tx, target, tx.now, room)
+		tasks, err := s.feedable(ctx, tx, target, fed, tx.now, room)
 		if err != nil || len(tasks) == 0 {
 			return err
 		}
@@ -30,18 +35,20 @@ func (s *Store) Feed(ctx context.Context, target string, window int) ([]keyturn.
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		policies := map[string]keyturn.Uncertain{}
+		policies, moved := map[string]keyturn.Uncertain{}, map[string]place{}
 		for _, task := range tasks {
 			if task.queued.Uncertain, err = s.uncertain(ctx, tx, task.policy, policies); err != nil {
 				return err
 			}
-			if err := s.q.HandTask(ctx, tx, db.HandTaskParams{Seq: task.seq, Now: at(tx.now)}); err != nil {
+			if task.planned {
+				moved[task.queued.Rotation.String()] = task.place
+			} else if err := s.q.HandTask(ctx, tx, db.HandTaskParams{Seq: task.seq, Now: at(tx.now)}); err != nil {
 				return err
 			}
 			task.queued.Generation, task.queued.Handed = resource.Generation, tx.now
 			out = append(out, task.queued)
 		}
-		return nil
+		return s.move(ctx, tx, target, moved)
 	})
 	if err != nil {
 		return nil, err
@@ -49,25 +56,59 @@ func (s *Store) Feed(ctx context.Context, target string, window int) ([]keyturn.
 	return out, nil
 }
 
+// place is where a task is in its rotation.
+type place struct {
+	turn int64
+	seq  int64
+}
+
+// fed returns how far each rotation of the target was handed out.
+func (s *Store) fed(ctx context.Context, on db.DBTX, target string) (map[string]place, error) {
+	rows, err := s.q.Feeds(ctx, on, target)
+	if err != nil {
+		return nil, err
+	}
+	fed := map[string]place{}
+	for _, row := range rows {
+		if _, ok := fed[row.RotationID]; !ok {
+			fed[row.RotationID] = place{row.Turn, row.Seq}
+		}
+	}
+	return fed, nil
+}
+
+// move records how far rotations were handed out now.
+func (s *Store) move(ctx context.Context, tx *tx, target string, moved map[string]place) error {
+	for rotation, to := range moved {
+		err := s.q.InsertFeed(ctx, tx, db.InsertFeedParams{RotationID: rotation, Turn: to.turn, Seq: to.seq, Target: target, HandedAt: tx.now})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // feedable is a task that may be handed out.
 type feedable struct {
-	queued keyturn.QueuedTask
-	policy string
-	turn   int64
-	seq    int64
+	place
+	queued  keyturn.QueuedTask
+	policy  string
+	planned bool // it was never put back
 }
 
 // feedable returns the first tasks of the target that are due, at most limit, in the order of
 // their turn: open intents, and the pending tasks of each running rotation. Each rotation is asked
 // by itself, so that the backlog of a paused one costs nothing.
-func (s *Store) feedable(ctx context.Context, on db.DBTX, target string, now, limit int64) ([]feedable, error) {
+func (s *Store) feedable(
+	ctx context.Context, on db.DBTX, target string, fed map[string]place, now, limit int64,
+) ([]feedable, error) {
 	open, err := s.q.OrphanedTasks(ctx, on, db.OrphanedTasksParams{Target: target, Now: now, Leased: at(now), MaxRows: limit})
 	if err != nil {
 		return nil, err
 	}
 	var out []feedable
 	for _, row := range open {
-		task := feedable{policy: row.Policy, turn: row.Turn, seq: row.Seq}
+		task := feedable{policy: row.Policy, place: place{row.Turn, row.Seq}}
 		task.queued, err = toQueued(keyturn.TaskIntended, row.ID, row.RotationID, row.UnitID, row.Failures)
 		if err != nil {
 			return nil, err
@@ -79,12 +120,24 @@ func (s *Store) feedable(ctx context.Context, on db.DBTX, target string, now, li
 		return nil, err
 	}
 	for _, r := range rotations {
-		rows, err := s.q.WaitingTasks(ctx, on, db.WaitingTasksParams{RotationID: r.ID, Now: now, MaxRows: limit})
+		after := fed[r.ID]
+		planned, err := s.q.PlannedTasks(ctx, on, db.PlannedTasksParams{RotationID: r.ID, Turn: after.turn, Seq: after.seq, MaxRows: limit})
 		if err != nil {
 			return nil, err
 		}
-		for _, row := range rows {
-			task := feedable{policy: r.Policy, turn: row.Turn, seq: row.Seq}
+		returned, err := s.q.ReturnedTasks(ctx, on, db.ReturnedTasksParams{RotationID: r.ID, Now: now, MaxRows: limit})
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range planned {
+			task := feedable{policy: r.Policy, place: place{row.Turn, row.Seq}, planned: true}
+			if task.queued, err = toQueued(keyturn.TaskPending, row.ID, r.ID, row.UnitID, row.Failures); err != nil {
+				return nil, err
+			}
+			out = append(out, task)
+		}
+		for _, row := range returned {
+			task := feedable{policy: r.Policy, place: place{row.Turn, row.Seq}}
 			if task.queued, err = toQueued(keyturn.TaskPending, row.ID, r.ID, row.UnitID, row.Failures); err != nil {
 				return nil, err
 			}
@@ -100,8 +153,8 @@ func toQueued(state keyturn.TaskState, id, rotation, unit string, failures int64
 	return task, errors.Join(task.Task.Scan(id), task.Rotation.Scan(rotation))
 }
 
-// room is how many more tasks of the target may be handed out.
-func (s *Store) room(ctx context.Context, tx *tx, target string, window int) (int64, error) {
+// room is how many more tasks of the target may be handed out. Feeds that only cover tasks that ended go.
+func (s *Store) room(ctx context.Context, tx *tx, target string, fed map[string]place, window int) (int64, error) {
 	held, err := s.q.TargetHeldUntil(ctx, tx, target)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, err
@@ -110,7 +163,21 @@ func (s *Store) room(ctx context.Context, tx *tx, target string, window int) (in
 		return 0, nil
 	}
 	handed, err := s.q.HandedTasks(ctx, tx, target)
-	return int64(window) - handed, err
+	if err != nil {
+		return 0, err
+	}
+	for rotation, to := range fed {
+		out, err := s.q.FedTasks(ctx, tx, db.FedTasksParams{RotationID: rotation, Turn: to.turn, Seq: to.seq})
+		if err != nil {
+			return 0, err
+		}
+		handed += out.N
+		low := cmp.Or(out.Low, to.turn)
+		if err := s.q.RemoveFeeds(ctx, tx, db.RemoveFeedsParams{RotationID: rotation, Turn: low}); err != nil {
+			return 0, err
+		}
+	}
+	return int64(window) - handed, nil
 }
 
 // uncertain is what the policy wants done when an outcome stays unknown. The one of a policy
@@ -130,8 +197,10 @@ func (s *Store) uncertain(ctx context.Context, tx *tx, policy string, known map[
 // Requeue implements worker.FeedStore. Held targets have nothing to feed.
 func (s *Store) Requeue(ctx context.Context, age time.Duration) ([]string, error) {
 	err := s.inTx(ctx, "requeuing tasks", func(ctx context.Context, tx *tx) error {
-		_, err := s.q.RequeueTasks(ctx, tx, db.RequeueTasksParams{HandedBefore: tx.in(-age), Now: at(tx.now)})
-		return err
+		if err := s.q.RequeueHanded(ctx, tx, db.RequeueHandedParams{HandedBefore: tx.in(-age), Now: at(tx.now)}); err != nil {
+			return err
+		}
+		return s.requeueFed(ctx, tx, tx.now-age.Milliseconds())
 	})
 	if err != nil {
 		return nil, err
@@ -143,7 +212,11 @@ func (s *Store) Requeue(ctx context.Context, age time.Duration) ([]string, error
 	}
 	var targets []string
 	for _, target := range free {
-		tasks, err := s.feedable(ctx, s.read, target, now, 1)
+		fed, err := s.fed(ctx, s.read, target)
+		if err != nil {
+			return nil, fmt.Errorf("finding how far target %s was fed: %w", target, err)
+		}
+		tasks, err := s.feedable(ctx, s.read, target, fed, now, 1)
 		if err != nil {
 			return nil, fmt.Errorf("finding tasks of target %s: %w", target, err)
 		}
@@ -152,6 +225,26 @@ func (s *Store) Requeue(ctx context.Context, age time.Duration) ([]string, error
 		}
 	}
 	return targets, nil
+}
+
+// requeueFed puts back what was handed out by feeds before a time, and that nobody holds.
+func (s *Store) requeueFed(ctx context.Context, tx *tx, before int64) error {
+	feeds, err := s.q.FeedsBefore(ctx, tx, before)
+	if err != nil {
+		return err
+	}
+	last := ""
+	for _, f := range feeds {
+		if f.RotationID == last { // its newest covers its others
+			continue
+		}
+		last = f.RotationID
+		err := s.q.RequeueFed(ctx, tx, db.RequeueFedParams{RotationID: f.RotationID, Turn: f.Turn, Seq: f.Seq, Now: at(tx.now)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // FinishRotations implements worker.FeedStore.
@@ -210,6 +303,9 @@ func (s *Store) endRotation(ctx context.Context, tx *tx, id string) (keyturn.Rot
 	}
 	r, err := toRotation(row)
 	if err != nil {
+		return keyturn.Rotation{}, err
+	}
+	if err := s.q.RemoveFeeds(ctx, tx, db.RemoveFeedsParams{RotationID: id, Turn: math.MaxInt64}); err != nil {
 		return keyturn.Rotation{}, err
 	}
 	return r, s.announce(ctx, tx, "rotation.completed", r.ID)

@@ -99,7 +99,7 @@ func (s *Store) planUnit(ctx context.Context, tx *tx, rotation keyturn.ID, unit 
 	err := s.q.UpsertUnit(ctx, tx, db.UpsertUnitParams{
 		ID: unit.ID, Target: unit.Target, System: string(unit.System), ProjectID: unit.ProjectID, ProjectName: unit.ProjectName,
 		ClusterID: unit.ClusterID, ClusterName: unit.ClusterName, Component: string(unit.Component), Name: unit.Name,
-		Fcv: unit.FCV, Rotatable: number(unit.Rotatable), Reason: unit.Reason, SeenAt: tx.now,
+		Fcv: unit.FCV, Rotatable: number(unit.Rotatable), Reason: unit.Reason,
 	})
 	if err != nil {
 		return keyturn.ID{}, fmt.Errorf("recording it: %w", err)

@@ -227,3 +227,19 @@ func toKeyRecord(row db.KeyHistory) (keyturn.KeyRecord, error) {
 	}
 	return k, errors.Join(k.ID.Scan(row.ID), k.Rotation.UnmarshalText([]byte(row.RotationID.String)), k.Task.UnmarshalText([]byte(row.TaskID.String)))
 }
+
+// KeyAges implements worker.FeedStore.
+func (s *Store) KeyAges(ctx context.Context) ([]keyturn.KeyAge, error) {
+	rows, err := s.q.KeyAges(ctx, s.read)
+	if err != nil {
+		return nil, fmt.Errorf("summing up the ages of keys: %w", err)
+	}
+	ages := make([]keyturn.KeyAge, len(rows))
+	for i, r := range rows {
+		ages[i] = keyturn.KeyAge{Target: r.Target, Units: int(r.Units), Unknown: int(r.Unknown)}
+		if r.OldestSince > 0 {
+			ages[i].Oldest = span(r.OldestSince, s.nowMS())
+		}
+	}
+	return ages, nil
+}

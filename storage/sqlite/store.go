@@ -97,6 +97,7 @@ func forWriting() url.Values {
 		"wal_autocheckpoint(4000)",      // pages, 16 MiB: hot pages are copied back once for many commits
 		"cache_size(-32768)",            // KiB: 20,000 units with their indexes
 		"journal_size_limit(134217728)", // the log shrinks again after a large plan
+		"wal_autocheckpoint(8192)",      // pages; one that changes often is copied to the database less often
 	}}
 }
 

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -38,7 +39,7 @@ func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]key
 			if out[i].Verdict != keyturn.VerdictGo {
 				continue
 			}
-			if err := s.intend(ctx, tx, task.seq, write); err != nil {
+			if err := s.intend(ctx, tx, task, write); err != nil {
 				return fmt.Errorf("task %s: %w", id, err)
 			}
 			task.state, open[task.unit] = keyturn.TaskIntended, true
@@ -71,9 +72,14 @@ func verdict(task *intending, busy bool) keyturn.Verdict {
 	}
 }
 
-func (s *Store) intend(ctx context.Context, tx *tx, seq int64, write keyturn.IntentWrite) error {
+func (s *Store) intend(ctx context.Context, tx *tx, task *intending, write keyturn.IntentWrite) error {
+	var back sql.NullString
+	if task.loose { // it has to be found when its lease ends
+		back = text(string(keyturn.TaskIntended))
+	}
 	n, err := s.q.IntendTask(ctx, tx, db.IntendTaskParams{
-		Seq:        seq,
+		Seq:        task.seq,
+		Back:       back,
 		Owner:      write.Owner,
 		LeaseUntil: tx.in(write.Lease),
 		KeyBefore:  write.Intent.Before,

@@ -25,6 +25,7 @@ func feedTests() map[string]func(*testing.T, New) {
 		"FinishRotationsEndsWhatIsDone":     feedFinish,
 		"FinishRotationsSaysWhyItFailed":    feedFinishFailed,
 		"UnplannedIsOldestFirst":            feedUnplanned,
+		"KeyAgesSumUpEachTarget":            feedKeyAges,
 	}
 }
 
@@ -347,5 +348,21 @@ func feedUnplanned(t *testing.T, newStore New) {
 	f.ok(err)
 	if !slices.Equal(got, want) {
 		t.Errorf("unplanned are %v, want all %v: the planner died", got, want)
+	}
+}
+
+func feedKeyAges(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	_, tasks := f.running("quarterly", makeUnits("om", "p1", 3)...)
+	f.turn(tasks[0].ID, "a", "b")
+	f.clock.Advance(time.Hour)
+	f.turn(tasks[1].ID, "c", "d")
+	f.clock.Advance(time.Hour)
+	got, err := f.KeyAges(f.ctx())
+	f.ok(err)
+	want := []keyturn.KeyAge{{Target: "om", Units: 3, Unknown: 1, Oldest: 2 * time.Hour}}
+	if !slices.Equal(got, want) {
+		t.Errorf("ages are %+v, want %+v", got, want)
 	}
 }

@@ -45,6 +45,7 @@ func schemaChecks(t *testing.T, newStore New) {
 		`UPDATE tasks SET state = 'skipped'`,
 		`UPDATE tasks SET unit_id = 'om.p1.c000'`,
 		`UPDATE tasks SET resolution = 'guessed'`,
+		`UPDATE tasks SET back = 'intended'`,
 		`UPDATE rotations SET state = 'bogus'`,
 		`UPDATE rotations SET state = 'succeeded'`,
 		`UPDATE rotations SET finished_at = requested_at`,

@@ -27,7 +27,7 @@ type Store interface {
 	// to make states that no port can make. The statements use these names, which both dialects
 	// share: tables resources, policies, targets, units, rotations, tasks, key_records,
 	// announcements, tokens; columns state, started_at, finished_at, requested_at, lease_until,
-	// key_before, key_after, intended_at, apply_by, resolution, key_id, slot, trigger_id, origin.
+	// key_before, key_after, intended_at, apply_by, resolution, back, key_id, slot, trigger_id, origin.
 	Exec(ctx context.Context, sql string) error
 }
 
@@ -44,6 +44,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Schedule":  scheduleTests(),
 		"Plan":      planTests(),
 		"Feed":      feedTests(),
+		"Refeed":    refeedTests(),
 		"Intend":    intendTests(),
 		"Finish":    finishTests(),
 		"Take":      takeTests(),

@@ -52,7 +52,6 @@ CREATE TABLE units (
     fcv          text        NOT NULL,
     rotatable    boolean     NOT NULL,
     reason       text        NOT NULL,
-    seen_at      timestamptz NOT NULL,
     CHECK (rotatable OR reason <> '')
 );
 CREATE INDEX units_name ON units (name);
@@ -62,12 +61,14 @@ CREATE INDEX units_cluster_id ON units (cluster_id);
 -- rewrites thousands of units never makes a result wait, and because a narrow row is cheap to rewrite.
 CREATE TABLE unit_keys (
     unit_id   text COLLATE "C" PRIMARY KEY REFERENCES units (id),
+    -- The unit's one open intent. There is room for one only: two rotations never work on one unit at the same time.
+    intended  uuid,
     key_id    text    NOT NULL DEFAULT '',
     key_since timestamptz,
     key_exact boolean NOT NULL DEFAULT false,
     CHECK ((key_id = '') = (key_since IS NULL)),
     CHECK (key_id <> '' OR NOT key_exact)
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 50);
 
 CREATE TABLE rotations (
     id           uuid        PRIMARY KEY,
@@ -108,7 +109,12 @@ CREATE INDEX rotations_newest ON rotations (requested_at, id);
 CREATE INDEX rotations_unplanned ON rotations (requested_at) WHERE state IN ('requested', 'planning');
 CREATE INDEX rotations_running ON rotations (target) WHERE state = 'running';
 
--- Rows are rewritten three times in their life; the fixed-width columns come first.
+-- Rows are rewritten twice in their life: by the intent, which changes nothing that an index knows and
+-- finds room in the row's own page, and by the result. The fixed-width columns come first.
+--
+-- A planned task counts as handed to the queue as soon as the newest of its rotation's feeds is at or
+-- after its place: handing it out does not touch it. What is put back waits in `back`, and is marked by
+-- itself, in handed_at, when it is handed out again.
 CREATE TABLE tasks (
     id          uuid        PRIMARY KEY,
     rotation_id uuid        NOT NULL REFERENCES rotations (id),
@@ -118,7 +124,7 @@ CREATE TABLE tasks (
     failures    integer     NOT NULL DEFAULT 0 CHECK (failures >= 0),
     not_before  timestamptz NOT NULL,
     lease_until timestamptz,
-    handed_at   timestamptz, -- when it was handed to the queue
+    handed_at   timestamptz, -- when it was handed to the queue by itself
     intended_at timestamptz,
     apply_by    timestamptz, -- from when on the change can't be sent any more
     answered_at timestamptz, -- when the system accepted the change
@@ -128,6 +134,7 @@ CREATE TABLE tasks (
     target      text        NOT NULL,
     project_id  text        NOT NULL,
     state       text        NOT NULL CHECK (state IN ('pending', 'intended', 'succeeded', 'failed', 'skipped', 'parked')),
+    back        text        CHECK (back IN ('pending', 'intended')), -- it waits to be handed out by itself
     resolution  text        NOT NULL DEFAULT '' CHECK (resolution IN ('', 'confirmed', 'inferred', 'resolved-by-person')),
     reason      text        NOT NULL DEFAULT '',
     owner       text        NOT NULL DEFAULT '',
@@ -142,18 +149,28 @@ CREATE TABLE tasks (
     CHECK (state NOT IN ('failed', 'skipped', 'parked') OR reason <> ''),
     CHECK (lease_until IS NULL OR state = 'intended'),
     CHECK (handed_at IS NULL OR state IN ('pending', 'intended')),
+    CHECK (back IS NULL OR (back = state AND handed_at IS NULL)),
     CHECK (num_nulls(intended_at, apply_by) IN (0, 2)),
     CHECK (answered_at IS NULL OR intended_at IS NOT NULL)
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 CREATE UNIQUE INDEX tasks_rotation_unit ON tasks (rotation_id, unit_id);
--- Two rotations never work on one unit at the same time.
-CREATE UNIQUE INDEX tasks_one_intent ON tasks (unit_id) WHERE state = 'intended';
--- What a rotation can be fed with, in the order of its turn.
-CREATE INDEX tasks_waiting ON tasks (rotation_id, turn, id) WHERE state = 'pending' AND handed_at IS NULL;
+-- What is left of a rotation, in the order of its turn.
+CREATE INDEX tasks_open ON tasks (rotation_id, turn, id) WHERE finished_at IS NULL;
+CREATE INDEX tasks_returned ON tasks (rotation_id, turn, id) WHERE back = 'pending';
 -- Open intents that nobody works on, whatever became of their rotation or policy.
-CREATE INDEX tasks_orphaned ON tasks (target, turn, id) WHERE state = 'intended' AND handed_at IS NULL;
+CREATE INDEX tasks_orphaned ON tasks (target, turn, id) WHERE back = 'intended';
 CREATE INDEX tasks_handed ON tasks (target, handed_at) WHERE handed_at IS NOT NULL;
-CREATE INDEX tasks_open ON tasks (rotation_id) WHERE state IN ('pending', 'intended');
+
+-- How far a rotation's planned tasks were handed out at which time: one row for each hand-out, until
+-- the tasks of later turns are all that is left of it. The last one stays until the rotation ends.
+CREATE TABLE feeds (
+    target      text        NOT NULL,
+    rotation_id uuid        NOT NULL,
+    turn        integer     NOT NULL,
+    task_id     uuid        NOT NULL,
+    handed_at   timestamptz NOT NULL,
+    PRIMARY KEY (target, rotation_id, turn, task_id)
+);
 
 -- The history. `until` is not stored: it is used_from of the unit's next record.
 CREATE TABLE key_records (
@@ -169,7 +186,6 @@ CREATE TABLE key_records (
 );
 CREATE INDEX key_records_unit ON key_records (unit_id, used_from, id);
 CREATE INDEX key_records_time ON key_records (used_from, id);
-CREATE INDEX key_records_rotation ON key_records (rotation_id, used_from, id);
 CREATE UNIQUE INDEX key_records_one_turn ON key_records (task_id) WHERE origin = 'rotated';
 
 -- +goose StatementBegin
@@ -208,5 +224,5 @@ CREATE TABLE tokens (
 );
 
 -- +goose Down
-DROP TABLE tokens, announcements, key_records, tasks, rotations, unit_keys, units, targets, policies, resources;
+DROP TABLE tokens, announcements, key_records, feeds, tasks, rotations, unit_keys, units, targets, policies, resources;
 DROP FUNCTION key_records_refuse();

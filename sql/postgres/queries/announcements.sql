@@ -30,9 +30,9 @@ SELECT id, rotation_id, unit_id, state, resolution, reason, attempts, key_before
 FROM tasks WHERE id = ANY (sqlc.arg('ids')::uuid[]) ORDER BY id;
 
 -- name: KeyRecordsOfTasks :many
--- Found through their units: an index on task_id would cost every result two entries more.
-SELECT sqlc.embed(k), u.used_from AS used_until
+-- Found through their units: an index on task_id would cost every result two entries more. A key's end
+-- is what the task itself made: looking for later records would cost more than all the rest.
+SELECT sqlc.embed(k),
+    coalesce(lead(k.used_from) OVER (PARTITION BY k.task_id ORDER BY k.used_from, k.id), 'epoch')::timestamptz AS used_until -- epoch: none
 FROM tasks t JOIN key_records k ON k.unit_id = t.unit_id AND k.task_id = t.id
-LEFT JOIN key_records u ON u.id = (SELECT n.id FROM key_records n
-    WHERE n.unit_id = k.unit_id AND (n.used_from, n.id) > (k.used_from, k.id) ORDER BY n.used_from, n.id LIMIT 1)
 WHERE t.id = ANY (sqlc.arg('ids')::uuid[]) ORDER BY k.used_from, k.id;

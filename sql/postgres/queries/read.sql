@@ -19,11 +19,15 @@ WHERE (sqlc.arg('target')::text = '' OR u.target = sqlc.arg('target'))
 ORDER BY u.id LIMIT sqlc.arg('max');
 
 -- name: History :many
+-- A rotation's records are looked for from when it was requested, and a day before: the clock may have
+-- been set back. An index on the rotation would cost every result two entries.
 SELECT sqlc.embed(k), u.used_from AS used_until
 FROM key_records k
 LEFT JOIN key_records u ON u.id = (SELECT n.id FROM key_records n
     WHERE n.unit_id = k.unit_id AND (n.used_from, n.id) > (k.used_from, k.id) ORDER BY n.used_from, n.id LIMIT 1)
 WHERE (sqlc.narg('rotation')::uuid IS NULL OR k.rotation_id = sqlc.narg('rotation'))
+    AND (sqlc.narg('rotation')::uuid IS NULL
+        OR k.used_from >= (SELECT r.requested_at - interval '1 day' FROM rotations r WHERE r.id = sqlc.narg('rotation')))
     AND (NOT sqlc.arg('by_unit')::boolean OR k.unit_id = ANY (sqlc.arg('units')::text[]))
     AND (sqlc.narg('after')::uuid IS NULL OR (k.used_from, k.id) > (SELECT a.used_from, a.id FROM key_records a WHERE a.id = sqlc.narg('after')))
 ORDER BY k.used_from, k.id LIMIT sqlc.arg('max');
@@ -36,3 +40,10 @@ SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())::timestamptz A
 
 -- name: ReadOnly :one
 SELECT (pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on')::boolean AS read_only;
+
+-- name: KeyAges :many
+-- The one look at everything that exists: for metrics, every few minutes. Ages are in microseconds.
+SELECT u.target, count(*) AS units, count(*) FILTER (WHERE k.key_since IS NULL) AS unknown,
+    coalesce(extract(epoch FROM coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) - min(k.key_since)) * 1000000, 0)::bigint AS oldest
+FROM units u JOIN unit_keys k ON k.unit_id = u.id
+GROUP BY u.target ORDER BY u.target;

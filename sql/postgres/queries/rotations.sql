@@ -78,30 +78,36 @@ SELECT sqlc.arg('announcement')::uuid, 'rotation.completed', id FROM rotation;
 SELECT target FROM rotations WHERE id = sqlc.arg('id') AND state = 'planning' AND owner = sqlc.arg('owner')::text FOR UPDATE;
 
 -- name: SaveUnits :exec
--- Units as they are now, and a task for each.
-WITH clock AS MATERIALIZED (
-    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
-), plan AS MATERIALIZED (
-    SELECT unnest(sqlc.arg('task_ids')::uuid[]) AS task_id, unnest(sqlc.arg('turns')::integer[]) AS turn,
-        unnest(sqlc.arg('ids')::text[]) AS id, unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('systems')::text[]) AS system,
+-- Units as they are now. Those that did not change cost no write.
+WITH plan AS MATERIALIZED (
+    SELECT unnest(sqlc.arg('ids')::text[]) AS id, unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('systems')::text[]) AS system,
         unnest(sqlc.arg('project_ids')::text[]) AS project_id, unnest(sqlc.arg('project_names')::text[]) AS project_name,
         unnest(sqlc.arg('cluster_ids')::text[]) AS cluster_id, unnest(sqlc.arg('cluster_names')::text[]) AS cluster_name,
         unnest(sqlc.arg('components')::text[]) AS component, unnest(sqlc.arg('names')::text[]) AS name,
         unnest(sqlc.arg('fcvs')::text[]) AS fcv, unnest(sqlc.arg('rotatable')::boolean[]) AS rotatable,
         unnest(sqlc.arg('reasons')::text[]) AS reason
 ), saved AS (
-    INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason, seen_at)
-    SELECT id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason, clock.at
-    FROM plan, clock ORDER BY id
+    INSERT INTO units AS u (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason)
+    SELECT id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason
+    FROM plan ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
         target = excluded.target, system = excluded.system, project_id = excluded.project_id, project_name = excluded.project_name,
         cluster_id = excluded.cluster_id, cluster_name = excluded.cluster_name, component = excluded.component, name = excluded.name,
-        fcv = excluded.fcv, rotatable = excluded.rotatable, reason = excluded.reason, seen_at = excluded.seen_at
-), keys AS (
-    INSERT INTO unit_keys (unit_id) SELECT id FROM plan ORDER BY id ON CONFLICT DO NOTHING
+        fcv = excluded.fcv, rotatable = excluded.rotatable, reason = excluded.reason
+    WHERE u.* IS DISTINCT FROM excluded.*
+)
+INSERT INTO unit_keys (unit_id) SELECT id FROM plan ORDER BY id ON CONFLICT DO NOTHING;
+
+-- name: SaveTasks :exec
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+), plan AS MATERIALIZED (
+    SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('turns')::integer[]) AS turn,
+        unnest(sqlc.arg('unit_ids')::text[]) AS unit_id, unnest(sqlc.arg('project_ids')::text[]) AS project_id,
+        unnest(sqlc.arg('rotatable')::boolean[]) AS rotatable, unnest(sqlc.arg('reasons')::text[]) AS reason
 )
 INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, reason, not_before, finished_at)
-SELECT task_id, sqlc.arg('rotation')::uuid, id, sqlc.arg('target')::text, project_id, turn,
+SELECT id, sqlc.arg('rotation')::uuid, unit_id, sqlc.arg('target')::text, project_id, turn,
     CASE WHEN rotatable THEN 'pending' ELSE 'skipped' END, reason, clock.at, CASE WHEN NOT rotatable THEN clock.at END
 FROM plan, clock;
 
@@ -141,7 +147,7 @@ WITH clock AS MATERIALIZED (
 ), ended AS MATERIALIZED (
     SELECT r.id FROM rotations r
     WHERE r.state = 'running'
-        AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.state IN ('pending', 'intended') LIMIT 1) IS NULL
+        AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL LIMIT 1) IS NULL
     ORDER BY r.id FOR UPDATE OF r SKIP LOCKED
 ), counted AS MATERIALIZED (
     SELECT t.rotation_id, count(*)::integer AS total, (count(*) FILTER (WHERE t.state = 'succeeded'))::integer AS succeeded,
@@ -152,6 +158,8 @@ WITH clock AS MATERIALIZED (
     GROUP BY t.rotation_id
 ), told AS (
     INSERT INTO announcements (id, type, rotation_id) SELECT gen_random_uuid(), 'rotation.completed', rotation_id FROM counted
+), fed AS (
+    DELETE FROM feeds f USING ended e WHERE f.rotation_id = e.id
 )
 UPDATE rotations r SET
     state = CASE WHEN c.failed + c.parked = 0 THEN 'succeeded' WHEN c.succeeded > 0 THEN 'partial' ELSE 'failed' END,

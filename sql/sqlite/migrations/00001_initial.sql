@@ -58,7 +58,6 @@ CREATE TABLE units (
     fcv          TEXT    NOT NULL,
     rotatable    INTEGER NOT NULL CHECK (rotatable IN (0, 1)),
     reason       TEXT    NOT NULL,
-    seen_at      INTEGER NOT NULL,
     CHECK (rotatable OR reason <> '')
 ) STRICT;
 
@@ -110,6 +109,9 @@ CREATE UNIQUE INDEX rotations_trigger_id ON rotations (trigger_id) WHERE trigger
 CREATE INDEX rotations_unplanned ON rotations (id) WHERE state IN ('requested', 'planning');
 CREATE INDEX rotations_running ON rotations (target, id) WHERE state = 'running';
 
+-- A planned task counts as handed to the queue as soon as the newest of its rotation's feeds is at or
+-- after its place: handing it out does not touch it. What is put back waits in `back`, and is marked by
+-- itself, in handed_at, when it is handed out again.
 CREATE TABLE tasks (
     seq         INTEGER PRIMARY KEY, -- for those who have read the row: cheaper to find than the id
     id          TEXT    NOT NULL UNIQUE CHECK (length(id) = 36),
@@ -120,7 +122,8 @@ CREATE TABLE tasks (
     failures    INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
     not_before  INTEGER NOT NULL,
     lease_until INTEGER,
-    handed_at   INTEGER, -- when it was handed to the queue
+    handed_at   INTEGER, -- when it was handed to the queue by itself
+    back        TEXT CHECK (back IN ('pending', 'intended')), -- it waits to be handed out by itself
     intended_at INTEGER,
     apply_by    INTEGER, -- from when on the change can't be sent any more
     answered_at INTEGER, -- when the system accepted the change
@@ -146,6 +149,7 @@ CREATE TABLE tasks (
     CHECK (reason <> '' OR state IN ('pending', 'intended') OR state = 'succeeded'),
     CHECK (lease_until IS NULL OR state = 'intended'),
     CHECK (handed_at IS NULL OR state IN ('pending', 'intended')),
+    CHECK (back IS NULL OR (back = state AND handed_at IS NULL)),
     CHECK ((intended_at IS NULL) = (apply_by IS NULL)),
     CHECK (answered_at IS NULL OR intended_at IS NOT NULL)
 ) STRICT;
@@ -153,12 +157,23 @@ CREATE UNIQUE INDEX tasks_rotation_unit ON tasks (rotation_id, unit_id);
 CREATE INDEX tasks_turns ON tasks (rotation_id, turn);
 -- Two rotations never work on one unit at the same time.
 CREATE UNIQUE INDEX tasks_one_intent ON tasks (unit_id) WHERE state = 'intended';
--- What a rotation can be fed with, in the order of its turn.
-CREATE INDEX tasks_waiting ON tasks (rotation_id, turn) WHERE state = 'pending' AND handed_at IS NULL;
+-- What is left of a rotation, in the order of its turn: as it was planned, and put back.
+CREATE INDEX tasks_planned ON tasks (rotation_id, turn) WHERE finished_at IS NULL AND back IS NULL AND handed_at IS NULL;
+CREATE INDEX tasks_returned ON tasks (rotation_id, turn) WHERE back = 'pending';
 -- Open intents that nobody works on, whatever became of their rotation or policy.
-CREATE INDEX tasks_orphaned ON tasks (target, turn) WHERE state = 'intended' AND handed_at IS NULL;
+CREATE INDEX tasks_orphaned ON tasks (target, turn) WHERE back = 'intended';
 CREATE INDEX tasks_handed ON tasks (target, handed_at) WHERE handed_at IS NOT NULL;
-CREATE INDEX tasks_open ON tasks (rotation_id) WHERE state IN ('pending', 'intended');
+
+-- How far a rotation's planned tasks were handed out at which time: one row for each hand-out, until
+-- the tasks of later turns are all that is left of it. The last one stays until the rotation ends.
+CREATE TABLE feeds (
+    rotation_id TEXT    NOT NULL,
+    turn        INTEGER NOT NULL,
+    seq         INTEGER NOT NULL, -- of the last task
+    target      TEXT    NOT NULL,
+    handed_at   INTEGER NOT NULL,
+    PRIMARY KEY (rotation_id, turn, seq)
+) STRICT, WITHOUT ROWID;
 
 -- The history, in the order of its ids. `until` is not stored: it is used_from of the unit's next record.
 CREATE TABLE key_records (
@@ -226,6 +241,7 @@ DROP TABLE tokens;
 DROP TABLE announcements;
 DROP VIEW key_history;
 DROP TABLE key_records;
+DROP TABLE feeds;
 DROP TABLE tasks;
 DROP TABLE rotations;
 DROP TABLE unit_keys;

@@ -11,9 +11,36 @@ VALUES (sqlc.arg(name), sqlc.arg(hold_until), sqlc.arg(hold_reason))
 ON CONFLICT (name) DO UPDATE SET hold_until = excluded.hold_until, hold_reason = excluded.hold_reason
 WHERE targets.hold_until IS NULL OR targets.hold_until < excluded.hold_until;
 
--- name: RequeueTasks :execrows
-UPDATE tasks SET handed_at = NULL
+-- name: Feeds :many
+-- A rotation's newest comes first.
+SELECT rotation_id, turn, seq FROM feeds WHERE target = sqlc.arg(target) ORDER BY rotation_id, turn DESC, seq DESC;
+
+-- name: FeedsBefore :many
+-- A rotation's newest comes first.
+SELECT rotation_id, turn, seq FROM feeds WHERE handed_at < sqlc.arg(handed_before) ORDER BY rotation_id, turn DESC, seq DESC;
+
+-- name: InsertFeed :exec
+INSERT INTO feeds (rotation_id, turn, seq, target, handed_at)
+VALUES (sqlc.arg(rotation_id), sqlc.arg(turn), sqlc.arg(seq), sqlc.arg(target), sqlc.arg(handed_at));
+
+-- name: RemoveFeeds :exec
+DELETE FROM feeds WHERE rotation_id = sqlc.arg(rotation_id) AND turn < sqlc.arg(turn);
+
+-- name: FedTasks :one
+-- How many tasks that the feeds handed out are open, and the least of their turns (0: there is none).
+SELECT count(*) AS n, CAST(coalesce(min(turn), 0) AS INTEGER) AS low FROM tasks
+WHERE rotation_id = sqlc.arg(rotation_id) AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
+    AND turn <= sqlc.arg(turn) AND (turn < sqlc.arg(turn) OR seq <= sqlc.arg(seq));
+
+-- name: RequeueHanded :exec
+UPDATE tasks SET back = state, handed_at = NULL
 WHERE handed_at IS NOT NULL AND handed_at < sqlc.arg(handed_before)
+    AND (lease_until IS NULL OR lease_until <= sqlc.arg(now));
+
+-- name: RequeueFed :exec
+UPDATE tasks SET back = state
+WHERE rotation_id = sqlc.arg(rotation_id) AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
+    AND turn <= sqlc.arg(turn) AND (turn < sqlc.arg(turn) OR seq <= sqlc.arg(seq))
     AND (lease_until IS NULL OR lease_until <= sqlc.arg(now));
 
 -- name: FeedableRotations :many
@@ -22,9 +49,17 @@ SELECT rotations.id, rotations.policy FROM rotations LEFT JOIN policies ON polic
 WHERE rotations.target = sqlc.arg(target) AND rotations.state = 'running' AND coalesce(policies.paused, 0) = 0
 ORDER BY rotations.id;
 
--- name: WaitingTasks :many
+-- name: PlannedTasks :many
+-- Planned tasks after a place. They have been due since they were planned.
 SELECT seq, id, unit_id, turn, failures FROM tasks
-WHERE rotation_id = sqlc.arg(rotation_id) AND state = 'pending' AND handed_at IS NULL AND not_before <= sqlc.arg(now)
+WHERE rotation_id = sqlc.arg(rotation_id) AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
+    AND turn >= sqlc.arg(turn) AND (turn > sqlc.arg(turn) OR seq > sqlc.arg(seq)) AND state = 'pending'
+ORDER BY turn, seq
+LIMIT sqlc.arg(max_rows);
+
+-- name: ReturnedTasks :many
+SELECT seq, id, unit_id, turn, failures FROM tasks
+WHERE rotation_id = sqlc.arg(rotation_id) AND back = 'pending' AND not_before <= sqlc.arg(now)
 ORDER BY turn, seq
 LIMIT sqlc.arg(max_rows);
 
@@ -32,13 +67,13 @@ LIMIT sqlc.arg(max_rows);
 -- Open intents that nobody works on. They are worked on whatever became of their rotation or policy.
 SELECT tasks.seq, tasks.id, tasks.unit_id, tasks.turn, tasks.failures, tasks.rotation_id, rotations.policy
 FROM tasks CROSS JOIN rotations ON rotations.id = tasks.rotation_id
-WHERE tasks.target = sqlc.arg(target) AND tasks.state = 'intended' AND tasks.handed_at IS NULL AND tasks.not_before <= sqlc.arg(now)
+WHERE tasks.target = sqlc.arg(target) AND tasks.back = 'intended' AND tasks.not_before <= sqlc.arg(now)
     AND (tasks.lease_until IS NULL OR tasks.lease_until <= sqlc.arg(leased))
 ORDER BY tasks.turn, tasks.seq
 LIMIT sqlc.arg(max_rows);
 
 -- name: HandTask :exec
-UPDATE tasks SET handed_at = sqlc.arg(now) WHERE seq = sqlc.arg(seq);
+UPDATE tasks SET handed_at = sqlc.arg(now), back = NULL WHERE seq = sqlc.arg(seq);
 
 -- name: FreeTargets :many
 SELECT name FROM targets WHERE hold_until IS NULL OR hold_until <= sqlc.arg(now) ORDER BY name;

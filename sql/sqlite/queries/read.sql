@@ -30,3 +30,9 @@ WHERE key_history.id > sqlc.arg(after_id) AND key_history.rotation_id = sqlc.arg
     AND key_history.unit_id IN (SELECT tasks.unit_id FROM tasks WHERE tasks.rotation_id = sqlc.arg(rotation_id))
 ORDER BY key_history.id
 LIMIT sqlc.arg(max_rows);
+
+-- name: KeyAges :many
+-- The one look at everything that exists: for metrics, every few minutes.
+SELECT u.target, count(*) AS units, CAST(sum(k.key_since IS NULL) AS INTEGER) AS unknown, CAST(coalesce(min(k.key_since), 0) AS INTEGER) AS oldest_since
+FROM units u JOIN unit_keys k ON k.unit_id = u.id
+GROUP BY u.target ORDER BY u.target;

@@ -61,11 +61,15 @@ ORDER BY id
 LIMIT sqlc.arg(max_rows);
 
 -- name: EndedRotations :many
--- Both sides are partial indexes, the order is the first one's: the work depends neither on how many
+-- Every side is a partial index, the order is the first one's: the work depends neither on how many
 -- tasks there are nor on how many rotations there were.
 SELECT id FROM rotations
 WHERE state = 'running'
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id AND tasks.state IN ('pending', 'intended'))
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id
+        AND tasks.finished_at IS NULL AND tasks.back IS NULL AND tasks.handed_at IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id AND tasks.back = 'pending')
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.target = rotations.target AND tasks.back = 'intended' AND tasks.rotation_id = rotations.id)
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.target = rotations.target AND tasks.handed_at IS NOT NULL AND tasks.rotation_id = rotations.id)
 ORDER BY target, id;
 
 -- name: EndRotation :execrows
@@ -75,13 +79,17 @@ SET state = sqlc.arg(state), trouble = sqlc.arg(trouble), total = sqlc.arg(total
 WHERE id = sqlc.arg(id) AND state = 'running';
 
 -- name: UpsertUnit :exec
-INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason, seen_at)
+-- A unit that did not change costs no write.
+INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason)
 VALUES (sqlc.arg(id), sqlc.arg(target), sqlc.arg(system), sqlc.arg(project_id), sqlc.arg(project_name), sqlc.arg(cluster_id),
-    sqlc.arg(cluster_name), sqlc.arg(component), sqlc.arg(name), sqlc.arg(fcv), sqlc.arg(rotatable), sqlc.arg(reason), sqlc.arg(seen_at))
+    sqlc.arg(cluster_name), sqlc.arg(component), sqlc.arg(name), sqlc.arg(fcv), sqlc.arg(rotatable), sqlc.arg(reason))
 ON CONFLICT (id) DO UPDATE SET
     project_name = excluded.project_name, cluster_name = excluded.cluster_name, component = excluded.component,
     name = excluded.name, system = excluded.system, fcv = excluded.fcv, rotatable = excluded.rotatable,
-    reason = excluded.reason, seen_at = excluded.seen_at;
+    reason = excluded.reason
+WHERE units.project_name <> excluded.project_name OR units.cluster_name <> excluded.cluster_name OR units.component <> excluded.component
+    OR units.name <> excluded.name OR units.system <> excluded.system OR units.fcv <> excluded.fcv
+    OR units.rotatable <> excluded.rotatable OR units.reason <> excluded.reason;
 
 -- name: InsertUnitKey :exec
 -- What is known of a unit's key stays.

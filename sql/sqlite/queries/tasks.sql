@@ -6,7 +6,7 @@ UPDATE tasks
 SET state = 'intended', epoch = epoch + 1, attempts = attempts + 1, owner = sqlc.arg(owner),
     lease_until = sqlc.arg(lease_until), key_before = sqlc.arg(key_before), key_want = sqlc.arg(key_want),
     intent_data = sqlc.arg(intent_data), intended_at = sqlc.arg(now), apply_by = sqlc.arg(apply_by),
-    answered_at = NULL, started_at = coalesce(started_at, sqlc.arg(now))
+    answered_at = NULL, started_at = coalesce(started_at, sqlc.arg(now)), back = sqlc.narg(back)
 WHERE seq = sqlc.arg(seq) AND state = 'pending';
 
 -- name: TakeTask :one
@@ -18,18 +18,18 @@ RETURNING epoch, key_before, key_want, intent_data, intended_at, apply_by, answe
 -- name: EndTask :execrows
 UPDATE tasks
 SET state = sqlc.arg(state), resolution = sqlc.arg(resolution), reason = sqlc.arg(reason), key_after = sqlc.arg(key_after),
-    owner = '', lease_until = NULL, handed_at = NULL, finished_at = sqlc.arg(now)
+    owner = '', lease_until = NULL, handed_at = NULL, back = NULL, finished_at = sqlc.arg(now)
 WHERE seq = sqlc.arg(seq) AND state = sqlc.arg(was);
 
 -- name: PutBackPending :execrows
 UPDATE tasks
-SET state = 'pending', reason = sqlc.arg(reason), owner = '', lease_until = NULL, handed_at = NULL,
+SET state = 'pending', reason = sqlc.arg(reason), owner = '', lease_until = NULL, handed_at = NULL, back = 'pending',
     not_before = sqlc.arg(not_before), failures = failures + sqlc.arg(failed)
 WHERE seq = sqlc.arg(seq) AND state = sqlc.arg(was);
 
 -- name: PutBackIntended :execrows
 UPDATE tasks
-SET reason = sqlc.arg(reason), owner = '', lease_until = NULL, handed_at = NULL, not_before = sqlc.arg(not_before),
+SET reason = sqlc.arg(reason), owner = '', lease_until = NULL, handed_at = NULL, back = 'intended', not_before = sqlc.arg(not_before),
     failures = failures + sqlc.arg(failed), answered_at = coalesce(answered_at, sqlc.narg(answered_at)),
     apply_by = CASE WHEN sqlc.narg(unsent) < apply_by THEN sqlc.narg(unsent) ELSE apply_by END
 WHERE seq = sqlc.arg(seq) AND state = 'intended';

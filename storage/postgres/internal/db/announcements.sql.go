@@ -56,19 +56,19 @@ func (q *Queries) Announced(ctx context.Context, db DBTX, ids []keyturn.ID) erro
 }
 
 const keyRecordsOfTasks = `-- name: KeyRecordsOfTasks :many
-SELECT k.id, k.unit_id, k.key_id, k.previous_key_id, k.used_from, k.origin, k.rotation_id, k.task_id, u.used_from AS used_until
+SELECT k.id, k.unit_id, k.key_id, k.previous_key_id, k.used_from, k.origin, k.rotation_id, k.task_id,
+    coalesce(lead(k.used_from) OVER (PARTITION BY k.task_id ORDER BY k.used_from, k.id), 'epoch')::timestamptz AS used_until -- epoch: none
 FROM tasks t JOIN key_records k ON k.unit_id = t.unit_id AND k.task_id = t.id
-LEFT JOIN key_records u ON u.id = (SELECT n.id FROM key_records n
-    WHERE n.unit_id = k.unit_id AND (n.used_from, n.id) > (k.used_from, k.id) ORDER BY n.used_from, n.id LIMIT 1)
 WHERE t.id = ANY ($1::uuid[]) ORDER BY k.used_from, k.id
 `
 
 type KeyRecordsOfTasksRow struct {
 	KeyRecord KeyRecord
-	UsedUntil *time.Time
+	UsedUntil time.Time
 }
 
-// Found through their units: an index on task_id would cost every result two entries more.
+// Found through their units: an index on task_id would cost every result two entries more. A key's end
+// is what the task itself made: looking for later records would cost more than all the rest.
 func (q *Queries) KeyRecordsOfTasks(ctx context.Context, db DBTX, ids []keyturn.ID) ([]KeyRecordsOfTasksRow, error) {
 	rows, err := db.Query(ctx, keyRecordsOfTasks, ids)
 	if err != nil {

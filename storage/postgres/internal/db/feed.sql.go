@@ -38,12 +38,25 @@ const requeue = `-- name: Requeue :exec
 
 WITH clock AS MATERIALIZED (
     SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
+), old AS MATERIALIZED (
+    SELECT DISTINCT ON (f.target, f.rotation_id) f.rotation_id, f.turn, f.task_id FROM feeds f, clock
+    WHERE f.handed_at < clock.at - $2::bigint * interval '1 microsecond'
+    ORDER BY f.target, f.rotation_id, f.turn DESC, f.task_id DESC
+), fed AS MATERIALIZED (
+    SELECT t.id FROM old CROSS JOIN LATERAL (
+        SELECT o.id FROM tasks o
+        WHERE o.rotation_id = old.rotation_id AND o.finished_at IS NULL AND (o.turn, o.id) <= (old.turn, old.task_id)
+            AND o.back IS NULL AND o.handed_at IS NULL
+        ORDER BY o.turn, o.id
+    ) t
+    UNION ALL
+    SELECT t.id FROM tasks t, clock WHERE t.handed_at < clock.at - $2::bigint * interval '1 microsecond'
 ), lost AS MATERIALIZED (
-    SELECT t.id FROM tasks t, clock
-    WHERE t.handed_at < clock.at - $2::bigint * interval '1 microsecond' AND (t.lease_until IS NULL OR t.lease_until < clock.at)
+    SELECT t.id FROM fed JOIN tasks t ON t.id = fed.id, clock
+    WHERE t.finished_at IS NULL AND t.back IS NULL AND (t.lease_until IS NULL OR t.lease_until < clock.at)
     ORDER BY t.id FOR UPDATE OF t SKIP LOCKED
 )
-UPDATE tasks SET handed_at = NULL FROM lost WHERE tasks.id = lost.id
+UPDATE tasks SET back = tasks.state, handed_at = NULL FROM lost WHERE tasks.id = lost.id
 `
 
 type RequeueParams struct {
@@ -52,7 +65,8 @@ type RequeueParams struct {
 }
 
 // Feed itself is written in Go (storage/postgres/feed.go): it is two statements in one round trip.
-// Rows that are locked are being worked on: they are left alone.
+// Rows that are locked are being worked on: they are left alone. What was handed out by a feed is behind
+// its rotation's newest feed that is old enough.
 func (q *Queries) Requeue(ctx context.Context, db DBTX, arg RequeueParams) error {
 	_, err := db.Exec(ctx, requeue, arg.Now, arg.Age)
 	return err
@@ -65,14 +79,22 @@ WITH clock AS MATERIALIZED (
 SELECT g.name FROM targets g, clock
 WHERE (g.hold_until IS NULL OR g.hold_until <= clock.at) AND (
     (SELECT t.id FROM tasks t
-        WHERE t.target = g.name AND t.state = 'intended' AND t.handed_at IS NULL AND t.not_before <= clock.at
+        WHERE t.target = g.name AND t.back = 'intended' AND t.not_before <= clock.at
             AND (t.lease_until IS NULL OR t.lease_until < clock.at)
         LIMIT 1) IS NOT NULL
     OR (SELECT r.id FROM rotations r LEFT JOIN policies p ON p.name = r.policy
+        LEFT JOIN LATERAL (
+            SELECT c.turn, c.task_id FROM feeds c
+            WHERE c.target = r.target AND c.rotation_id = r.id ORDER BY c.turn DESC, c.task_id DESC LIMIT 1
+        ) f ON true
         WHERE r.target = g.name AND r.state = 'running' AND NOT coalesce(p.paused, false)
-            AND (SELECT t.id FROM tasks t
-                WHERE t.rotation_id = r.id AND t.state = 'pending' AND t.handed_at IS NULL AND t.not_before <= clock.at
-                ORDER BY t.turn, t.id LIMIT 1) IS NOT NULL
+            AND ((SELECT t.id FROM tasks t
+                WHERE t.rotation_id = r.id AND t.back = 'pending' AND t.not_before <= clock.at LIMIT 1) IS NOT NULL
+            OR (SELECT t.id FROM tasks t
+                WHERE t.rotation_id = r.id AND t.finished_at IS NULL
+                    AND (t.turn, t.id) > (coalesce(f.turn, 0), coalesce(f.task_id, r.id))
+                    AND t.state = 'pending' AND t.back IS NULL AND t.handed_at IS NULL
+                ORDER BY t.turn, t.id LIMIT 1) IS NOT NULL)
         LIMIT 1) IS NOT NULL)
 ORDER BY g.name
 `

@@ -29,6 +29,8 @@ FROM key_records k
 LEFT JOIN key_records u ON u.id = (SELECT n.id FROM key_records n
     WHERE n.unit_id = k.unit_id AND (n.used_from, n.id) > (k.used_from, k.id) ORDER BY n.used_from, n.id LIMIT 1)
 WHERE ($1::uuid IS NULL OR k.rotation_id = $1)
+    AND ($1::uuid IS NULL
+        OR k.used_from >= (SELECT r.requested_at - interval '1 day' FROM rotations r WHERE r.id = $1))
     AND (NOT $2::boolean OR k.unit_id = ANY ($3::text[]))
     AND ($4::uuid IS NULL OR (k.used_from, k.id) > (SELECT a.used_from, a.id FROM key_records a WHERE a.id = $4))
 ORDER BY k.used_from, k.id LIMIT $5
@@ -47,6 +49,8 @@ type HistoryRow struct {
 	UsedUntil *time.Time
 }
 
+// A rotation's records are looked for from when it was requested, and a day before: the clock may have
+// been set back. An index on the rotation would cost every result two entries.
 func (q *Queries) History(ctx context.Context, db DBTX, arg HistoryParams) ([]HistoryRow, error) {
 	rows, err := db.Query(ctx, history,
 		arg.Rotation,
@@ -72,6 +76,46 @@ func (q *Queries) History(ctx context.Context, db DBTX, arg HistoryParams) ([]Hi
 			&i.KeyRecord.RotationID,
 			&i.KeyRecord.TaskID,
 			&i.UsedUntil,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const keyAges = `-- name: KeyAges :many
+SELECT u.target, count(*) AS units, count(*) FILTER (WHERE k.key_since IS NULL) AS unknown,
+    coalesce(extract(epoch FROM coalesce($1::timestamptz, clock_timestamp()) - min(k.key_since)) * 1000000, 0)::bigint AS oldest
+FROM units u JOIN unit_keys k ON k.unit_id = u.id
+GROUP BY u.target ORDER BY u.target
+`
+
+type KeyAgesRow struct {
+	Target  string
+	Units   int64
+	Unknown int64
+	Oldest  int64
+}
+
+// The one look at everything that exists: for metrics, every few minutes. Ages are in microseconds.
+func (q *Queries) KeyAges(ctx context.Context, db DBTX, now *time.Time) ([]KeyAgesRow, error) {
+	rows, err := db.Query(ctx, keyAges, now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []KeyAgesRow
+	for rows.Next() {
+		var i KeyAgesRow
+		if err := rows.Scan(
+			&i.Target,
+			&i.Units,
+			&i.Unknown,
+			&i.Oldest,
 		); err != nil {
 			return nil, err
 		}

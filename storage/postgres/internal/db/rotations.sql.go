@@ -144,7 +144,7 @@ WITH clock AS MATERIALIZED (
 ), ended AS MATERIALIZED (
     SELECT r.id FROM rotations r
     WHERE r.state = 'running'
-        AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.state IN ('pending', 'intended') LIMIT 1) IS NULL
+        AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL LIMIT 1) IS NULL
     ORDER BY r.id FOR UPDATE OF r SKIP LOCKED
 ), counted AS MATERIALIZED (
     SELECT t.rotation_id, count(*)::integer AS total, (count(*) FILTER (WHERE t.state = 'succeeded'))::integer AS succeeded,
@@ -155,6 +155,8 @@ WITH clock AS MATERIALIZED (
     GROUP BY t.rotation_id
 ), told AS (
     INSERT INTO announcements (id, type, rotation_id) SELECT gen_random_uuid(), 'rotation.completed', rotation_id FROM counted
+), fed AS (
+    DELETE FROM feeds f USING ended e WHERE f.rotation_id = e.id
 )
 UPDATE rotations r SET
     state = CASE WHEN c.failed + c.parked = 0 THEN 'succeeded' WHEN c.succeeded > 0 THEN 'partial' ELSE 'failed' END,
@@ -470,40 +472,69 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 	return items, nil
 }
 
-const saveUnits = `-- name: SaveUnits :exec
+const saveTasks = `-- name: SaveTasks :exec
 WITH clock AS MATERIALIZED (
     SELECT coalesce($3::timestamptz, clock_timestamp()) AS at
 ), plan AS MATERIALIZED (
-    SELECT unnest($4::uuid[]) AS task_id, unnest($5::integer[]) AS turn,
-        unnest($6::text[]) AS id, unnest($7::text[]) AS target, unnest($8::text[]) AS system,
-        unnest($9::text[]) AS project_id, unnest($10::text[]) AS project_name,
-        unnest($11::text[]) AS cluster_id, unnest($12::text[]) AS cluster_name,
-        unnest($13::text[]) AS component, unnest($14::text[]) AS name,
-        unnest($15::text[]) AS fcv, unnest($16::boolean[]) AS rotatable,
-        unnest($17::text[]) AS reason
-), saved AS (
-    INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason, seen_at)
-    SELECT id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason, clock.at
-    FROM plan, clock ORDER BY id
-    ON CONFLICT (id) DO UPDATE SET
-        target = excluded.target, system = excluded.system, project_id = excluded.project_id, project_name = excluded.project_name,
-        cluster_id = excluded.cluster_id, cluster_name = excluded.cluster_name, component = excluded.component, name = excluded.name,
-        fcv = excluded.fcv, rotatable = excluded.rotatable, reason = excluded.reason, seen_at = excluded.seen_at
-), keys AS (
-    INSERT INTO unit_keys (unit_id) SELECT id FROM plan ORDER BY id ON CONFLICT DO NOTHING
+    SELECT unnest($4::uuid[]) AS id, unnest($5::integer[]) AS turn,
+        unnest($6::text[]) AS unit_id, unnest($7::text[]) AS project_id,
+        unnest($8::boolean[]) AS rotatable, unnest($9::text[]) AS reason
 )
 INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, reason, not_before, finished_at)
-SELECT task_id, $1::uuid, id, $2::text, project_id, turn,
+SELECT id, $1::uuid, unit_id, $2::text, project_id, turn,
     CASE WHEN rotatable THEN 'pending' ELSE 'skipped' END, reason, clock.at, CASE WHEN NOT rotatable THEN clock.at END
 FROM plan, clock
 `
 
+type SaveTasksParams struct {
+	Rotation   keyturn.ID
+	Target     string
+	Now        *time.Time
+	Ids        []keyturn.ID
+	Turns      []int32
+	UnitIds    []string
+	ProjectIds []string
+	Rotatable  []bool
+	Reasons    []string
+}
+
+func (q *Queries) SaveTasks(ctx context.Context, db DBTX, arg SaveTasksParams) error {
+	_, err := db.Exec(ctx, saveTasks,
+		arg.Rotation,
+		arg.Target,
+		arg.Now,
+		arg.Ids,
+		arg.Turns,
+		arg.UnitIds,
+		arg.ProjectIds,
+		arg.Rotatable,
+		arg.Reasons,
+	)
+	return err
+}
+
+const saveUnits = `-- name: SaveUnits :exec
+WITH plan AS MATERIALIZED (
+    SELECT unnest($1::text[]) AS id, unnest($2::text[]) AS target, unnest($3::text[]) AS system,
+        unnest($4::text[]) AS project_id, unnest($5::text[]) AS project_name,
+        unnest($6::text[]) AS cluster_id, unnest($7::text[]) AS cluster_name,
+        unnest($8::text[]) AS component, unnest($9::text[]) AS name,
+        unnest($10::text[]) AS fcv, unnest($11::boolean[]) AS rotatable,
+        unnest($12::text[]) AS reason
+), saved AS (
+    INSERT INTO units AS u (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason)
+    SELECT id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason
+    FROM plan ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET
+        target = excluded.target, system = excluded.system, project_id = excluded.project_id, project_name = excluded.project_name,
+        cluster_id = excluded.cluster_id, cluster_name = excluded.cluster_name, component = excluded.component, name = excluded.name,
+        fcv = excluded.fcv, rotatable = excluded.rotatable, reason = excluded.reason
+    WHERE u.* IS DISTINCT FROM excluded.*
+)
+INSERT INTO unit_keys (unit_id) SELECT id FROM plan ORDER BY id ON CONFLICT DO NOTHING
+`
+
 type SaveUnitsParams struct {
-	Rotation     keyturn.ID
-	Target       string
-	Now          *time.Time
-	TaskIds      []keyturn.ID
-	Turns        []int32
 	Ids          []string
 	Targets      []string
 	Systems      []string
@@ -518,14 +549,9 @@ type SaveUnitsParams struct {
 	Reasons      []string
 }
 
-// Units as they are now, and a task for each.
+// Units as they are now. Those that did not change cost no write.
 func (q *Queries) SaveUnits(ctx context.Context, db DBTX, arg SaveUnitsParams) error {
 	_, err := db.Exec(ctx, saveUnits,
-		arg.Rotation,
-		arg.Target,
-		arg.Now,
-		arg.TaskIds,
-		arg.Turns,
 		arg.Ids,
 		arg.Targets,
 		arg.Systems,

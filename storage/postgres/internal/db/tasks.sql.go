@@ -26,7 +26,7 @@ WITH clock AS MATERIALIZED (
 ), moved AS (
     UPDATE tasks t SET
         state = r.state, reason = r.reason, resolution = r.resolution, key_after = r.key_after,
-        owner = '', lease_until = NULL, handed_at = NULL,
+        owner = '', lease_until = NULL, handed_at = NULL, back = CASE WHEN r.state IN ('pending', 'intended') THEN r.state END,
         not_before = clock.at + r.after * interval '1 microsecond',
         failures = t.failures + r.failed::integer,
         answered_at = CASE WHEN r.answered THEN coalesce(t.answered_at, clock.at) ELSE t.answered_at END,
@@ -50,11 +50,12 @@ WITH clock AS MATERIALIZED (
     FROM known, clock WHERE state = 'succeeded'
 ), keys AS (
     UPDATE unit_keys k SET
+        intended = NULL,
         key_id = CASE WHEN n.state = 'succeeded' THEN n.key_after ELSE n.key_before END,
-        key_since = CASE WHEN n.state = 'succeeded' THEN clock.at ELSE n.intended_at END,
-        key_exact = (n.state = 'succeeded')
+        key_since = CASE WHEN n.state = 'succeeded' THEN clock.at WHEN n.known_key <> n.key_before THEN n.intended_at ELSE k.key_since END,
+        key_exact = n.state = 'succeeded' OR (k.key_exact AND n.known_key = n.key_before)
     FROM known n, clock
-    WHERE k.unit_id = n.unit_id AND (n.state = 'succeeded' OR n.known_key <> n.key_before)
+    WHERE k.unit_id = n.unit_id
 ), told AS (
     INSERT INTO announcements (id, type, task_ids)
     SELECT $15::uuid, 'tasks', array_agg(id ORDER BY id)
@@ -129,24 +130,33 @@ WITH clock AS MATERIALIZED (
         unnest($6::bytea[]) AS data, unnest($7::bigint[]) AS apply_for,
         unnest($8::bigint[]) AS lease
 ), candidate AS MATERIALIZED (
+    -- Locked: the unit's key must not take the intent of a task that ends meanwhile.
     SELECT t.rotation_id, t.unit_id, w.id, w.owner, w.before, w.want, w.data, w.apply_for, w.lease FROM write w JOIN tasks t ON t.id = w.id WHERE t.state = 'pending'
+    FOR NO KEY UPDATE OF t
 ), running AS MATERIALIZED (
-    SELECT r.id AS rotation_id, r.requested_at FROM rotations r LEFT JOIN policies p ON p.name = r.policy
+    SELECT r.id AS rotation_id, r.requested_at, f.turn, f.task_id
+    FROM rotations r LEFT JOIN policies p ON p.name = r.policy
+    LEFT JOIN LATERAL (
+        SELECT c.turn, c.task_id FROM feeds c
+        WHERE c.target = r.target AND c.rotation_id = r.id ORDER BY c.turn DESC, c.task_id DESC LIMIT 1
+    ) f ON true
     WHERE r.id IN (SELECT c.rotation_id FROM candidate c) AND r.state = 'running' AND NOT coalesce(p.paused, false)
-), ready AS MATERIALIZED (
-    SELECT c.rotation_id, c.unit_id, c.id, c.owner, c.before, c.want, c.data, c.apply_for, c.lease FROM candidate c
-    JOIN running r ON r.rotation_id = c.rotation_id
-    JOIN unit_keys k ON k.unit_id = c.unit_id
-    WHERE NOT (k.key_exact AND k.key_since > r.requested_at)
-        AND NOT EXISTS (SELECT 1 FROM tasks o WHERE o.unit_id = c.unit_id AND o.state = 'intended')
-    FOR SHARE OF k
+), ready AS (
+    UPDATE unit_keys k SET intended = c.id
+    FROM candidate c JOIN running r ON r.rotation_id = c.rotation_id
+    WHERE k.unit_id = c.unit_id AND k.intended IS NULL AND NOT (k.key_exact AND k.key_since > r.requested_at)
+    RETURNING c.rotation_id, c.unit_id, c.id, c.owner, c.before, c.want, c.data, c.apply_for, c.lease, r.turn, r.task_id
 )
 UPDATE tasks SET
     state = 'intended', epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, owner = ready.owner,
     key_before = ready.before, key_want = ready.want, intent_data = ready.data,
     lease_until = clock.at + ready.lease * interval '1 microsecond',
     apply_by = clock.at + ready.apply_for * interval '1 microsecond',
-    intended_at = clock.at, answered_at = NULL, started_at = coalesce(tasks.started_at, clock.at)
+    intended_at = clock.at, answered_at = NULL, started_at = coalesce(tasks.started_at, clock.at),
+    back = CASE
+        WHEN tasks.back IS NOT NULL THEN 'intended'
+        WHEN tasks.handed_at IS NOT NULL OR (tasks.turn, tasks.id) <= (ready.turn, ready.task_id) THEN NULL
+        ELSE 'intended' END
 FROM ready, clock
 WHERE tasks.id = ready.id AND tasks.state = 'pending'
 RETURNING tasks.id, tasks.epoch
@@ -171,10 +181,10 @@ type IntendRow struct {
 // Statements of the rotator. Intend and Finish carry a whole batch each: one round trip, one commit.
 // Their callers sort batches by the tasks' ids, so that those that overlap hardly ever deadlock. The
 // materialized steps keep the planner on look-ups by key, also when it has no statistics yet.
-// Leaves are given to tasks that pass every test; Verdicts says why to the others. The share lock on
-// the unit's key makes a result that another task records at the same time come before or after the
-// test, never in between. Two tasks of one unit, in one batch or in two, are kept apart by the index
-// tasks_one_intent.
+// Leaves are given to tasks that pass every test; Verdicts says why to the others. The row of the unit's
+// key takes the intent: of two tasks of one unit, in one batch or in two, it takes one, and a result that
+// another task records at the same time comes before or after the test, never in between. A task that
+// nobody handed out is put where it is found when its lease ends.
 func (q *Queries) Intend(ctx context.Context, db DBTX, arg IntendParams) ([]IntendRow, error) {
 	rows, err := db.Query(ctx, intend,
 		arg.Now,

@@ -10,6 +10,31 @@ import (
 	"database/sql"
 )
 
+const fedTasks = `-- name: FedTasks :one
+SELECT count(*) AS n, CAST(coalesce(min(turn), 0) AS INTEGER) AS low FROM tasks
+WHERE rotation_id = ?1 AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
+    AND turn <= ?2 AND (turn < ?2 OR seq <= ?3)
+`
+
+type FedTasksParams struct {
+	RotationID string
+	Turn       int64
+	Seq        int64
+}
+
+type FedTasksRow struct {
+	N   int64
+	Low int64
+}
+
+// How many tasks that the feeds handed out are open, and the least of their turns (0: there is none).
+func (q *Queries) FedTasks(ctx context.Context, db DBTX, arg FedTasksParams) (FedTasksRow, error) {
+	row := db.QueryRowContext(ctx, fedTasks, arg.RotationID, arg.Turn, arg.Seq)
+	var i FedTasksRow
+	err := row.Scan(&i.N, &i.Low)
+	return i, err
+}
+
 const feedableRotations = `-- name: FeedableRotations :many
 SELECT rotations.id, rotations.policy FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
 WHERE rotations.target = ?1 AND rotations.state = 'running' AND coalesce(policies.paused, 0) = 0
@@ -32,6 +57,74 @@ func (q *Queries) FeedableRotations(ctx context.Context, db DBTX, target string)
 	for rows.Next() {
 		var i FeedableRotationsRow
 		if err := rows.Scan(&i.ID, &i.Policy); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const feeds = `-- name: Feeds :many
+SELECT rotation_id, turn, seq FROM feeds WHERE target = ?1 ORDER BY rotation_id, turn DESC, seq DESC
+`
+
+type FeedsRow struct {
+	RotationID string
+	Turn       int64
+	Seq        int64
+}
+
+// A rotation's newest comes first.
+func (q *Queries) Feeds(ctx context.Context, db DBTX, target string) ([]FeedsRow, error) {
+	rows, err := db.QueryContext(ctx, feeds, target)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FeedsRow
+	for rows.Next() {
+		var i FeedsRow
+		if err := rows.Scan(&i.RotationID, &i.Turn, &i.Seq); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const feedsBefore = `-- name: FeedsBefore :many
+SELECT rotation_id, turn, seq FROM feeds WHERE handed_at < ?1 ORDER BY rotation_id, turn DESC, seq DESC
+`
+
+type FeedsBeforeRow struct {
+	RotationID string
+	Turn       int64
+	Seq        int64
+}
+
+// A rotation's newest comes first.
+func (q *Queries) FeedsBefore(ctx context.Context, db DBTX, handedBefore int64) ([]FeedsBeforeRow, error) {
+	rows, err := db.QueryContext(ctx, feedsBefore, handedBefore)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FeedsBeforeRow
+	for rows.Next() {
+		var i FeedsBeforeRow
+		if err := rows.Scan(&i.RotationID, &i.Turn, &i.Seq); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -73,7 +166,7 @@ func (q *Queries) FreeTargets(ctx context.Context, db DBTX, now sql.NullInt64) (
 }
 
 const handTask = `-- name: HandTask :exec
-UPDATE tasks SET handed_at = ?1 WHERE seq = ?2
+UPDATE tasks SET handed_at = ?1, back = NULL WHERE seq = ?2
 `
 
 type HandTaskParams struct {
@@ -116,10 +209,34 @@ func (q *Queries) HoldTarget(ctx context.Context, db DBTX, arg HoldTargetParams)
 	return err
 }
 
+const insertFeed = `-- name: InsertFeed :exec
+INSERT INTO feeds (rotation_id, turn, seq, target, handed_at)
+VALUES (?1, ?2, ?3, ?4, ?5)
+`
+
+type InsertFeedParams struct {
+	RotationID string
+	Turn       int64
+	Seq        int64
+	Target     string
+	HandedAt   int64
+}
+
+func (q *Queries) InsertFeed(ctx context.Context, db DBTX, arg InsertFeedParams) error {
+	_, err := db.ExecContext(ctx, insertFeed,
+		arg.RotationID,
+		arg.Turn,
+		arg.Seq,
+		arg.Target,
+		arg.HandedAt,
+	)
+	return err
+}
+
 const orphanedTasks = `-- name: OrphanedTasks :many
 SELECT tasks.seq, tasks.id, tasks.unit_id, tasks.turn, tasks.failures, tasks.rotation_id, rotations.policy
 FROM tasks CROSS JOIN rotations ON rotations.id = tasks.rotation_id
-WHERE tasks.target = ?1 AND tasks.state = 'intended' AND tasks.handed_at IS NULL AND tasks.not_before <= ?2
+WHERE tasks.target = ?1 AND tasks.back = 'intended' AND tasks.not_before <= ?2
     AND (tasks.lease_until IS NULL OR tasks.lease_until <= ?3)
 ORDER BY tasks.turn, tasks.seq
 LIMIT ?4
@@ -179,50 +296,22 @@ func (q *Queries) OrphanedTasks(ctx context.Context, db DBTX, arg OrphanedTasksP
 	return items, nil
 }
 
-const requeueTasks = `-- name: RequeueTasks :execrows
-UPDATE tasks SET handed_at = NULL
-WHERE handed_at IS NOT NULL AND handed_at < ?1
-    AND (lease_until IS NULL OR lease_until <= ?2)
-`
-
-type RequeueTasksParams struct {
-	HandedBefore sql.NullInt64
-	Now          sql.NullInt64
-}
-
-func (q *Queries) RequeueTasks(ctx context.Context, db DBTX, arg RequeueTasksParams) (int64, error) {
-	result, err := db.ExecContext(ctx, requeueTasks, arg.HandedBefore, arg.Now)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-const targetHeldUntil = `-- name: TargetHeldUntil :one
-SELECT hold_until FROM targets WHERE name = ?1
-`
-
-func (q *Queries) TargetHeldUntil(ctx context.Context, db DBTX, name string) (sql.NullInt64, error) {
-	row := db.QueryRowContext(ctx, targetHeldUntil, name)
-	var hold_until sql.NullInt64
-	err := row.Scan(&hold_until)
-	return hold_until, err
-}
-
-const waitingTasks = `-- name: WaitingTasks :many
+const plannedTasks = `-- name: PlannedTasks :many
 SELECT seq, id, unit_id, turn, failures FROM tasks
-WHERE rotation_id = ?1 AND state = 'pending' AND handed_at IS NULL AND not_before <= ?2
+WHERE rotation_id = ?1 AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
+    AND turn >= ?2 AND (turn > ?2 OR seq > ?3) AND state = 'pending'
 ORDER BY turn, seq
-LIMIT ?3
+LIMIT ?4
 `
 
-type WaitingTasksParams struct {
+type PlannedTasksParams struct {
 	RotationID string
-	Now        int64
+	Turn       int64
+	Seq        int64
 	MaxRows    int64
 }
 
-type WaitingTasksRow struct {
+type PlannedTasksRow struct {
 	Seq      int64
 	ID       string
 	UnitID   string
@@ -230,15 +319,21 @@ type WaitingTasksRow struct {
 	Failures int64
 }
 
-func (q *Queries) WaitingTasks(ctx context.Context, db DBTX, arg WaitingTasksParams) ([]WaitingTasksRow, error) {
-	rows, err := db.QueryContext(ctx, waitingTasks, arg.RotationID, arg.Now, arg.MaxRows)
+// Planned tasks after a place. They have been due since they were planned.
+func (q *Queries) PlannedTasks(ctx context.Context, db DBTX, arg PlannedTasksParams) ([]PlannedTasksRow, error) {
+	rows, err := db.QueryContext(ctx, plannedTasks,
+		arg.RotationID,
+		arg.Turn,
+		arg.Seq,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []WaitingTasksRow
+	var items []PlannedTasksRow
 	for rows.Next() {
-		var i WaitingTasksRow
+		var i PlannedTasksRow
 		if err := rows.Scan(
 			&i.Seq,
 			&i.ID,
@@ -257,4 +352,119 @@ func (q *Queries) WaitingTasks(ctx context.Context, db DBTX, arg WaitingTasksPar
 		return nil, err
 	}
 	return items, nil
+}
+
+const removeFeeds = `-- name: RemoveFeeds :exec
+DELETE FROM feeds WHERE rotation_id = ?1 AND turn < ?2
+`
+
+type RemoveFeedsParams struct {
+	RotationID string
+	Turn       int64
+}
+
+func (q *Queries) RemoveFeeds(ctx context.Context, db DBTX, arg RemoveFeedsParams) error {
+	_, err := db.ExecContext(ctx, removeFeeds, arg.RotationID, arg.Turn)
+	return err
+}
+
+const requeueFed = `-- name: RequeueFed :exec
+UPDATE tasks SET back = state
+WHERE rotation_id = ?1 AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
+    AND turn <= ?2 AND (turn < ?2 OR seq <= ?3)
+    AND (lease_until IS NULL OR lease_until <= ?4)
+`
+
+type RequeueFedParams struct {
+	RotationID string
+	Turn       int64
+	Seq        int64
+	Now        sql.NullInt64
+}
+
+func (q *Queries) RequeueFed(ctx context.Context, db DBTX, arg RequeueFedParams) error {
+	_, err := db.ExecContext(ctx, requeueFed,
+		arg.RotationID,
+		arg.Turn,
+		arg.Seq,
+		arg.Now,
+	)
+	return err
+}
+
+const requeueHanded = `-- name: RequeueHanded :exec
+UPDATE tasks SET back = state, handed_at = NULL
+WHERE handed_at IS NOT NULL AND handed_at < ?1
+    AND (lease_until IS NULL OR lease_until <= ?2)
+`
+
+type RequeueHandedParams struct {
+	HandedBefore sql.NullInt64
+	Now          sql.NullInt64
+}
+
+func (q *Queries) RequeueHanded(ctx context.Context, db DBTX, arg RequeueHandedParams) error {
+	_, err := db.ExecContext(ctx, requeueHanded, arg.HandedBefore, arg.Now)
+	return err
+}
+
+const returnedTasks = `-- name: ReturnedTasks :many
+SELECT seq, id, unit_id, turn, failures FROM tasks
+WHERE rotation_id = ?1 AND back = 'pending' AND not_before <= ?2
+ORDER BY turn, seq
+LIMIT ?3
+`
+
+type ReturnedTasksParams struct {
+	RotationID string
+	Now        int64
+	MaxRows    int64
+}
+
+type ReturnedTasksRow struct {
+	Seq      int64
+	ID       string
+	UnitID   string
+	Turn     int64
+	Failures int64
+}
+
+func (q *Queries) ReturnedTasks(ctx context.Context, db DBTX, arg ReturnedTasksParams) ([]ReturnedTasksRow, error) {
+	rows, err := db.QueryContext(ctx, returnedTasks, arg.RotationID, arg.Now, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReturnedTasksRow
+	for rows.Next() {
+		var i ReturnedTasksRow
+		if err := rows.Scan(
+			&i.Seq,
+			&i.ID,
+			&i.UnitID,
+			&i.Turn,
+			&i.Failures,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const targetHeldUntil = `-- name: TargetHeldUntil :one
+SELECT hold_until FROM targets WHERE name = ?1
+`
+
+func (q *Queries) TargetHeldUntil(ctx context.Context, db DBTX, name string) (sql.NullInt64, error) {
+	row := db.QueryRowContext(ctx, targetHeldUntil, name)
+	var hold_until sql.NullInt64
+	err := row.Scan(&hold_until)
+	return hold_until, err
 }

@@ -17,6 +17,14 @@ type Announcement struct {
 	HeldUntil  sql.NullInt64
 }
 
+type Feed struct {
+	RotationID string
+	Turn       int64
+	Seq        int64
+	Target     string
+	HandedAt   int64
+}
+
 type KeyHistory struct {
 	ID            string
 	UnitID        string
@@ -102,6 +110,7 @@ type Task struct {
 	NotBefore  int64
 	LeaseUntil sql.NullInt64
 	HandedAt   sql.NullInt64
+	Back       sql.NullString
 	IntendedAt sql.NullInt64
 	ApplyBy    sql.NullInt64
 	AnsweredAt sql.NullInt64
@@ -143,7 +152,6 @@ type Unit struct {
 	Fcv         string
 	Rotatable   int64
 	Reason      string
-	SeenAt      int64
 }
 
 type UnitKey struct {

@@ -157,8 +157,50 @@ func (q *Queries) HistoryOfUnits(ctx context.Context, db DBTX, arg HistoryOfUnit
 	return items, nil
 }
 
+const keyAges = `-- name: KeyAges :many
+SELECT u.target, count(*) AS units, CAST(sum(k.key_since IS NULL) AS INTEGER) AS unknown, CAST(coalesce(min(k.key_since), 0) AS INTEGER) AS oldest_since
+FROM units u JOIN unit_keys k ON k.unit_id = u.id
+GROUP BY u.target ORDER BY u.target
+`
+
+type KeyAgesRow struct {
+	Target      string
+	Units       int64
+	Unknown     int64
+	OldestSince int64
+}
+
+// The one look at everything that exists: for metrics, every few minutes.
+func (q *Queries) KeyAges(ctx context.Context, db DBTX) ([]KeyAgesRow, error) {
+	rows, err := db.QueryContext(ctx, keyAges)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []KeyAgesRow
+	for rows.Next() {
+		var i KeyAgesRow
+		if err := rows.Scan(
+			&i.Target,
+			&i.Units,
+			&i.Unknown,
+			&i.OldestSince,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const units = `-- name: Units :many
-SELECT units.id, units.target, units.system, units.project_id, units.project_name, units.cluster_id, units.cluster_name, units.component, units.name, units.fcv, units.rotatable, units.reason, units.seen_at, unit_keys.unit_id, unit_keys.key_id, unit_keys.key_since, unit_keys.key_exact
+SELECT units.id, units.target, units.system, units.project_id, units.project_name, units.cluster_id, units.cluster_name, units.component, units.name, units.fcv, units.rotatable, units.reason, unit_keys.unit_id, unit_keys.key_id, unit_keys.key_since, unit_keys.key_exact
 FROM units CROSS JOIN unit_keys ON unit_keys.unit_id = units.id
 WHERE units.id > ?1
     AND (?2 = '' OR units.target = ?2)
@@ -212,7 +254,6 @@ func (q *Queries) Units(ctx context.Context, db DBTX, arg UnitsParams) ([]UnitsR
 			&i.Unit.Fcv,
 			&i.Unit.Rotatable,
 			&i.Unit.Reason,
-			&i.Unit.SeenAt,
 			&i.UnitKey.UnitID,
 			&i.UnitKey.KeyID,
 			&i.UnitKey.KeySince,

@@ -132,11 +132,15 @@ func (q *Queries) EndRotation(ctx context.Context, db DBTX, arg EndRotationParam
 const endedRotations = `-- name: EndedRotations :many
 SELECT id FROM rotations
 WHERE state = 'running'
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id AND tasks.state IN ('pending', 'intended'))
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id
+        AND tasks.finished_at IS NULL AND tasks.back IS NULL AND tasks.handed_at IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id AND tasks.back = 'pending')
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.target = rotations.target AND tasks.back = 'intended' AND tasks.rotation_id = rotations.id)
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.target = rotations.target AND tasks.handed_at IS NOT NULL AND tasks.rotation_id = rotations.id)
 ORDER BY target, id
 `
 
-// Both sides are partial indexes, the order is the first one's: the work depends neither on how many
+// Every side is a partial index, the order is the first one's: the work depends neither on how many
 // tasks there are nor on how many rotations there were.
 func (q *Queries) EndedRotations(ctx context.Context, db DBTX) ([]string, error) {
 	rows, err := db.QueryContext(ctx, endedRotations)
@@ -525,13 +529,16 @@ func (q *Queries) UnplannedRotations(ctx context.Context, db DBTX, arg Unplanned
 }
 
 const upsertUnit = `-- name: UpsertUnit :exec
-INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason, seen_at)
+INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-    ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+    ?7, ?8, ?9, ?10, ?11, ?12)
 ON CONFLICT (id) DO UPDATE SET
     project_name = excluded.project_name, cluster_name = excluded.cluster_name, component = excluded.component,
     name = excluded.name, system = excluded.system, fcv = excluded.fcv, rotatable = excluded.rotatable,
-    reason = excluded.reason, seen_at = excluded.seen_at
+    reason = excluded.reason
+WHERE units.project_name <> excluded.project_name OR units.cluster_name <> excluded.cluster_name OR units.component <> excluded.component
+    OR units.name <> excluded.name OR units.system <> excluded.system OR units.fcv <> excluded.fcv
+    OR units.rotatable <> excluded.rotatable OR units.reason <> excluded.reason
 `
 
 type UpsertUnitParams struct {
@@ -547,9 +554,9 @@ type UpsertUnitParams struct {
 	Fcv         string
 	Rotatable   int64
 	Reason      string
-	SeenAt      int64
 }
 
+// A unit that did not change costs no write.
 func (q *Queries) UpsertUnit(ctx context.Context, db DBTX, arg UpsertUnitParams) error {
 	_, err := db.ExecContext(ctx, upsertUnit,
 		arg.ID,
@@ -564,7 +571,6 @@ func (q *Queries) UpsertUnit(ctx context.Context, db DBTX, arg UpsertUnitParams)
 		arg.Fcv,
 		arg.Rotatable,
 		arg.Reason,
-		arg.SeenAt,
 	)
 	return err
 }

@@ -13,7 +13,7 @@ import (
 const endTask = `-- name: EndTask :execrows
 UPDATE tasks
 SET state = ?1, resolution = ?2, reason = ?3, key_after = ?4,
-    owner = '', lease_until = NULL, handed_at = NULL, finished_at = ?5
+    owner = '', lease_until = NULL, handed_at = NULL, back = NULL, finished_at = ?5
 WHERE seq = ?6 AND state = ?7
 `
 
@@ -80,8 +80,8 @@ UPDATE tasks
 SET state = 'intended', epoch = epoch + 1, attempts = attempts + 1, owner = ?1,
     lease_until = ?2, key_before = ?3, key_want = ?4,
     intent_data = ?5, intended_at = ?6, apply_by = ?7,
-    answered_at = NULL, started_at = coalesce(started_at, ?6)
-WHERE seq = ?8 AND state = 'pending'
+    answered_at = NULL, started_at = coalesce(started_at, ?6), back = ?8
+WHERE seq = ?9 AND state = 'pending'
 `
 
 type IntendTaskParams struct {
@@ -92,6 +92,7 @@ type IntendTaskParams struct {
 	IntentData []byte
 	Now        sql.NullInt64
 	ApplyBy    sql.NullInt64
+	Back       sql.NullString
 	Seq        int64
 }
 
@@ -106,6 +107,7 @@ func (q *Queries) IntendTask(ctx context.Context, db DBTX, arg IntendTaskParams)
 		arg.IntentData,
 		arg.Now,
 		arg.ApplyBy,
+		arg.Back,
 		arg.Seq,
 	)
 	if err != nil {
@@ -116,7 +118,7 @@ func (q *Queries) IntendTask(ctx context.Context, db DBTX, arg IntendTaskParams)
 
 const putBackIntended = `-- name: PutBackIntended :execrows
 UPDATE tasks
-SET reason = ?1, owner = '', lease_until = NULL, handed_at = NULL, not_before = ?2,
+SET reason = ?1, owner = '', lease_until = NULL, handed_at = NULL, back = 'intended', not_before = ?2,
     failures = failures + ?3, answered_at = coalesce(answered_at, ?4),
     apply_by = CASE WHEN ?5 < apply_by THEN ?5 ELSE apply_by END
 WHERE seq = ?6 AND state = 'intended'
@@ -148,7 +150,7 @@ func (q *Queries) PutBackIntended(ctx context.Context, db DBTX, arg PutBackInten
 
 const putBackPending = `-- name: PutBackPending :execrows
 UPDATE tasks
-SET state = 'pending', reason = ?1, owner = '', lease_until = NULL, handed_at = NULL,
+SET state = 'pending', reason = ?1, owner = '', lease_until = NULL, handed_at = NULL, back = 'pending',
     not_before = ?2, failures = failures + ?3
 WHERE seq = ?4 AND state = ?5
 `
@@ -205,7 +207,7 @@ func (q *Queries) ReintendTask(ctx context.Context, db DBTX, arg ReintendTaskPar
 }
 
 const rotationTasks = `-- name: RotationTasks :many
-SELECT seq, id, rotation_id, epoch, turn, attempts, failures, not_before, lease_until, handed_at, intended_at, apply_by, answered_at, started_at, finished_at, unit_id, target, project_id, state, resolution, reason, owner, key_before, key_want, key_after, intent_data FROM tasks
+SELECT seq, id, rotation_id, epoch, turn, attempts, failures, not_before, lease_until, handed_at, back, intended_at, apply_by, answered_at, started_at, finished_at, unit_id, target, project_id, state, resolution, reason, owner, key_before, key_want, key_after, intent_data FROM tasks
 WHERE rotation_id = ?1 AND turn >= ?2 AND (turn > ?2 OR seq > ?3)
 ORDER BY turn, seq
 LIMIT ?4
@@ -243,6 +245,7 @@ func (q *Queries) RotationTasks(ctx context.Context, db DBTX, arg RotationTasksP
 			&i.NotBefore,
 			&i.LeaseUntil,
 			&i.HandedAt,
+			&i.Back,
 			&i.IntendedAt,
 			&i.ApplyBy,
 			&i.AnsweredAt,
