@@ -11,20 +11,17 @@ import (
 const flushTimeout = 30 * time.Second
 
 // batcher commits in groups: what arrives while a commit is under way goes out
-// together in the next one. A caller that is alone does not wait: its commit
-// starts at once. While groups come one after the other, each waits up to
-// linger for company, because a commit costs about the same for one row as for thirty.
+// together in the next one. There is no timer to wait for: alone, a caller's
+// commit starts at once; the busier the worker and the slower the database, the
+// larger the groups.
 type batcher[T, R any] struct {
-	flush    func(context.Context, []T) ([]R, error)
-	max      int // values in one commit
-	parallel int // commits under way at once
-	linger   time.Duration
-	observe  func(size int, took time.Duration)
+	flush   func(context.Context, []T) ([]R, error)
+	max     int // values in one commit
+	observe func(size int, took time.Duration)
 
 	mu      sync.Mutex
 	queue   []waiting[T, R]
-	running int
-	full    chan struct{} // of capacity 1; wakes a group that waits for company
+	running bool // a goroutine commits
 }
 
 type waiting[T, R any] struct {
@@ -43,13 +40,8 @@ func (b *batcher[T, R]) do(ctx context.Context, value T) (R, error) {
 	w := waiting[T, R]{value: value, done: make(chan answer[R], 1)}
 	b.mu.Lock()
 	b.queue = append(b.queue, w)
-	if len(b.queue) == lingerFor {
-		notify(b.full)
-	}
-	start := b.running < b.parallel
-	if start {
-		b.running++
-	}
+	start := !b.running
+	b.running = true
 	b.mu.Unlock()
 	if start {
 		go b.drain(context.WithoutCancel(ctx)) // the group is not only this caller's
@@ -64,14 +56,11 @@ func (b *batcher[T, R]) do(ctx context.Context, value T) (R, error) {
 }
 
 func (b *batcher[T, R]) drain(ctx context.Context) {
-	for busy := false; ; busy = true {
-		if busy {
-			b.wait()
-		}
+	for {
 		b.mu.Lock()
 		n := min(len(b.queue), b.max)
 		if n == 0 {
-			b.running--
+			b.running = false
 			b.mu.Unlock()
 			return
 		}
@@ -82,25 +71,6 @@ func (b *batcher[T, R]) drain(ctx context.Context) {
 		}
 		b.mu.Unlock()
 		b.commit(ctx, group)
-	}
-}
-
-// lingerFor is the size of a group that waits for no more company.
-const lingerFor = 48
-
-// wait returns when the group has company enough, at the latest after linger.
-func (b *batcher[T, R]) wait() {
-	b.mu.Lock()
-	n := len(b.queue)
-	b.mu.Unlock()
-	if n < 2 || n >= lingerFor {
-		return
-	}
-	timer := time.NewTimer(b.linger)
-	defer timer.Stop()
-	select {
-	case <-b.full:
-	case <-timer.C:
 	}
 }
 

@@ -18,7 +18,7 @@ func TestBatcher(t *testing.T) {
 				time.Sleep(time.Millisecond) // fake time: a commit
 				return flush(values)
 			},
-			max: 10, parallel: 1, linger: time.Millisecond, full: make(chan struct{}, 1), observe: func(int, time.Duration) {},
+			max: 10, observe: func(int, time.Duration) {},
 		}
 	}
 
@@ -45,7 +45,7 @@ func TestBatcher(t *testing.T) {
 			}
 			callers.Wait()
 			// The first goes alone or with those already there; then full groups of at most 10.
-			if len(sizes) > 4 || time.Since(begin) > 7*time.Millisecond {
+			if len(sizes) > 4 || time.Since(begin) > 4*time.Millisecond {
 				t.Errorf("commits of %v took %s: want groups", sizes, time.Since(begin))
 			}
 		})

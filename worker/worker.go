@@ -12,10 +12,7 @@ import (
 )
 
 const (
-	// commitMost bounds one group commit, commitParallel how many are under way at once.
-	commitMost     = 512
-	commitParallel = 1
-	commitLinger   = 2 * time.Millisecond
+	commitMost = 512 // writes in one group commit
 
 	planConcurrency    = 4 // rotations that are planned at once, over all workers
 	triggerConcurrency = 8 // trigger messages at once, over all workers
@@ -84,10 +81,10 @@ func New(cfg Config) *Worker {
 		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
 		hold: w.hold, gates: &gates{}, log: cfg.Logger, metrics: cfg.Metrics,
 		intents: &batcher[keyturn.IntentWrite, keyturn.IntentOutcome]{
-			full: make(chan struct{}, 1), flush: cfg.Store.Intend, max: commitMost, parallel: commitParallel, linger: commitLinger, observe: cfg.Metrics.observeCommit("intent"),
+			flush: cfg.Store.Intend, max: commitMost, observe: cfg.Metrics.observeCommit("intent"),
 		},
 		results: &batcher[keyturn.TaskResult, bool]{
-			full: make(chan struct{}, 1), flush: cfg.Store.Finish, max: commitMost, parallel: commitParallel, linger: commitLinger, observe: cfg.Metrics.observeCommit("result"),
+			flush: cfg.Store.Finish, max: commitMost, observe: cfg.Metrics.observeCommit("result"),
 		},
 	}
 	return w
