@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -60,6 +61,10 @@ really happened; docs/simulator.md says more.`,
 	flags.BoolVar(&f.tls, "tls", false, "serve HTTPS with a certificate of its own")
 	flags.StringVar(&f.caFile, "ca-file", "simulator-ca.pem", "with --tls: where to write the authority that signed it")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var err error
+		if f.caFile, err = filepath.Abs(f.caFile); err != nil { // as a target's spec must name it
+			return fmt.Errorf("--ca-file: %w", err)
+		}
 		cfg, err := f.config()
 		if err != nil {
 			return err
