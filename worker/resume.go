@@ -1,0 +1,86 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn"
+)
+
+// resume goes on with a task that has an open intent: it never starts by
+// changing anything.
+func (r *rotator) resume(ctx, stopping context.Context, j *job) error {
+	timeouts := j.target.Timeouts
+	lease := sendSlack + 2*timeouts.Request.Std() + leaseMargin
+	taken, err := r.store.Take(ctx, j.Task, r.owner, lease, timeouts.Settle.Std())
+	if errors.Is(err, keyturn.ErrNotFound) {
+		return nil // ended, or somebody works on it: the sweeper hands it out again if need be
+	}
+	if err != nil {
+		return fmt.Errorf("taking over the intent: %w", err)
+	}
+	j.taken = taken
+	key, err := r.current(ctx, j)
+	if err != nil {
+		return r.cannotLook(ctx, j, keyturn.AsSystemError(err, keyturn.KindTransient))
+	}
+	answered := taken.AnsweredFor >= 0
+	switch {
+	case taken.Intent.ChangedBy(key) && answered:
+		return r.succeed(ctx, j, taken.Epoch, keyturn.ResolutionConfirmed, key)
+	case taken.Intent.ChangedBy(key):
+		return r.succeed(ctx, j, taken.Epoch, keyturn.ResolutionInferred, key)
+	case answered && taken.AnsweredFor > timeouts.Verify.Std():
+		return r.park(ctx, j, fmt.Sprintf("the system accepted the change but still shows key %s after %s", key, timeouts.Verify))
+	case answered:
+		return r.wait(ctx, j, min(taken.AnsweredFor, timeouts.Verify.Std()-taken.AnsweredFor))
+	case taken.SettledIn > 0:
+		return r.wait(ctx, j, min(taken.OpenFor, taken.SettledIn))
+	case j.Uncertain == keyturn.UncertainPark:
+		return r.park(ctx, j, fmt.Sprintf("outcome unknown: the change may have been sent, and the system still shows key %s", key))
+	case taken.Attempts >= applyMost:
+		return r.park(ctx, j, fmt.Sprintf("outcome unknown after %d attempts: the system still shows key %s", taken.Attempts, key))
+	default:
+		return r.reapply(ctx, stopping, j)
+	}
+}
+
+// reapply sends the change again: the system has settled and shows the key
+// from before.
+func (r *rotator) reapply(ctx, stopping context.Context, j *job) error {
+	g := r.startGuard()
+	applyFor := sendSlack + j.target.Timeouts.Request.Std()
+	epoch, err := r.store.Reintend(ctx, j.Task, r.owner, j.taken.Epoch, applyFor, applyFor+leaseMargin)
+	if errors.Is(err, keyturn.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("renewing the intent: %w", err)
+	}
+	return r.apply(ctx, stopping, j, j.taken.Intent, epoch, g)
+}
+
+// cannotLook deals with an open intent whose outcome can't be asked for now.
+func (r *rotator) cannotLook(ctx context.Context, j *job, err *keyturn.SystemError) error {
+	r.trouble(ctx, j, err)
+	if err.Kind == keyturn.KindPermanent && !err.Target {
+		return r.park(ctx, j, "outcome unknown: "+err.Error())
+	}
+	return r.wait(ctx, j, max(err.RetryAfter, j.taken.OpenFor))
+}
+
+// wait puts an open intent back to be looked at again, at the latest in a minute.
+func (r *rotator) wait(ctx context.Context, j *job, after time.Duration) error {
+	return r.finish(ctx, j, keyturn.TaskResult{
+		From: keyturn.TaskIntended, Epoch: j.taken.Epoch, State: keyturn.TaskIntended,
+		After: min(max(after, confirmFirst), time.Minute),
+	})
+}
+
+func (r *rotator) park(ctx context.Context, j *job, reason string) error {
+	return r.finish(ctx, j, keyturn.TaskResult{
+		From: keyturn.TaskIntended, Epoch: j.taken.Epoch, State: keyturn.TaskParked, Reason: reason,
+	})
+}
