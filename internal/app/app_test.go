@@ -54,6 +54,7 @@ func TestServer(t *testing.T) {
 			t.Run("CronPolicyFires", func(t *testing.T) { w.fires(t, kind) })
 		})
 	}
+	t.Run("NewKeyInTheSameFileIsUsed", func(t *testing.T) { w.newCredentials(t) })
 	t.Run("separate/RolesSharedByThreeProcesses", func(t *testing.T) { w.sharesRoles(t) })
 }
 
@@ -133,7 +134,8 @@ func simulate(t *testing.T, units int, faults simulator.Faults, latency time.Dur
 }
 
 // apply makes a target and a policy "all" for the simulator; schedule is a cron line or empty.
-func (r *running) apply(t *testing.T, sim *simulator.Server, schedule string) {
+// It returns the file of the private key.
+func (r *running) apply(t *testing.T, sim *simulator.Server, schedule string) string {
 	t.Helper()
 	dir := t.TempDir()
 	public, private := filepath.Join(dir, "public"), filepath.Join(dir, "private")
@@ -164,6 +166,7 @@ spec: {target: om%s}
 	if err != nil {
 		t.Fatal(err)
 	}
+	return private
 }
 
 // until polls until what returns true.
@@ -435,4 +438,30 @@ func (w *world) triggers(t *testing.T, kind string) {
 		t.Errorf("rotations %+v, %v: want one", rotations, err)
 	}
 	r.checkTruth(t, sim, 1)
+}
+
+// newCredentials changes the API key in its file, as operators do, without telling the server.
+func (w *world) newCredentials(t *testing.T) {
+	t.Parallel()
+	sim := simulate(t, 5, simulator.Faults{}, 0)
+	r := start(t, w.settings(t, "embedded"))
+	right := sim.PrivateKey
+	sim.PrivateKey = "wrong"
+	private := r.apply(t, sim, "")
+	rotation, err := r.client.Rotate(t.Context(), client.RotationRequest{Policy: "all"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rotation = r.await(t, rotation.ID); rotation.State != keyturn.RotationFailed || !strings.Contains(rotation.Reason, "credentials") {
+		t.Fatalf("with a wrong key: %s %s", rotation.State, rotation.Reason)
+	}
+	if err := os.WriteFile(private, []byte(right), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if rotation, err = r.client.Rotate(t.Context(), client.RotationRequest{Policy: "all"}); err != nil {
+		t.Fatal(err)
+	}
+	if rotation = r.await(t, rotation.ID); rotation.State != keyturn.RotationSucceeded {
+		t.Errorf("with the new key: %s %s", rotation.State, rotation.Reason)
+	}
 }

@@ -33,8 +33,10 @@ type systems struct {
 }
 
 type client struct {
-	sys    *opsmanager.Client
-	target keyturn.Target
+	sys     *opsmanager.Client
+	target  keyturn.Target
+	public  string
+	private string
 }
 
 func newSystems(store resourceReader, version string, log *zap.Logger) *systems {
@@ -58,8 +60,9 @@ func (s *systems) Targets(ctx context.Context) ([]keyturn.Target, error) {
 	return targets, nil
 }
 
-// System returns the client of a target. The spec is read anew when the caller
-// has seen a newer generation, or none (0).
+// System returns the client of a target. The spec and its secrets are read anew
+// when the caller has seen a newer generation, or none (0), as every plan has:
+// a new API key in the same file is used from the next rotation on.
 func (s *systems) System(ctx context.Context, target string, generation int64) (worker.System, keyturn.Target, error) {
 	s.mu.Lock()
 	held := s.by[target]
@@ -81,24 +84,21 @@ func (s *systems) System(ctx context.Context, target string, generation int64) (
 	if err != nil {
 		return nil, keyturn.Target{}, unusable(err)
 	}
-	if held != nil && held.target.Generation == t.Generation {
-		return held.sys, held.target, nil
-	}
-	made, err := s.make(t)
+	made, err := s.make(t, held)
 	if err != nil {
 		return nil, keyturn.Target{}, unusable(fmt.Errorf("target %s: %w", target, err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now := s.by[target]; now != nil && now.target.Generation >= t.Generation { // somebody was faster
-		made.Close()
+	now := s.by[target]
+	if now != nil && now != made && now != held && now.target.Generation >= t.Generation { // somebody was faster
 		return now.sys, now.target, nil
 	}
-	if held != nil {
-		held.sys.Close() // closes idle connections; calls under way end as they would
+	if now != nil && now != made {
+		now.sys.Close() // closes idle connections; calls under way end as they would
 	}
-	s.by[target] = &client{sys: made, target: t}
-	return made, t, nil
+	s.by[target] = made
+	return made.sys, t, nil
 }
 
 // unusable: nobody can call the target until someone mends its spec or secrets.
@@ -106,7 +106,8 @@ func unusable(err error) error {
 	return &keyturn.SystemError{Kind: keyturn.KindPermanent, Target: true, Code: "target_unusable", Err: err}
 }
 
-func (s *systems) make(t keyturn.Target) (*opsmanager.Client, error) {
+// make returns the client that is held if nothing has changed, or a new one.
+func (s *systems) make(t keyturn.Target, held *client) (*client, error) {
 	public, err := secret.Resolve(t.Credentials.PublicKey)
 	if err != nil {
 		return nil, fmt.Errorf("credentials.publicKey: %w", err)
@@ -115,5 +116,12 @@ func (s *systems) make(t keyturn.Target) (*opsmanager.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("credentials.privateKey: %w", err)
 	}
-	return opsmanager.New(opsmanager.Config{Target: t, PublicKey: public, PrivateKey: private, Logger: s.log, Version: s.version})
+	if held != nil && held.target.Generation == t.Generation && held.public == public && held.private == private {
+		return held, nil
+	}
+	sys, err := opsmanager.New(opsmanager.Config{Target: t, PublicKey: public, PrivateKey: private, Logger: s.log, Version: s.version})
+	if err != nil {
+		return nil, err
+	}
+	return &client{sys: sys, target: t, public: public, private: private}, nil
 }

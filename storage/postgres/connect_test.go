@@ -89,7 +89,12 @@ func TestPing_SaysThatTheDatabaseIsReadOnly(t *testing.T) {
 func TestConnections_CommitDurablyWhateverTheDatabaseSays(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{"off": "on", "on": "on", "remote_apply": "remote_apply"} {
-		conn, err := pgx.Connect(t.Context(), server.Empty(t)+"&synchronous_commit="+given)
+		cfg, err := pgx.ParseConfig(server.Empty(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.RuntimeParams["synchronous_commit"] = given
+		conn, err := pgx.ConnectConfig(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
