@@ -84,6 +84,8 @@ func (q *memoryQueue) PublishTasks(_ context.Context, _ string, tasks []keyturn.
 	return nil
 }
 
+func (q *memoryQueue) Waiting(context.Context, string) (int, error) { return len(q.tasks), nil }
+
 func (q *memoryQueue) PublishRotation(_ context.Context, id keyturn.ID) error {
 	return q.put(q.rotations, json.RawMessage(id.String()))
 }

@@ -58,7 +58,8 @@ func (p *Planner) Plan(ctx context.Context, policy keyturn.Policy, only keyturn.
 
 // handle plans the rotation that a delivery names.
 func (p *Planner) handle(ctx context.Context, d Delivery) {
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), planMost+2*time.Minute)
+	defer cancel()
 	id, err := keyturn.ParseID(string(d.Data()))
 	if err != nil {
 		reject(ctx, d, p.log, "not a rotation: "+err.Error())

@@ -82,7 +82,8 @@ type FeedStore interface {
 	Feed(ctx context.Context, target string, window int) ([]keyturn.QueuedTask, error)
 	// Requeue makes tasks that were handed out longer than age ago, and that nobody holds,
 	// available to Feed again. It returns the targets that have tasks to feed: due, and not handed out.
-	Requeue(ctx context.Context, age time.Duration) (targets []string, err error)
+	// Pending tasks of the targets that are busy are spared: they may still wait in the queue.
+	Requeue(ctx context.Context, age time.Duration, busy []string) (targets []string, err error)
 	// FinishRotations ends running rotations without open tasks, with an announcement each,
 	// and returns them.
 	FinishRotations(ctx context.Context) ([]keyturn.Rotation, error)
@@ -137,6 +138,8 @@ type Queue interface {
 	// most concurrency of them unfinished over all workers. It blocks until ctx ends, then
 	// waits for the handlers. The bus keeps a delivery ours as long as handle runs.
 	ConsumeTasks(ctx context.Context, target string, concurrency int, handle func(context.Context, Delivery)) error
+	// Waiting returns how many of the target's tasks are in the queue and were not delivered yet.
+	Waiting(ctx context.Context, target string) (int, error)
 	// PublishRotation wakes a planner: the message is the id in its 36 character form.
 	PublishRotation(ctx context.Context, id keyturn.ID) error
 	// ConsumeRotations does for rotations what ConsumeTasks does for tasks.

@@ -191,8 +191,8 @@ func (r *rotator) apply(ctx, stopping context.Context, j *job, intent keyturn.In
 	r.trouble(ctx, j, failure)
 	switch failure.Kind {
 	case keyturn.KindTransient: // proven not sent, or refused before it was done
-		back.Reason, back.Failed, back.After = failure.Error(), true, max(retryAfter(j.Failures), failure.RetryAfter)
-		if j.Failures >= retryMost {
+		back.Reason, back.Failed, back.After = failure.Error(), !failure.Target, max(retryAfter(j.Failures), failure.RetryAfter)
+		if back.Failed && j.Failures >= retryMost {
 			back.State, back.Reason = keyturn.TaskFailed, fmt.Sprintf("gave up after %d tries: %v", j.Failures+1, failure)
 		}
 		return r.finish(ctx, j, back)

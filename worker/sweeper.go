@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,8 +13,10 @@ import (
 const (
 	sweepEvery = time.Second
 	// requeueAfter is when a task that was handed out, and that nobody holds, counts as lost by
-	// the queue. Handing it out twice does no harm: the row decides.
+	// the queue, if nothing waits there any more. Handing it out twice does no harm, but costs a call.
 	requeueAfter  = time.Minute
+	requeueEvery  = 5 * time.Second
+	never         = 1000 * time.Hour // an age that no task reaches: only asks which targets have tasks to feed
 	unplannedMost = 100
 	// agesEvery is how often the ages of all keys are summed up: it is the one look at everything
 	// that exists.
@@ -26,6 +29,7 @@ type sweeper struct {
 	store   FeedStore
 	queue   Queue
 	feed    func(target string)
+	targets func() []string // that are served here
 	log     *zap.Logger
 	metrics *Metrics
 
@@ -51,7 +55,8 @@ func notify(c chan struct{}) {
 }
 
 func (s *sweeper) run(ctx context.Context) {
-	ticker, ages := time.NewTicker(sweepEvery), time.NewTicker(agesEvery)
+	ticker, ages, requeue := time.NewTicker(sweepEvery), time.NewTicker(agesEvery), time.NewTicker(requeueEvery)
+	defer requeue.Stop()
 	defer ticker.Stop()
 	defer ages.Stop()
 	s.sumUpAges(ctx)
@@ -63,9 +68,11 @@ func (s *sweeper) run(ctx context.Context) {
 		case <-s.endings:
 			err = s.finish(ctx)
 		case <-s.lost:
-			err = s.sweep(ctx, 0)
+			err = s.sweep(ctx, 0, nil)
+		case <-requeue.C:
+			err = s.sweepLost(ctx)
 		case <-ticker.C:
-			err = s.sweep(ctx, requeueAfter)
+			err = s.sweep(ctx, never, nil)
 		case <-ages.C:
 			s.sumUpAges(ctx)
 		}
@@ -76,10 +83,26 @@ func (s *sweeper) run(ctx context.Context) {
 	}
 }
 
-func (s *sweeper) sweep(ctx context.Context, age time.Duration) error {
+// sweepLost hands out again what the queue has lost. A target whose tasks still
+// wait there is only slow.
+func (s *sweeper) sweepLost(ctx context.Context) error {
+	var busy []string
+	for _, target := range s.targets() {
+		waiting, err := s.queue.Waiting(ctx, target)
+		if err != nil {
+			return err
+		}
+		if waiting > 0 {
+			busy = append(busy, target)
+		}
+	}
+	return s.sweep(ctx, requeueAfter, busy)
+}
+
+func (s *sweeper) sweep(ctx context.Context, age time.Duration, busy []string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	targets, err := s.store.Requeue(ctx, age)
+	targets, err := s.store.Requeue(ctx, age, busy)
 	if err != nil {
 		return err
 	}
@@ -90,12 +113,13 @@ func (s *sweeper) sweep(ctx context.Context, age time.Duration) error {
 	if err != nil {
 		return err
 	}
+	var published error
 	for _, id := range waiting {
-		if err := s.queue.PublishRotation(ctx, id); err != nil {
-			return err
+		if published = s.queue.PublishRotation(ctx, id); published != nil {
+			break // the bus is away
 		}
 	}
-	return s.finish(ctx)
+	return errors.Join(published, s.finish(ctx))
 }
 
 // sumUpAges is for the metrics only, so an error waits for the next time.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -33,7 +34,8 @@ type triggers struct {
 }
 
 func (t *triggers) handle(ctx context.Context, d Delivery) {
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
 	message, err := parseTrigger(d.Data())
 	if err != nil {
 		t.reject(ctx, d, err.Error())

@@ -3,6 +3,8 @@ package worker
 import (
 	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,7 +75,7 @@ func New(cfg Config) *Worker {
 		planned: w.feed, log: cfg.Logger, metrics: cfg.Metrics,
 	}
 	w.sweeper = newSweeper()
-	w.sweeper.store, w.sweeper.queue, w.sweeper.feed = cfg.Store, cfg.Queue, w.feed
+	w.sweeper.store, w.sweeper.queue, w.sweeper.feed, w.sweeper.targets = cfg.Store, cfg.Queue, w.feed, w.served
 	w.sweeper.log, w.sweeper.metrics = cfg.Logger, cfg.Metrics
 	w.announcer = &announcer{source: cfg.Source, store: cfg.Store, queue: cfg.Queue, log: cfg.Logger}
 	w.triggers = &triggers{store: cfg.Store, queue: cfg.Queue, log: cfg.Logger, metrics: cfg.Metrics}
@@ -236,6 +238,13 @@ func (w *Worker) feed(target string) {
 		return
 	}
 	w.TargetsChanged()
+}
+
+// served returns the targets whose tasks are consumed here.
+func (w *Worker) served() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.feeders))
 }
 
 // hold keeps a target's tasks from being handed out. It is only a courtesy to

@@ -127,11 +127,12 @@ func readFed(results pgx.BatchResults) ([]keyturn.QueuedTask, error) {
 	})
 }
 
-// Requeue makes tasks available again that were handed out longer than age ago and that nobody holds.
+// Requeue makes tasks available again that were handed out longer than age ago and that nobody holds,
+// except pending ones of busy targets.
 // It returns the targets that have tasks to feed and are not held, in the order of their names.
-func (s *Store) Requeue(ctx context.Context, age time.Duration) ([]string, error) {
+func (s *Store) Requeue(ctx context.Context, age time.Duration, busy []string) ([]string, error) {
 	_, err := retry(ctx, func() (struct{}, error) {
-		return struct{}{}, s.q.Requeue(ctx, s.pool, db.RequeueParams{Now: s.clock(), Age: micros(age)})
+		return struct{}{}, s.q.Requeue(ctx, s.pool, db.RequeueParams{Now: s.clock(), Age: micros(age), Busy: append([]string{}, busy...)})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("requeueing lost tasks: %w", err)

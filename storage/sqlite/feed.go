@@ -195,12 +195,14 @@ func (s *Store) uncertain(ctx context.Context, tx *tx, policy string, known map[
 }
 
 // Requeue implements worker.FeedStore. Held targets have nothing to feed.
-func (s *Store) Requeue(ctx context.Context, age time.Duration) ([]string, error) {
+func (s *Store) Requeue(ctx context.Context, age time.Duration, busy []string) ([]string, error) {
 	err := s.inTx(ctx, "requeuing tasks", func(ctx context.Context, tx *tx) error {
-		if err := s.q.RequeueHanded(ctx, tx, db.RequeueHandedParams{HandedBefore: tx.in(-age), Now: at(tx.now)}); err != nil {
+		if err := s.q.RequeueHanded(ctx, tx, db.RequeueHandedParams{
+			HandedBefore: tx.in(-age), Now: at(tx.now), Busy: append([]string{""}, busy...), // no target has the empty name
+		}); err != nil {
 			return err
 		}
-		return s.requeueFed(ctx, tx, tx.now-age.Milliseconds())
+		return s.requeueFed(ctx, tx, tx.now-age.Milliseconds(), busy)
 	})
 	if err != nil {
 		return nil, err
@@ -228,7 +230,7 @@ func (s *Store) Requeue(ctx context.Context, age time.Duration) ([]string, error
 }
 
 // requeueFed puts back what was handed out by feeds before a time, and that nobody holds.
-func (s *Store) requeueFed(ctx context.Context, tx *tx, before int64) error {
+func (s *Store) requeueFed(ctx context.Context, tx *tx, before int64, busy []string) error {
 	feeds, err := s.q.FeedsBefore(ctx, tx, before)
 	if err != nil {
 		return err
@@ -239,7 +241,11 @@ func (s *Store) requeueFed(ctx context.Context, tx *tx, before int64) error {
 			continue
 		}
 		last = f.RotationID
-		err := s.q.RequeueFed(ctx, tx, db.RequeueFedParams{RotationID: f.RotationID, Turn: f.Turn, Seq: f.Seq, Now: at(tx.now)})
+		p := db.RequeueFedParams{RotationID: f.RotationID, Turn: f.Turn, Seq: f.Seq, Now: at(tx.now)}
+		if slices.Contains(busy, f.Target) {
+			p.Spared = f.Target
+		}
+		err := s.q.RequeueFed(ctx, tx, p)
 		if err != nil {
 			return err
 		}

@@ -100,7 +100,7 @@ func benchmarkIdle(b *testing.B, store Store) {
 	for b.Loop() {
 		_, err := f.FinishRotations(f.ctx())
 		f.ok(err)
-		_, err = f.Requeue(f.ctx(), time.Minute)
+		_, err = f.Requeue(f.ctx(), time.Minute, nil)
 		f.ok(err)
 	}
 }

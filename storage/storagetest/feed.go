@@ -20,6 +20,7 @@ func feedTests() map[string]func(*testing.T, New) {
 		"CancelledRotationFeedsOpenIntents": feedCancelled,
 		"LeasedIntentIsNotFed":              feedLeased,
 		"RequeueBringsBackWhatWasLost":      feedRequeue,
+		"RequeueSparesBusyTargets":          requeueBusy,
 		"RequeueSparesWhatIsHeld":           feedRequeueHeld,
 		"RequeueNamesTargetsToFeed":         feedRequeueTargets,
 		"FinishRotationsEndsWhatIsDone":     feedFinish,
@@ -123,7 +124,7 @@ func feedHeld(t *testing.T, newStore New) {
 	if got := f.feed("om", 10); len(got) != 0 {
 		t.Errorf("a held target was fed %d tasks", len(got))
 	}
-	targets, err := f.Requeue(f.ctx(), time.Minute)
+	targets, err := f.Requeue(f.ctx(), time.Minute, nil)
 	f.ok(err)
 	if len(targets) != 0 {
 		t.Errorf("Requeue named the held target: %v", targets)
@@ -179,7 +180,7 @@ func feedCancelled(t *testing.T, newStore New) {
 	f.mustIntend(tasks[2].ID, "a")
 	f.clock.Advance(lease + time.Second)
 	f.ok(f.Exec(f.ctx(), `UPDATE rotations SET state = 'cancelled', finished_at = requested_at`))
-	targets, err := f.Requeue(f.ctx(), time.Minute)
+	targets, err := f.Requeue(f.ctx(), time.Minute, nil)
 	f.ok(err)
 	if !slices.Equal(targets, []string{"om"}) {
 		t.Errorf("Requeue named %v, want om", targets)
@@ -210,13 +211,13 @@ func feedRequeue(t *testing.T, newStore New) {
 	f.running("quarterly", makeUnits("om", "p1", 3)...)
 	f.feed("om", 2)
 	f.clock.Advance(time.Minute)
-	_, err := f.Requeue(f.ctx(), 2*time.Minute)
+	_, err := f.Requeue(f.ctx(), 2*time.Minute, nil)
 	f.ok(err)
 	if got := f.feed("om", 2); len(got) != 0 {
 		t.Errorf("fed %d before they were given up", len(got))
 	}
 	f.clock.Advance(time.Minute + time.Second)
-	targets, err := f.Requeue(f.ctx(), 2*time.Minute)
+	targets, err := f.Requeue(f.ctx(), 2*time.Minute, nil)
 	f.ok(err)
 	if !slices.Equal(targets, []string{"om"}) {
 		t.Errorf("targets to feed are %v, want om", targets)
@@ -233,13 +234,13 @@ func feedRequeueHeld(t *testing.T, newStore New) {
 	f.feed("om", 1)
 	f.clock.Advance(10 * time.Minute)
 	f.mustIntend(tasks[0].ID, "a")
-	targets, err := f.Requeue(f.ctx(), time.Minute)
+	targets, err := f.Requeue(f.ctx(), time.Minute, nil)
 	f.ok(err)
 	if len(targets) != 0 {
 		t.Errorf("targets to feed are %v: the only task is held by a worker", targets)
 	}
 	f.clock.Advance(lease + time.Second)
-	targets, err = f.Requeue(f.ctx(), time.Minute)
+	targets, err = f.Requeue(f.ctx(), time.Minute, nil)
 	f.ok(err)
 	if !slices.Equal(targets, []string{"om"}) {
 		t.Errorf("targets to feed are %v, want om", targets)
@@ -254,7 +255,7 @@ func feedRequeueTargets(t *testing.T, newStore New) {
 	f.target("idle")
 	f.running("quarterly", makeUnits("om", "p1", 2)...)
 	_, tasks := f.running("weekly", makeUnit("cm", "p1", 1))
-	targets, err := f.Requeue(f.ctx(), time.Minute)
+	targets, err := f.Requeue(f.ctx(), time.Minute, nil)
 	f.ok(err)
 	slices.Sort(targets)
 	if !slices.Equal(targets, []string{"cm", "om"}) {
@@ -262,7 +263,7 @@ func feedRequeueTargets(t *testing.T, newStore New) {
 	}
 	f.mustFinish(keyturn.TaskResult{Task: tasks[0].ID, From: keyturn.TaskPending, State: keyturn.TaskPending, After: time.Hour})
 	f.ok(f.SetPaused(f.ctx(), "quarterly", true, "ann", "", nil))
-	targets, err = f.Requeue(f.ctx(), time.Minute)
+	targets, err = f.Requeue(f.ctx(), time.Minute, nil)
 	f.ok(err)
 	if len(targets) != 0 {
 		t.Errorf("targets to feed are %v: one waits, the other is paused", targets)

@@ -22,7 +22,7 @@ func refeedTests() map[string]func(*testing.T, New) {
 
 func (f *fixture) requeue(age time.Duration) {
 	f.t.Helper()
-	_, err := f.Requeue(f.ctx(), age)
+	_, err := f.Requeue(f.ctx(), age, nil)
 	f.ok(err)
 }
 
@@ -175,5 +175,27 @@ func refeedRace(t *testing.T, newStore New) {
 	_, tasks := f.running("quarterly", makeUnits("om", "p1", 20)...)
 	for _, task := range tasks {
 		f.mustIntend(task.ID, "a")
+	}
+}
+
+// requeueBusy: what still waits in the queue of a slow target is not lost; an intent whose holder died is.
+func requeueBusy(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	_, tasks := f.running("quarterly", makeUnits("om", "p1", 3)...)
+	if got := f.feed("om", 10); len(got) != 3 {
+		t.Fatalf("fed %d, want 3", len(got))
+	}
+	f.mustIntend(tasks[0].ID, "a")
+	f.clock.Advance(time.Hour)
+	_, err := f.Requeue(f.ctx(), time.Minute, []string{"other", "om"})
+	f.ok(err)
+	if got := f.feed("om", 10); len(got) != 1 || got[0].Task != tasks[0].ID {
+		t.Errorf("fed %+v of a busy target, want only the open intent", got)
+	}
+	_, err = f.Requeue(f.ctx(), time.Minute, []string{"other"})
+	f.ok(err)
+	if got := f.feed("om", 10); len(got) != 2 {
+		t.Errorf("fed %d, want the 2 that wait nowhere", len(got))
 	}
 }

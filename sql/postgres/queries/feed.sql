@@ -21,6 +21,7 @@ WITH clock AS MATERIALIZED (
 ), lost AS MATERIALIZED (
     SELECT t.id FROM fed JOIN tasks t ON t.id = fed.id, clock
     WHERE t.finished_at IS NULL AND t.back IS NULL AND (t.lease_until IS NULL OR t.lease_until < clock.at)
+        AND (t.state = 'intended' OR t.target <> ALL (sqlc.arg('busy')::text[]))
     ORDER BY t.id FOR UPDATE OF t SKIP LOCKED
 )
 UPDATE tasks SET back = tasks.state, handed_at = NULL FROM lost WHERE tasks.id = lost.id;

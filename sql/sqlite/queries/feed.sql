@@ -17,7 +17,7 @@ SELECT rotation_id, turn, seq FROM feeds WHERE target = sqlc.arg(target) ORDER B
 
 -- name: FeedsBefore :many
 -- A rotation's newest comes first.
-SELECT rotation_id, turn, seq FROM feeds WHERE handed_at < sqlc.arg(handed_before) ORDER BY rotation_id, turn DESC, seq DESC;
+SELECT rotation_id, turn, seq, target FROM feeds WHERE handed_at < sqlc.arg(handed_before) ORDER BY rotation_id, turn DESC, seq DESC;
 
 -- name: InsertFeed :exec
 INSERT INTO feeds (rotation_id, turn, seq, target, handed_at)
@@ -35,13 +35,15 @@ WHERE rotation_id = sqlc.arg(rotation_id) AND finished_at IS NULL AND back IS NU
 -- name: RequeueHanded :exec
 UPDATE tasks SET back = state, handed_at = NULL
 WHERE handed_at IS NOT NULL AND handed_at < sqlc.arg(handed_before)
-    AND (lease_until IS NULL OR lease_until <= sqlc.arg(now));
+    AND (lease_until IS NULL OR lease_until <= sqlc.arg(now))
+    AND (state = 'intended' OR target NOT IN (sqlc.slice(busy)));
 
 -- name: RequeueFed :exec
 UPDATE tasks SET back = state
 WHERE rotation_id = sqlc.arg(rotation_id) AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
     AND turn <= sqlc.arg(turn) AND (turn < sqlc.arg(turn) OR seq <= sqlc.arg(seq))
-    AND (lease_until IS NULL OR lease_until <= sqlc.arg(now));
+    AND (lease_until IS NULL OR lease_until <= sqlc.arg(now))
+    AND (state = 'intended' OR target <> CAST(sqlc.arg(spared) AS TEXT));
 
 -- name: FeedableRotations :many
 -- Rotations of the target whose pending tasks may be handed out, oldest first.

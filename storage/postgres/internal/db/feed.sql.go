@@ -54,21 +54,23 @@ WITH clock AS MATERIALIZED (
 ), lost AS MATERIALIZED (
     SELECT t.id FROM fed JOIN tasks t ON t.id = fed.id, clock
     WHERE t.finished_at IS NULL AND t.back IS NULL AND (t.lease_until IS NULL OR t.lease_until < clock.at)
+        AND (t.state = 'intended' OR t.target <> ALL ($3::text[]))
     ORDER BY t.id FOR UPDATE OF t SKIP LOCKED
 )
 UPDATE tasks SET back = tasks.state, handed_at = NULL FROM lost WHERE tasks.id = lost.id
 `
 
 type RequeueParams struct {
-	Now *time.Time
-	Age int64
+	Now  *time.Time
+	Age  int64
+	Busy []string
 }
 
 // Feed itself is written in Go (storage/postgres/feed.go): it is two statements in one round trip.
 // Rows that are locked are being worked on: they are left alone. What was handed out by a feed is behind
 // its rotation's newest feed that is old enough.
 func (q *Queries) Requeue(ctx context.Context, db DBTX, arg RequeueParams) error {
-	_, err := db.Exec(ctx, requeue, arg.Now, arg.Age)
+	_, err := db.Exec(ctx, requeue, arg.Now, arg.Age, arg.Busy)
 	return err
 }
 

@@ -8,6 +8,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"strings"
 )
 
 const fedTasks = `-- name: FedTasks :one
@@ -105,13 +106,14 @@ func (q *Queries) Feeds(ctx context.Context, db DBTX, target string) ([]FeedsRow
 }
 
 const feedsBefore = `-- name: FeedsBefore :many
-SELECT rotation_id, turn, seq FROM feeds WHERE handed_at < ?1 ORDER BY rotation_id, turn DESC, seq DESC
+SELECT rotation_id, turn, seq, target FROM feeds WHERE handed_at < ?1 ORDER BY rotation_id, turn DESC, seq DESC
 `
 
 type FeedsBeforeRow struct {
 	RotationID string
 	Turn       int64
 	Seq        int64
+	Target     string
 }
 
 // A rotation's newest comes first.
@@ -124,7 +126,12 @@ func (q *Queries) FeedsBefore(ctx context.Context, db DBTX, handedBefore int64) 
 	var items []FeedsBeforeRow
 	for rows.Next() {
 		var i FeedsBeforeRow
-		if err := rows.Scan(&i.RotationID, &i.Turn, &i.Seq); err != nil {
+		if err := rows.Scan(
+			&i.RotationID,
+			&i.Turn,
+			&i.Seq,
+			&i.Target,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -373,6 +380,7 @@ UPDATE tasks SET back = state
 WHERE rotation_id = ?1 AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
     AND turn <= ?2 AND (turn < ?2 OR seq <= ?3)
     AND (lease_until IS NULL OR lease_until <= ?4)
+    AND (state = 'intended' OR target <> CAST(?5 AS TEXT))
 `
 
 type RequeueFedParams struct {
@@ -380,6 +388,7 @@ type RequeueFedParams struct {
 	Turn       int64
 	Seq        int64
 	Now        sql.NullInt64
+	Spared     string
 }
 
 func (q *Queries) RequeueFed(ctx context.Context, db DBTX, arg RequeueFedParams) error {
@@ -388,6 +397,7 @@ func (q *Queries) RequeueFed(ctx context.Context, db DBTX, arg RequeueFedParams)
 		arg.Turn,
 		arg.Seq,
 		arg.Now,
+		arg.Spared,
 	)
 	return err
 }
@@ -396,15 +406,29 @@ const requeueHanded = `-- name: RequeueHanded :exec
 UPDATE tasks SET back = state, handed_at = NULL
 WHERE handed_at IS NOT NULL AND handed_at < ?1
     AND (lease_until IS NULL OR lease_until <= ?2)
+    AND (state = 'intended' OR target NOT IN (/*SLICE:busy*/?))
 `
 
 type RequeueHandedParams struct {
 	HandedBefore sql.NullInt64
 	Now          sql.NullInt64
+	Busy         []string
 }
 
 func (q *Queries) RequeueHanded(ctx context.Context, db DBTX, arg RequeueHandedParams) error {
-	_, err := db.ExecContext(ctx, requeueHanded, arg.HandedBefore, arg.Now)
+	query := requeueHanded
+	var queryParams []interface{}
+	queryParams = append(queryParams, arg.HandedBefore)
+	queryParams = append(queryParams, arg.Now)
+	if len(arg.Busy) > 0 {
+		for _, v := range arg.Busy {
+			queryParams = append(queryParams, v)
+		}
+		query = strings.Replace(query, "/*SLICE:busy*/?", strings.Repeat(",?", len(arg.Busy))[1:], 1)
+	} else {
+		query = strings.Replace(query, "/*SLICE:busy*/?", "NULL", 1)
+	}
+	_, err := db.ExecContext(ctx, query, queryParams...)
 	return err
 }
 
