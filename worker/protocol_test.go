@@ -321,6 +321,25 @@ func TestWorker(t *testing.T) {
 		b.checkTruth(1)
 	})
 
+	run("SlowTargetIsNotAskedTwice", 150, func(t *testing.T, b *bundle) {
+		b.one.target.Limits.Concurrency = 1
+		b.system.apply = func(_ string, turn func()) error {
+			time.Sleep(3 * time.Second)
+			turn()
+			return nil
+		}
+		defer b.start("w1")()
+		begin := time.Now()
+		b.await(b.request("a").ID, time.Hour)
+		if took := time.Since(begin); took > 9*time.Minute {
+			t.Errorf("took %s, want about 150 times 3 s", took)
+		}
+		if b.system.prepares > 160 {
+			t.Errorf("asked %d times for 150 units: what waits in the queue is not lost", b.system.prepares)
+		}
+		b.checkTruth(1)
+	})
+
 	run("LostQueueIsFilledAgain", 20, func(t *testing.T, b *bundle) {
 		var lost int
 		b.queue.publish = func() error {

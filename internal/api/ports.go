@@ -37,7 +37,8 @@ type ResourceStore interface {
 	// Resource returns one; it answers ErrNotFound when there is none.
 	Resource(ctx context.Context, kind keyturn.ResourceKind, name string) (keyturn.Resource, error)
 	// ApplyResources makes all the changes or none. It answers ErrConflict when a resource is not at
-	// the generation that the change expects, and for the removal of a target that a policy names.
+	// the generation that the change expects, for the removal of a target that a policy names or that
+	// has a rotation under way, and of a paused policy with one: it would go on.
 	ApplyResources(ctx context.Context, changes []keyturn.ResourceChange) error
 	// SetPaused pauses or resumes a policy. Resuming sets the next slot anew: slots that
 	// were missed while paused do not fire.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -35,6 +36,7 @@ type systems struct {
 type client struct {
 	sys     *opsmanager.Client
 	target  keyturn.Target
+	created time.Time // of the resource: one that was removed and made again is another
 	public  string
 	private string
 }
@@ -49,6 +51,7 @@ func (s *systems) Targets(ctx context.Context) ([]keyturn.Target, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.forget(stored)
 	targets := make([]keyturn.Target, 0, len(stored))
 	for _, r := range stored {
 		t, err := resource.TargetOf(r)
@@ -60,6 +63,23 @@ func (s *systems) Targets(ctx context.Context) ([]keyturn.Target, error) {
 	return targets, nil
 }
 
+// forget drops the clients of targets that were removed, also if another was
+// made by the same name since: it may be elsewhere.
+func (s *systems) forget(stored []keyturn.Resource) {
+	created := make(map[string]time.Time, len(stored))
+	for _, r := range stored {
+		created[r.Name] = r.CreatedAt
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, held := range s.by {
+		if at, ok := created[name]; !ok || !at.Equal(held.created) {
+			held.sys.Close()
+			delete(s.by, name)
+		}
+	}
+}
+
 // System returns the client of a target. The spec and its secrets are read anew
 // when the caller has seen a newer generation, or none (0), as every plan has:
 // a new API key in the same file is used from the next rotation on.
@@ -67,7 +87,7 @@ func (s *systems) System(ctx context.Context, target string, generation int64) (
 	s.mu.Lock()
 	held := s.by[target]
 	s.mu.Unlock()
-	if held != nil && generation > 0 && held.target.Generation >= generation {
+	if held != nil && generation > 0 && held.target.Generation == generation {
 		return held.sys, held.target, nil
 	}
 	stored, err := s.store.Resource(ctx, keyturn.KindTarget, target)
@@ -84,14 +104,17 @@ func (s *systems) System(ctx context.Context, target string, generation int64) (
 	if err != nil {
 		return nil, keyturn.Target{}, unusable(err)
 	}
-	made, err := s.make(t, held)
+	if held != nil && !held.created.Equal(stored.CreatedAt) {
+		held = nil
+	}
+	made, err := s.make(t, stored.CreatedAt, held)
 	if err != nil {
 		return nil, keyturn.Target{}, unusable(fmt.Errorf("target %s: %w", target, err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.by[target]
-	if now != nil && now != made && now != held && now.target.Generation >= t.Generation { // somebody was faster
+	if now != nil && now != made && now != held && now.created.Equal(made.created) && now.target.Generation >= t.Generation { // somebody was faster
 		return now.sys, now.target, nil
 	}
 	if now != nil && now != made {
@@ -107,7 +130,7 @@ func unusable(err error) error {
 }
 
 // make returns the client that is held if nothing has changed, or a new one.
-func (s *systems) make(t keyturn.Target, held *client) (*client, error) {
+func (s *systems) make(t keyturn.Target, created time.Time, held *client) (*client, error) {
 	public, err := secret.Resolve(t.Credentials.PublicKey)
 	if err != nil {
 		return nil, fmt.Errorf("credentials.publicKey: %w", err)
@@ -123,5 +146,5 @@ func (s *systems) make(t keyturn.Target, held *client) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{sys: sys, target: t, public: public, private: private}, nil
+	return &client{sys: sys, target: t, created: created, public: public, private: private}, nil
 }

@@ -107,11 +107,25 @@ func (s *Store) apply(ctx context.Context, tx pgx.Tx, c keyturn.ResourceChange) 
 	}
 	switch {
 	case c.Kind == keyturn.KindPolicy && c.Spec == nil:
+		held, err := s.q.PausedUnfinished(ctx, tx, c.Name)
+		if err == nil && held {
+			err = fmt.Errorf("it is paused and a rotation of it has not ended, which its removal would let go on: %w", keyturn.ErrConflict)
+		}
+		if err != nil {
+			return err
+		}
 		return s.q.DeletePolicy(ctx, tx, c.Name)
 	case c.Kind == keyturn.KindPolicy:
 		local, timezone, at := slotColumns(c.Next)
 		return s.q.SetSlot(ctx, tx, db.SetSlotParams{Name: c.Name, NextLocal: local, NextTimezone: timezone, NextAt: at})
 	case c.Kind == keyturn.KindTarget && c.Spec == nil:
+		open, err := s.q.UnfinishedOfTarget(ctx, tx, c.Name)
+		if err == nil && open {
+			err = fmt.Errorf("a rotation of it has not ended: wait for its end: %w", keyturn.ErrConflict)
+		}
+		if err != nil {
+			return err
+		}
 		return s.q.FreeTarget(ctx, tx, c.Name)
 	case c.Kind == keyturn.KindTarget:
 		return s.q.AddTarget(ctx, tx, c.Name)

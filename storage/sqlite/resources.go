@@ -121,10 +121,25 @@ func (s *Store) remove(ctx context.Context, tx *tx, change keyturn.ResourceChang
 	if err := s.q.DeleteResource(ctx, tx, db.DeleteResourceParams{Kind: string(change.Kind), Name: change.Name}); err != nil {
 		return err
 	}
-	if change.Kind == keyturn.KindPolicy {
+	switch change.Kind {
+	case keyturn.KindPolicy:
+		held, err := s.q.PausedUnfinished(ctx, tx, change.Name)
+		if err == nil && held == 1 {
+			err = fmt.Errorf("%w: it is paused and a rotation of it has not ended, which its removal would let go on", keyturn.ErrConflict)
+		}
+		if err != nil {
+			return err
+		}
 		return s.q.DeletePolicy(ctx, tx, change.Name)
+	case keyturn.KindTarget:
+		open, err := s.q.UnfinishedOfTarget(ctx, tx, change.Name)
+		if err == nil && open == 1 {
+			err = fmt.Errorf("%w: a rotation of it has not ended: wait for its end", keyturn.ErrConflict)
+		}
+		return err
+	default:
+		return nil
 	}
-	return nil
 }
 
 // checkTargets answers ErrConflict when the changes leave a policy without its target. It looks at

@@ -11,6 +11,7 @@ import (
 
 func resourceTests() map[string]func(*testing.T, New) {
 	return map[string]func(*testing.T, New){
+		"RemovalWaitsForRotations":         resourcesWait,
 		"CreatesAndListsInOrder":           resourcesCreate,
 		"OneKindOrOne":                     resourcesNarrow,
 		"UpdateRaisesTheGeneration":        resourcesUpdate,
@@ -247,4 +248,34 @@ func resourcesRemovedPause(t *testing.T, newStore New) {
 	if status := f.resource(keyturn.KindPolicy, "quarterly").Status; status.Paused {
 		t.Error("a new policy is paused because an older one of its name was")
 	}
+}
+
+// resourcesWait: what a rotation needs to end can't be removed before its end.
+func resourcesWait(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	rotation, tasks := f.running("quarterly", makeUnits("om", "p1", 1)...)
+	policies := func() (removals []keyturn.ResourceChange) {
+		all, err := f.Resources(f.ctx())
+		f.ok(err)
+		for _, r := range all {
+			removals = append(removals, keyturn.ResourceChange{Kind: r.Kind, Name: r.Name, Expect: r.Generation})
+		}
+		return removals
+	}
+	f.is(f.ApplyResources(f.ctx(), policies()), keyturn.ErrConflict)
+	f.ok(f.SetPaused(f.ctx(), "quarterly", true, "ops", "freeze", nil))
+	for _, removal := range policies() {
+		if removal.Name == "quarterly" {
+			f.is(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{removal}), keyturn.ErrConflict)
+		}
+	}
+	f.ok(f.SetPaused(f.ctx(), "quarterly", false, "ops", "", nil))
+	f.turn(tasks[0].ID, "a", "b")
+	_, err := f.FinishRotations(f.ctx())
+	f.ok(err)
+	if got := f.rotation(rotation.ID); !got.State.Final() {
+		t.Fatalf("rotation is %s", got.State)
+	}
+	f.ok(f.ApplyResources(f.ctx(), policies()))
 }

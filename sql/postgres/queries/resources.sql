@@ -34,6 +34,16 @@ SELECT p.name, (p.spec ->> 'target')::text AS target FROM resources p
 WHERE p.kind = 'Policy' AND NOT EXISTS (SELECT 1 FROM resources t WHERE t.kind = 'Target' AND t.name = p.spec ->> 'target')
 ORDER BY p.name;
 
+-- name: UnfinishedOfTarget :one
+-- Whether a task of the target is open, or a rotation of it is still to be planned.
+SELECT (EXISTS (SELECT 1 FROM tasks t WHERE t.target = sqlc.arg('name')::text AND t.finished_at IS NULL)
+    OR EXISTS (SELECT 1 FROM rotations r WHERE r.target = sqlc.arg('name')::text AND r.state IN ('requested', 'planning')))::boolean;
+
+-- name: PausedUnfinished :one
+-- Whether the policy is paused and a rotation of it has not ended.
+SELECT (EXISTS (SELECT 1 FROM policies p JOIN rotations r ON r.policy = p.name
+    WHERE p.name = sqlc.arg('name')::text AND p.paused AND r.finished_at IS NULL))::boolean;
+
 -- name: SetSlot :exec
 INSERT INTO policies (name, next_local, next_timezone, next_at, wake_at)
 VALUES (sqlc.arg('name'), sqlc.narg('next_local'), sqlc.narg('next_timezone'), sqlc.narg('next_at'), sqlc.narg('next_at'))

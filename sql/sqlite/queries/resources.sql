@@ -40,6 +40,16 @@ SET paused = 0, paused_by = '', pause_note = '', next_local = sqlc.arg(next_loca
     next_timezone = sqlc.arg(next_timezone), next_at = sqlc.arg(next_at), wake_at = sqlc.arg(next_at)
 WHERE name = sqlc.arg(name);
 
+-- name: UnfinishedOfTarget :one
+-- Whether a task of the target is open, or a rotation of it is still to be planned.
+SELECT CAST(EXISTS (SELECT 1 FROM tasks WHERE tasks.target = sqlc.arg(name) AND tasks.finished_at IS NULL)
+    OR EXISTS (SELECT 1 FROM rotations WHERE rotations.target = sqlc.arg(name) AND rotations.state IN ('requested', 'planning')) AS INTEGER);
+
+-- name: PausedUnfinished :one
+-- Whether the policy is paused and a rotation of it has not ended.
+SELECT CAST(EXISTS (SELECT 1 FROM policies JOIN rotations ON rotations.policy = policies.name
+    WHERE policies.name = sqlc.arg(name) AND policies.paused = 1 AND rotations.finished_at IS NULL) AS INTEGER);
+
 -- name: DeletePolicy :exec
 DELETE FROM policies WHERE name = sqlc.arg(name);
 

@@ -143,6 +143,19 @@ func (q *Queries) PausePolicy(ctx context.Context, db DBTX, arg PausePolicyParam
 	return result.RowsAffected(), nil
 }
 
+const pausedUnfinished = `-- name: PausedUnfinished :one
+SELECT (EXISTS (SELECT 1 FROM policies p JOIN rotations r ON r.policy = p.name
+    WHERE p.name = $1::text AND p.paused AND r.finished_at IS NULL))::boolean
+`
+
+// Whether the policy is paused and a rotation of it has not ended.
+func (q *Queries) PausedUnfinished(ctx context.Context, db DBTX, name string) (bool, error) {
+	row := db.QueryRow(ctx, pausedUnfinished, name)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const resources = `-- name: Resources :many
 SELECT s.kind, s.name, s.spec, s.generation, s.created_at, s.updated_at,
     coalesce(p.paused, false)::boolean AS paused, coalesce(p.paused_by, '')::text AS paused_by, coalesce(p.pause_note, '')::text AS pause_note,
@@ -264,6 +277,19 @@ func (q *Queries) SetSlot(ctx context.Context, db DBTX, arg SetSlotParams) error
 		arg.NextAt,
 	)
 	return err
+}
+
+const unfinishedOfTarget = `-- name: UnfinishedOfTarget :one
+SELECT (EXISTS (SELECT 1 FROM tasks t WHERE t.target = $1::text AND t.finished_at IS NULL)
+    OR EXISTS (SELECT 1 FROM rotations r WHERE r.target = $1::text AND r.state IN ('requested', 'planning')))::boolean
+`
+
+// Whether a task of the target is open, or a rotation of it is still to be planned.
+func (q *Queries) UnfinishedOfTarget(ctx context.Context, db DBTX, name string) (bool, error) {
+	row := db.QueryRow(ctx, unfinishedOfTarget, name)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const updateResource = `-- name: UpdateResource :execrows

@@ -90,6 +90,19 @@ func (q *Queries) PausePolicy(ctx context.Context, db DBTX, arg PausePolicyParam
 	return result.RowsAffected()
 }
 
+const pausedUnfinished = `-- name: PausedUnfinished :one
+SELECT CAST(EXISTS (SELECT 1 FROM policies JOIN rotations ON rotations.policy = policies.name
+    WHERE policies.name = ?1 AND policies.paused = 1 AND rotations.finished_at IS NULL) AS INTEGER)
+`
+
+// Whether the policy is paused and a rotation of it has not ended.
+func (q *Queries) PausedUnfinished(ctx context.Context, db DBTX, name string) (int64, error) {
+	row := db.QueryRowContext(ctx, pausedUnfinished, name)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const policyOfTarget = `-- name: PolicyOfTarget :one
 SELECT name FROM resources
 WHERE kind = 'Policy' AND json_extract(spec, '$.target') = ?1
@@ -222,6 +235,19 @@ func (q *Queries) ResumePolicy(ctx context.Context, db DBTX, arg ResumePolicyPar
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const unfinishedOfTarget = `-- name: UnfinishedOfTarget :one
+SELECT CAST(EXISTS (SELECT 1 FROM tasks WHERE tasks.target = ?1 AND tasks.finished_at IS NULL)
+    OR EXISTS (SELECT 1 FROM rotations WHERE rotations.target = ?1 AND rotations.state IN ('requested', 'planning')) AS INTEGER)
+`
+
+// Whether a task of the target is open, or a rotation of it is still to be planned.
+func (q *Queries) UnfinishedOfTarget(ctx context.Context, db DBTX, name string) (int64, error) {
+	row := db.QueryRowContext(ctx, unfinishedOfTarget, name)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const updateResource = `-- name: UpdateResource :exec
