@@ -118,7 +118,7 @@ func (b *bundle) await(id keyturn.ID, most time.Duration) keyturn.Rotation {
 		if time.Now().After(end) {
 			b.t.Fatalf("rotation is still %s after %s: %+v, tasks %+v", r.State, most, r.Counts, b.tasks(id))
 		}
-		time.Sleep(100 * time.Millisecond) // fake time
+		pass(100 * time.Millisecond)
 	}
 }
 
@@ -203,7 +203,7 @@ type slowStore struct {
 
 func (s *slowStore) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]keyturn.IntentOutcome, error) {
 	out, err := s.Store.Intend(ctx, writes)
-	s.once.Do(func() { time.Sleep(s.delay) }) // fake time
+	s.once.Do(func() { pass(s.delay) })
 	return out, err
 }
 

@@ -17,6 +17,9 @@ import (
 	"github.com/keyturn/keyturn/worker"
 )
 
+// pass lets fake time pass: everything here runs inside synctest.
+func pass(d time.Duration) { time.Sleep(d) }
+
 func TestWorker(t *testing.T) {
 	t.Parallel()
 
