@@ -66,8 +66,8 @@ func TestRecovery(t *testing.T) {
 			if err := b.PublishTasks(t.Context(), "om", tasks("om", 1)); err != nil {
 				t.Fatal(err)
 			}
-			if after := receive(t, "a task after", got); after == before {
-				t.Errorf("two messages have the same key %s", after)
+			// The first task may come again: its acknowledgement was under way when the consumer went.
+			for receive(t, "another task after", got) == before {
 			}
 		})
 	}
