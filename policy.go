@@ -29,13 +29,8 @@ type Policy struct {
 	Select    Selection    `json:"select,omitzero"`
 	Uncertain Uncertain    `json:"uncertain,omitzero"`
 	Schedule  Schedule     `json:"schedule,omitzero"`
+	Rollout   Rollout      `json:"rollout,omitzero"`
 	Alerts    PolicyAlerts `json:"alerts,omitzero"`
-}
-
-// Schedule is a cron line and the time zone in which it is read.
-type Schedule struct {
-	Cron     string `json:"cron,omitzero"`     // empty: only by trigger
-	Timezone string `json:"timezone,omitzero"` // IANA name; empty: UTC
 }
 
 // PolicyAlerts are the ages at which someone is told.

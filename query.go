@@ -41,6 +41,8 @@ const (
 	KindTarget  ResourceKind = "Target"
 	KindPolicy  ResourceKind = "Policy"
 	KindWebhook ResourceKind = "Webhook"
+	KindHook    ResourceKind = "Hook"
+	KindSilence ResourceKind = "Silence"
 )
 
 // Resource is a target, policy or webhook as it was applied.

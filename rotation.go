@@ -47,6 +47,10 @@ func (s RotationState) CanBecome(next RotationState) bool {
 		return next == RotationPlanning || next == RotationRunning || next == RotationFailed || next == RotationCancelled
 	case RotationRunning:
 		return next.Final()
+	case RotationPartial: // a person resolved what was parked
+		return next == RotationSucceeded
+	case RotationFailed:
+		return next == RotationSucceeded || next == RotationPartial
 	default:
 		return false
 	}
@@ -70,6 +74,34 @@ type Rotation struct {
 	StartedAt   *time.Time    `json:"startedAt"`
 	FinishedAt  *time.Time    `json:"finishedAt"`
 	Tasks       []Task        `json:"tasks"` // nil: not asked for
+
+	// RetryOf is the rotation whose missing units this one turns.
+	RetryOf *ID `json:"retryOf,omitempty"`
+	// Halted says that what had not begun was stopped: by a person (Cancelled) or by the policy's rollout.
+	Halted      bool       `json:"halted,omitempty"`
+	CancelledBy string     `json:"cancelledBy,omitempty"`
+	CancelledAt *time.Time `json:"cancelledAt,omitempty"`
+	// Wave is how far a rollout is; nil: all at once.
+	Wave *Wave `json:"wave,omitempty"`
+	// Clusters sums up the tasks by cluster; nil: not asked for.
+	Clusters []ClusterCounts `json:"clusters,omitempty"`
+}
+
+// Wave is a rotation's place in its policy's rollout.
+type Wave struct {
+	Current int        `json:"current"` // from 1
+	Total   int        `json:"total"`
+	NextAt  *time.Time `json:"nextAt,omitempty"` // when the next one begins; nil: when this one has ended
+}
+
+// ClusterCounts are the tasks of one cluster in a rotation.
+type ClusterCounts struct {
+	ProjectID   string `json:"projectId"`
+	ProjectName string `json:"projectName"`
+	Cluster     string `json:"cluster"`
+	// Mixed reports that some of its components have a new key and others, which should have one, don't.
+	Mixed  bool   `json:"mixed"`
+	Counts Counts `json:"counts"`
 }
 
 // Counts are a rotation's tasks by state. Pending counts what has not ended.

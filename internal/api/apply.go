@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -189,7 +190,7 @@ func (s *server) nextSlot(ctx context.Context, have []keyturn.Resource, c resour
 		if err != nil {
 			return nil, err
 		}
-		if slot := waitsFor(old.Status); slot != nil && before == after {
+		if slot := waitsFor(old.Status); slot != nil && reflect.DeepEqual(before, after) {
 			return slot, nil
 		}
 	}

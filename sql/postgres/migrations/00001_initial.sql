@@ -6,7 +6,7 @@
 -- +goose Up
 -- What `apply` manages, as it was asked for.
 CREATE TABLE resources (
-    kind       text        NOT NULL CHECK (kind IN ('Target', 'Policy', 'Webhook')),
+    kind       text        NOT NULL CHECK (kind IN ('Target', 'Policy', 'Webhook', 'Hook', 'Silence')),
     name       text        NOT NULL CHECK (length(name) BETWEEN 1 AND 100),
     spec       jsonb       NOT NULL CHECK (jsonb_typeof(spec) = 'object'),
     generation bigint      NOT NULL CHECK (generation >= 1),

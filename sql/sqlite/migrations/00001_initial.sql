@@ -9,7 +9,7 @@
 -- +goose Up
 -- What `apply` manages, as it was asked for.
 CREATE TABLE resources (
-    kind       TEXT    NOT NULL CHECK (kind IN ('Target', 'Policy', 'Webhook')),
+    kind       TEXT    NOT NULL CHECK (kind IN ('Target', 'Policy', 'Webhook', 'Hook', 'Silence')),
     name       TEXT    NOT NULL CHECK (length(name) BETWEEN 1 AND 100),
     spec       TEXT    NOT NULL CHECK (json_type(spec) = 'object'),
     generation INTEGER NOT NULL CHECK (generation >= 1),

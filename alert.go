@@ -1,0 +1,77 @@
+package keyturn
+
+import "time"
+
+// AlertKind is what an alert is about. Each kind is a fact that can be looked up, so that an alert
+// begins and ends with its fact.
+type AlertKind string
+
+// The kinds of alert, and what their subject is.
+const (
+	AlertKeyAge              AlertKind = "key.age"              // a unit: its key is older than the policy allows
+	AlertKeyDueSoon          AlertKind = "key.due_soon"         // a unit: its key is about to be
+	AlertKeyDrift            AlertKind = "key.drift"            // a unit: somebody else turned its key
+	AlertRotationFailed      AlertKind = "rotation.failed"      // a policy: its last rotation turned nothing
+	AlertRotationPartial     AlertKind = "rotation.partial"     // a policy: its last rotation left clusters mixed or units unturned
+	AlertRotationStuck       AlertKind = "rotation.stuck"       // a rotation: it makes no progress
+	AlertTaskParked          AlertKind = "task.parked"          // a task: a person must decide
+	AlertPolicyMissed        AlertKind = "policy.missed"        // a policy: a slot's rotation is not there
+	AlertTargetUnreachable   AlertKind = "target.unreachable"   // a target: it does not answer
+	AlertCredentialsRejected AlertKind = "credentials.rejected" // a target: it refuses the API key
+	AlertWebhookFailing      AlertKind = "webhook.failing"      // a webhook: it does not take its notifications
+	AlertExternal            AlertKind = "external"             // a hook: somebody else's alert, which no policy answers
+)
+
+// Severity says how bad it is.
+type Severity string
+
+// The severities.
+const (
+	SeverityInfo     Severity = "info"
+	SeverityWarning  Severity = "warning"
+	SeverityCritical Severity = "critical"
+)
+
+// AlertState is how far an alert is.
+type AlertState string
+
+// The states of an alert.
+const (
+	AlertFiring       AlertState = "firing"
+	AlertAcknowledged AlertState = "acknowledged" // somebody cares for it, for some time
+	AlertResolved     AlertState = "resolved"     // its fact is gone
+)
+
+// CanBecome reports whether an alert may go from s to next. A resolved alert stays so: when its fact
+// comes back, there is a new alert.
+func (s AlertState) CanBecome(next AlertState) bool {
+	switch s {
+	case AlertFiring: // firing again: another severity or message
+		return true
+	case AlertAcknowledged: // firing: it got worse, or the time is over
+		return true
+	default:
+		return false
+	}
+}
+
+// Alert is something a person must know. There is at most one open alert for a kind and subject.
+type Alert struct {
+	ID       ID         `json:"id"`
+	Kind     AlertKind  `json:"kind"`
+	Severity Severity   `json:"severity"`
+	State    AlertState `json:"state"`
+	Subject  string     `json:"subject"` // what it is about: a unit's id, a policy's name, …; see AlertKind
+	Message  string     `json:"message"`
+	Since    time.Time  `json:"since"`
+	// LastNotifiedAt is when somebody was last told; nil: not yet, or silenced.
+	LastNotifiedAt *time.Time `json:"lastNotifiedAt"`
+
+	Policy     string     `json:"policy,omitempty"`
+	Target     string     `json:"target,omitempty"`
+	Cluster    string     `json:"cluster,omitempty"` // of a unit: the name of its cluster
+	ResolvedAt *time.Time `json:"resolvedAt,omitempty"`
+	AckedBy    string     `json:"acknowledgedBy,omitempty"`
+	AckedUntil *time.Time `json:"acknowledgedUntil,omitempty"` // nil: as long as it lasts
+	AckNote    string     `json:"acknowledgeNote,omitempty"`
+}
