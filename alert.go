@@ -75,3 +75,20 @@ type Alert struct {
 	AckedUntil *time.Time `json:"acknowledgedUntil,omitempty"` // nil: as long as it lasts
 	AckNote    string     `json:"acknowledgeNote,omitempty"`
 }
+
+// Notice is one message about alerts of one kind, policy and target: what a person is told, and what
+// `alert.*` events carry. However many keys cross an age in one sweep, there is one notice.
+type Notice struct {
+	ID       ID         `json:"id"`
+	Group    string     `json:"group"` // names what began and what must end together: "key.age/quarterly/om-prod"
+	Kind     AlertKind  `json:"kind"`
+	Severity Severity   `json:"severity"` // of the worst
+	State    AlertState `json:"state"`    // firing, acknowledged or resolved: the event is alert.STATE
+	Policy   string     `json:"policy"`
+	Target   string     `json:"target"`
+	Message  string     `json:"message"` // "312 of 4,000 keys in 9 clusters are past 90d"
+	Since    time.Time  `json:"since"`   // of the oldest
+	At       time.Time  `json:"at"`
+	Count    int        `json:"count"`  // open alerts of the group; 0 with resolved
+	Alerts   []Alert    `json:"alerts"` // the worst and oldest first, 50 at most
+}
