@@ -13,9 +13,12 @@ const (
 )
 
 // localOf returns the local time at t.
-func localOf(t time.Time, zone *time.Location) time.Time {
-	_, offset := t.In(zone).Zone()
-	return t.UTC().Add(time.Duration(offset) * time.Second)
+func localOf(t time.Time, zone *time.Location) time.Time { return t.UTC().Add(offsetAt(t, zone)) }
+
+// offsetAt returns how much local time is ahead of UTC at t.
+func offsetAt(t time.Time, zone *time.Location) time.Duration {
+	_, seconds := t.In(zone).Zone()
+	return time.Duration(seconds) * time.Second
 }
 
 // instantOf returns the first instant at which the zone's clock shows local or
@@ -64,4 +67,48 @@ func periodEnd(t time.Time) time.Time {
 		return t.Add(minPeriod)
 	}
 	return end
+}
+
+// periodStart returns an instant not after t from which on the offset is the same as at t.
+func periodStart(t time.Time) time.Time {
+	start, _ := t.ZoneBounds()
+	if start.IsZero() || start.After(t) {
+		return t.Add(-2 * maxOffset)
+	}
+	return start
+}
+
+// pastOf returns the instant from which on the zone's clock never shows a time
+// before local again.
+func pastOf(local time.Time, zone *time.Location) time.Time {
+	local = local.UTC()
+	p := periodAt(local.Add(-2*maxOffset), zone)
+	past := p.start
+	for last := local.Add(2 * maxOffset); ; p = p.next(zone) {
+		if p.local(p.start).Before(local) {
+			past = local.Add(-p.offset)
+			if !p.end.IsZero() && past.After(p.end) {
+				past = p.end.UTC()
+			}
+		}
+		if p.end.IsZero() || p.end.After(last) {
+			return past
+		}
+	}
+}
+
+// comings returns the instants at which the zone's clock shows local: none in a
+// gap, two where the clock was set back.
+func comings(local time.Time, zone *time.Location) []time.Time {
+	local = local.UTC()
+	var found []time.Time
+	for p := periodAt(local.Add(-2*maxOffset), zone); ; p = p.next(zone) {
+		at := local.Add(-p.offset)
+		if !at.Before(p.start) && (p.end.IsZero() || at.Before(p.end)) {
+			found = append(found, at)
+		}
+		if p.end.IsZero() || p.end.After(local.Add(2*maxOffset)) {
+			return found
+		}
+	}
 }

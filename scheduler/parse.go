@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,9 +25,11 @@ const (
 //
 // As cron has it, a day matches by day of month or day of week when both are
 // restricted. A line that can never fire is an error.
-func Parse(s keyturn.Schedule) (*Timetable, error) { return parse(s, loadZone) }
+//
+// Windows and blackouts are read too; the calendars in files are read from disk.
+func Parse(s keyturn.Schedule) (*Timetable, error) { return new(Reader).Timetable(s) }
 
-func parse(s keyturn.Schedule, zone func(name string) (*time.Location, error)) (*Timetable, error) {
+func (r *Reader) parse(s keyturn.Schedule) (*Timetable, error) {
 	if len(s.Cron) > maxLine {
 		return nil, fmt.Errorf("cron line of %d characters: at most %d are read", len(s.Cron), maxLine)
 	}
@@ -34,25 +37,95 @@ func parse(s keyturn.Schedule, zone func(name string) (*time.Location, error)) (
 	if err != nil {
 		return nil, err
 	}
-	t := &Timetable{timezone: timezone}
-	if t.zone, err = zone(timezone); err != nil {
+	t := &Timetable{timezone: timezone, gap: cmp.Or(s.Gap, keyturn.GapAfter), fold: cmp.Or(s.Fold, keyturn.FoldFirst), jitter: s.Jitter}
+	if t.zone, err = r.zones.load(timezone); err != nil {
+		return nil, err
+	}
+	if err := t.bound(s); err != nil {
+		return nil, err
+	}
+	if t.calendar, err = r.calendar(s); err != nil {
 		return nil, err
 	}
 	switch {
+	case line == "" && s.MaxAge > 0:
+		line = "@hourly" // looks for keys that are old enough
 	case line == "":
 		return t, nil
 	case line == "@every" || strings.HasPrefix(line, "@every "):
 		t.every, err = parseEvery(strings.TrimPrefix(line, "@every"))
-		return t, err
+		if err != nil {
+			return nil, err
+		}
+		return t, t.check(line)
 	}
 	if t.fields, err = parseFields(line); err != nil {
 		return nil, err
 	}
-	// Any year does: the calendar repeats, and the longest pause starts in this one.
-	if _, ok := t.after(time.Date(2096, time.March, 1, 0, 0, 0, 0, time.UTC)); !ok {
-		return nil, fmt.Errorf("cron line %q never fires: no month it names has such a day", line)
+	return t, t.check(line)
+}
+
+// bound reads the bounds and rules that a schedule has for its slots.
+func (t *Timetable) bound(s keyturn.Schedule) error {
+	switch t.gap {
+	case keyturn.GapAfter, keyturn.GapSkip:
+	default:
+		return fmt.Errorf("unknown gap %q: write after or skip", s.Gap)
 	}
-	return t, nil
+	switch t.fold {
+	case keyturn.FoldFirst, keyturn.FoldLast, keyturn.FoldBoth:
+	default:
+		return fmt.Errorf("unknown fold %q: write first, last or both", s.Fold)
+	}
+	if s.StartAt != nil {
+		t.startAt = s.StartAt.UTC()
+	}
+	if s.EndAt != nil {
+		t.endAt = s.EndAt.UTC()
+		if !t.startAt.Before(t.endAt) {
+			return fmt.Errorf("startAt (%s) must be before endAt (%s)", t.startAt.Format(time.RFC3339), t.endAt.Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// calendar reads the windows and blackouts, which are local times of the
+// schedule's own time zone, whatever the cron line's prefix says.
+func (r *Reader) calendar(s keyturn.Schedule) (calendar, error) {
+	zone, err := r.zones.load(cmp.Or(s.Timezone, "UTC"))
+	if err != nil {
+		return calendar{}, err
+	}
+	c := calendar{zone: zone}
+	if c.windows, err = parseWindows(s.Windows); err != nil {
+		return calendar{}, err
+	}
+	c.blackouts, err = r.blackouts(s.Blackouts, zone)
+	return c, err
+}
+
+// check refuses a timetable that has no slot at any time.
+func (t *Timetable) check(line string) error {
+	// Any year does: the calendar repeats, and the longest pause starts in this one.
+	leap := time.Date(2096, time.March, 1, 0, 0, 0, 0, time.UTC)
+	if t.fields != nil {
+		if _, ok := t.match(leap); !ok {
+			return fmt.Errorf("cron line %q never fires: no month it names has such a day", line)
+		}
+	}
+	from := []time.Time{leap, time.Unix(0, 0)}
+	switch {
+	case !t.startAt.IsZero():
+		from = []time.Time{t.startAt.Add(-time.Nanosecond)}
+	case !t.endAt.IsZero():
+		return nil // the past has slots; whether the future has any depends on when one asks
+	}
+	for _, at := range from {
+		if _, ok := t.First(at); ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("cron line %q never fires: startAt, endAt, windows, blackouts and gap leave it no time", line)
 }
 
 // splitZone takes the CRON_TZ= prefix off a line. robfig's parser does the

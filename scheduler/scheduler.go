@@ -41,7 +41,7 @@ type Scheduler struct {
 	metrics   *Metrics
 	batch     int
 	recheck   time.Duration
-	zones     zoneCache
+	reader    Reader
 	wake      chan struct{}
 }
 
@@ -123,7 +123,7 @@ func (s *Scheduler) fireBatch(ctx context.Context) (claimed int, rotations []key
 // advance finds the slot after the one that is due.
 func (s *Scheduler) advance(due keyturn.Due, now time.Time) claim {
 	c := claim{due: due, lag: now.Sub(due.Slot.At)}
-	timetable, err := parse(due.Policy.Schedule, s.zones.load)
+	timetable, err := s.reader.Timetable(due.Policy.Schedule)
 	if err != nil {
 		c.invalid = fmt.Errorf("reading the schedule of policy %s: %w", due.Policy.Name, err)
 		return c

@@ -49,7 +49,7 @@ func isWiring(dir string) bool {
 func core() map[string][]string {
 	return map[string][]string{
 		".":         {},
-		"scheduler": {"github.com/prometheus/client_golang/prometheus", "github.com/robfig/cron/v3", "go.uber.org/zap", "golang.org/x/sync"},
+		"scheduler": {"github.com/prometheus/client_golang/prometheus", "github.com/robfig/cron/v3", "github.com/teambition/rrule-go", "go.uber.org/zap", "golang.org/x/sync"},
 		"worker":    {"github.com/prometheus/client_golang/prometheus", "go.uber.org/zap", "golang.org/x/sync", "golang.org/x/time"},
 	}
 }
@@ -70,6 +70,7 @@ func owners() map[string][]string {
 		"github.com/sirupsen":       {},
 		"golang.org/x/exp":          {},
 		"github.com/robfig/cron/v3": {"scheduler"},
+		"github.com/teambition":     {"scheduler"},
 	}
 }
 
