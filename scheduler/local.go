@@ -112,3 +112,10 @@ func comings(local time.Time, zone *time.Location) []time.Time {
 		}
 	}
 }
+
+// InstantOf returns the first instant at which the zone's clock shows local, or
+// later where that time does not exist. Only the digits of local count.
+func InstantOf(local time.Time, zone *time.Location) time.Time {
+	digits := time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), local.Second(), local.Nanosecond(), time.UTC)
+	return instantOf(digits, zone)
+}

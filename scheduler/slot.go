@@ -268,3 +268,7 @@ func Check(s keyturn.Schedule) error {
 	_, err := Parse(s)
 	return err
 }
+
+// Relative reports whether each slot is counted from the one before it, so that
+// First alone does not say where the slots are: "@every D" without StartAt.
+func (t *Timetable) Relative() bool { return t.every > 0 && t.startAt.IsZero() }

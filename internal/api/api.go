@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/scheduler"
 )
 
 // Planner asks a target what a rotation would do now.
@@ -84,6 +85,8 @@ type server struct {
 	Config
 	tokens *tokenCache
 	huma   huma.API
+
+	schedules scheduler.Reader
 }
 
 // New returns the handler of everything that this package serves.
@@ -96,6 +99,7 @@ func New(cfg Config) http.Handler {
 	s.registerListings()
 	s.registerResources()
 	s.registerPolicies()
+	s.registerSchedule()
 	s.registerTokens()
 	s.registerVersion()
 

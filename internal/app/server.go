@@ -175,7 +175,7 @@ func (p plans) Plan(ctx context.Context, policy string, only keyturn.Selection) 
 func (s *Server) openHTTP(ctx context.Context, version string, registry *prometheus.Registry) error {
 	cfg := api.Config{
 		Store: s.store, Planner: plans{s.store, s.worker}, Waker: s.bus,
-		CheckSchedule: scheduler.Check, FirstSlot: firstSlot, OnChange: s.changed,
+		CheckSchedule: checkSchedule, FirstSlot: firstSlot, OnChange: s.changed,
 		Ready:   []api.Check{{Name: "database", Run: s.store.Ping}, {Name: "nats", Run: s.bus.Healthy}},
 		Metrics: registry, Logger: s.log.Named("api"), Version: version,
 	}
@@ -201,6 +201,11 @@ func (s *Server) openHTTP(ctx context.Context, version string, registry *prometh
 		IdleTimeout:  2 * time.Minute, ErrorLog: zap.NewStdLog(s.log.Named("http")),
 	}
 	return nil
+}
+
+// checkSchedule refuses what can't be read, never fires, or has nothing left to fire.
+func checkSchedule(schedule keyturn.Schedule) error {
+	return new(scheduler.Reader).CheckAt(schedule, time.Now())
 }
 
 func firstSlot(schedule keyturn.Schedule, now time.Time) (*keyturn.Slot, error) {

@@ -47,22 +47,7 @@ func checkPolicy(t *tree, value any, checkSchedule func(keyturn.Schedule) error)
 			t.fail([]string{"spec", "alerts"}, fmt.Sprintf("warnAfter (%s) must be shorter than criticalAfter (%s)", p.WarnAfter, p.CriticalAfter))
 		}
 	}
-	if checkSchedule == nil {
-		return
-	}
-	cron, cronOK := text(value, "spec", "schedule", "cron")
-	zone, zoneOK := text(value, "spec", "schedule", "timezone")
-	if zoneOK {
-		if err := checkSchedule(keyturn.Schedule{Timezone: zone}); err != nil {
-			t.fail([]string{"spec", "schedule", "timezone"}, err.Error())
-			zone = ""
-		}
-	}
-	if cronOK {
-		if err := checkSchedule(keyturn.Schedule{Cron: cron, Timezone: zone}); err != nil {
-			t.fail([]string{"spec", "schedule", "cron"}, err.Error())
-		}
-	}
+	checkScheduleOf(t, value, checkSchedule)
 }
 
 func checkWebhook(t *tree, value any) {
