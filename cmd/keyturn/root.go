@@ -78,7 +78,7 @@ Exit codes: 0 done, 1 error, 2 usage, 3 rotation ended other than succeeded,
 	addGroup(root, groupWork,
 		newRotateCommand(e), newPlanCommand(e), newRotationsCommand(e), newUnitsCommand(e), newHistoryCommand(e),
 		newPauseCommand(e), newResumeCommand(e),
-		newScheduleCommand(e))
+		newScheduleCommand(e), newBackfillCommand(e))
 	addGroup(root, groupSetup, newApplyCommand(e), newGetCommand(e), newTokenCommand(e))
 	addGroup(root, groupServer, newServeCommand(e), newDemoCommand(e), newSimulateCommand(e), newMigrateCommand(e))
 	root.AddCommand(newVersionCommand(e))

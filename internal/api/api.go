@@ -100,6 +100,7 @@ func New(cfg Config) http.Handler {
 	s.registerResources()
 	s.registerPolicies()
 	s.registerSchedule()
+	s.registerBackfill()
 	s.registerTokens()
 	s.registerVersion()
 

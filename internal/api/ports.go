@@ -14,6 +14,8 @@ type Store interface {
 	TokenStore
 	// Request inserts a rotation, or finds the one that the same TriggerID made before.
 	Request(ctx context.Context, req keyturn.Request) (r keyturn.Rotation, created bool, err error)
+	// TakenSlots returns those of a policy's slots, by name, that have a rotation.
+	TakenSlots(ctx context.Context, policy string, slots []string) ([]string, error)
 	// Ping answers when the database can be written to.
 	Ping(ctx context.Context) error
 }

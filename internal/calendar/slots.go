@@ -85,3 +85,20 @@ func ParseTime(text, timezone string) (time.Time, error) {
 	}
 	return time.Time{}, fmt.Errorf("%.60q is no time: write 2026-03-29T00:00:00Z, or a day such as 2026-03-29", text)
 }
+
+// Between lists the slots in [from, to), MaxSlots at most; complete is false if there are more.
+func Between(ctx context.Context, t *scheduler.Timetable, from, to time.Time) (slots []keyturn.Slot, complete bool, err error) {
+	slot, ok := t.First(from.Add(-time.Nanosecond))
+	for ; ok && slot.At.Before(to); slot, ok = t.Next(slot) {
+		if len(slots) == MaxSlots {
+			return slots, false, nil
+		}
+		if len(slots)%checkEvery == 0 {
+			if err := ctx.Err(); err != nil {
+				return nil, false, fmt.Errorf("listing slots: %w", err)
+			}
+		}
+		slots = append(slots, slot)
+	}
+	return slots, true, nil
+}

@@ -34,3 +34,34 @@ func (c *Client) Schedule(ctx context.Context, policy string, next int, from str
 	}, &s)
 	return s, err
 }
+
+// MissedSlot is a slot that had no rotation.
+type MissedSlot struct {
+	PlannedSlot
+
+	Rotation string `json:"rotation"` // asked for now; empty in a dry run
+}
+
+// Backfilled are the slots in a range that had no rotation.
+type Backfilled struct {
+	Policy  string       `json:"policy"`
+	Checked int          `json:"checked"`
+	Items   []MissedSlot `json:"items"`
+}
+
+// BackfillRequest names a range of the past.
+type BackfillRequest struct {
+	From   string `json:"from"`
+	To     string `json:"to,omitempty"`
+	DryRun bool   `json:"dryRun,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Backfill asks for a rotation for each slot in the range that has none. It may be repeated.
+func (c *Client) Backfill(ctx context.Context, policy string, req BackfillRequest) (Backfilled, error) {
+	var b Backfilled
+	err := c.do(ctx, call{
+		method: http.MethodPost, path: "/policies/" + url.PathEscape(policy) + "/backfill", body: req, repeat: true,
+	}, &b)
+	return b, err
+}

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -89,7 +90,7 @@ func scheduleTellsNext(t *testing.T, newStore New) {
 		if !now.Equal(f.clock.Now()) {
 			t.Errorf("now is %v, want %v", now, f.clock.Now())
 		}
-		if due.Policy.Name != "daily" || due.Policy.Schedule != spec.Schedule || due.Policy.Generation != 1 {
+		if due.Policy.Name != "daily" || !reflect.DeepEqual(due.Policy.Schedule, spec.Schedule) || due.Policy.Generation != 1 {
 			t.Errorf("policy is %+v", due.Policy)
 		}
 		return nil, nil

@@ -53,6 +53,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Tokens":    tokenTests(),
 		"Schema":    schemaTests(),
 		"Race":      raceTests(),
+		"Backfill":  backfillTests(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -126,8 +126,12 @@ func (s *Store) Request(ctx context.Context, req keyturn.Request) (keyturn.Rotat
 	if i < 0 {
 		return keyturn.Rotation{}, false, fmt.Errorf("policy: %w", keyturn.ErrNotFound)
 	}
+	slot := ""
+	if req.Slot != nil {
+		slot = req.Slot.Name()
+	}
 	for _, r := range s.rotations {
-		if r.TriggerID != req.TriggerID {
+		if r.TriggerID != req.TriggerID || r.Slot != slot || slot != "" && r.Policy != req.Policy {
 			continue
 		}
 		if r.Policy != req.Policy {
@@ -141,10 +145,25 @@ func (s *Store) Request(ctx context.Context, req keyturn.Request) (keyturn.Rotat
 	}
 	r := keyturn.Rotation{
 		ID: keyturn.NewID(s.now()), Policy: req.Policy, Target: policy.Target, Trigger: req.Trigger, TriggerID: req.TriggerID,
-		Reason: req.Reason, RequestedBy: req.RequestedBy, Only: req.Only, State: keyturn.RotationRequested, RequestedAt: s.now(),
+		Reason: req.Reason, RequestedBy: req.RequestedBy, Only: req.Only, State: keyturn.RotationRequested, RequestedAt: s.now(), Slot: slot,
 	}
 	s.rotations = append(s.rotations, r)
 	return r, true, nil
+}
+
+// TakenSlots implements api.Store.
+func (s *Store) TakenSlots(ctx context.Context, policy string, slots []string) ([]string, error) {
+	if err := s.begin(ctx, "TakenSlots"); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var taken []string
+	for _, r := range s.rotations {
+		if r.Policy == policy && slices.Contains(slots, r.Slot) {
+			taken = append(taken, r.Slot)
+		}
+	}
+	return taken, nil
 }
 
 // Ping implements api.Store.
