@@ -78,9 +78,10 @@ Exit codes: 0 done, 1 error, 2 usage, 3 rotation ended other than succeeded,
 	addGroup(root, groupWork,
 		newRotateCommand(e), newPlanCommand(e), newRotationsCommand(e), newUnitsCommand(e), newHistoryCommand(e),
 		newPauseCommand(e), newResumeCommand(e),
-		newScheduleCommand(e), newBackfillCommand(e))
+		newScheduleCommand(e), newBackfillCommand(e), newForecastCommand(e))
 	addGroup(root, groupSetup, newApplyCommand(e), newGetCommand(e), newTokenCommand(e))
 	addGroup(root, groupServer, newServeCommand(e), newDemoCommand(e), newSimulateCommand(e), newMigrateCommand(e))
+	addGroup(root, groupSetup, newSimulateTimeCommand(e))
 	root.AddCommand(newVersionCommand(e))
 	return root
 }

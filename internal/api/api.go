@@ -101,6 +101,7 @@ func New(cfg Config) http.Handler {
 	s.registerPolicies()
 	s.registerSchedule()
 	s.registerBackfill()
+	s.registerForecast()
 	s.registerTokens()
 	s.registerVersion()
 

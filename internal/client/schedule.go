@@ -65,3 +65,40 @@ func (c *Client) Backfill(ctx context.Context, policy string, req BackfillReques
 	}, &b)
 	return b, err
 }
+
+// PlannedRotation is a rotation that is to come.
+type PlannedRotation struct {
+	PlannedSlot
+
+	Policy string `json:"policy"`
+	Units  int    `json:"units"`
+}
+
+// AgePassed is a day on which keys pass an age.
+type AgePassed struct {
+	Policy   string    `json:"policy"`
+	Day      string    `json:"day"`
+	At       time.Time `json:"at"`
+	Severity string    `json:"severity"`
+	Age      string    `json:"age"`
+	Units    int       `json:"units"`
+	Example  string    `json:"example"`
+}
+
+// Forecast says what comes.
+type Forecast struct {
+	From      time.Time         `json:"from"`
+	To        time.Time         `json:"to"`
+	Rotations []PlannedRotation `json:"rotations"`
+	Ages      []AgePassed       `json:"ages"`
+	Notes     []string          `json:"notes"`
+}
+
+// Forecast says which rotations come and when keys get too old; of one policy, or of all.
+func (c *Client) Forecast(ctx context.Context, policy string, months int) (Forecast, error) {
+	var f Forecast
+	err := c.do(ctx, call{
+		method: http.MethodGet, path: "/forecast", query: values("policy", policy, "months", strconv.Itoa(months)), repeat: true,
+	}, &f)
+	return f, err
+}
