@@ -48,7 +48,8 @@ type TaskStore interface {
 	Finish(ctx context.Context, results []keyturn.TaskResult) ([]bool, error)
 	// Reintend renews an open intent that owner holds with this epoch, before its change is sent
 	// again: a new epoch, one more attempt, ApplyFor and lease counted anew, the same key before.
-	// It answers ErrNotFound when the intent is not owner's any more.
+	// It answers ErrNotFound when the intent is not owner's any more, and ErrConflict when its
+	// rotation was stopped: then nothing is sent any more.
 	Reintend(ctx context.Context, task keyturn.ID, owner string, epoch int64, applyFor, lease time.Duration) (int64, error)
 	// Take takes over an open intent whose lease has ended. It answers ErrNotFound when the
 	// task has no open intent or somebody else holds it.
@@ -85,7 +86,7 @@ type FeedStore interface {
 	// Pending tasks of the targets that are busy are spared: they may still wait in the queue.
 	Requeue(ctx context.Context, age time.Duration, busy []string) (targets []string, err error)
 	// FinishRotations ends running rotations without open tasks, with an announcement each,
-	// and returns them.
+	// and returns them. What was put back to pending since its rotation was stopped is skipped.
 	FinishRotations(ctx context.Context) ([]keyturn.Rotation, error)
 	// Unplanned returns rotations that wait for a planner, oldest first.
 	Unplanned(ctx context.Context, limit int) ([]keyturn.ID, error)

@@ -56,6 +56,11 @@ func (r *rotator) reapply(ctx, stopping context.Context, j *job) error {
 	if errors.Is(err, keyturn.ErrNotFound) {
 		return nil
 	}
+	if errors.Is(err, keyturn.ErrConflict) { // stopped; the system has settled, so nothing was changed
+		return r.finish(ctx, j, keyturn.TaskResult{
+			From: keyturn.TaskIntended, Epoch: j.taken.Epoch, State: keyturn.TaskPending, Reason: "its rotation was stopped, nothing was changed",
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("renewing the intent: %w", err)
 	}

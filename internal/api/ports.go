@@ -12,6 +12,7 @@ type Store interface {
 	Reader
 	ResourceStore
 	TokenStore
+	RotationControl
 	// Request inserts a rotation, or finds the one that the same TriggerID made before.
 	Request(ctx context.Context, req keyturn.Request) (r keyturn.Rotation, created bool, err error)
 	// TakenSlots returns those of a policy's slots, by name, that have a rotation.
@@ -28,6 +29,15 @@ type Reader interface {
 	Tasks(ctx context.Context, rotation keyturn.ID, page keyturn.Page) ([]keyturn.Task, string, error)
 	Units(ctx context.Context, f keyturn.UnitFilter) ([]keyturn.Unit, string, error)
 	History(ctx context.Context, f keyturn.HistoryFilter) ([]keyturn.KeyRecord, string, error)
+}
+
+// RotationControl is what a person may do with a rotation.
+type RotationControl interface {
+	// StopRotation stops what has not begun: pending tasks are skipped, open intents go on until
+	// their outcome is known. A rotation that was not planned yet ends at once. cancelled says that a
+	// person did it: then it ends as cancelled. Stopping it again changes nothing; it answers
+	// ErrConflict for a rotation that ended otherwise.
+	StopRotation(ctx context.Context, id keyturn.ID, by, reason string, cancelled bool) (keyturn.Rotation, error)
 }
 
 // ResourceStore keeps what `apply` manages.

@@ -40,7 +40,7 @@ WITH clock AS MATERIALIZED (
 ), running AS MATERIALIZED (
     SELECT r.id, coalesce(f.turn, 0) AS turn, coalesce(f.task_id, r.id) AS task_id
     FROM rotations r LEFT JOIN policies p ON p.name = r.policy LEFT JOIN fed f ON f.rotation_id = r.id
-    WHERE r.target = $1 AND r.state = 'running' AND NOT coalesce(p.paused, false)
+    WHERE r.target = $1 AND r.state = 'running' AND NOT r.halted AND NOT coalesce(p.paused, false)
 ), chosen AS MATERIALIZED (
     SELECT d.* FROM (
         SELECT w.*, false AS alone
@@ -151,15 +151,6 @@ func (s *Store) Hold(ctx context.Context, target, reason string, hold time.Durat
 		return fmt.Errorf("holding target %s: %w", target, err)
 	}
 	return nil
-}
-
-// FinishRotations ends running rotations without open tasks, and returns them.
-func (s *Store) FinishRotations(ctx context.Context) ([]keyturn.Rotation, error) {
-	rows, err := retry(ctx, func() ([]db.Rotation, error) { return s.q.FinishRotations(ctx, s.pool, s.clock()) })
-	if err != nil {
-		return nil, fmt.Errorf("ending rotations: %w", err)
-	}
-	return rotationsOf(rows)
 }
 
 // Unplanned returns rotations that wait for a planner, oldest first.

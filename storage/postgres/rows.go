@@ -46,6 +46,10 @@ func rotationOf(r db.Rotation) (keyturn.Rotation, error) {
 		},
 		RequestedAt: r.RequestedAt.UTC(), StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt),
 	}
+	out.Halted, out.CancelledBy, out.CancelledAt = r.Halted, r.CancelledBy, utc(r.CancelledAt)
+	if !r.RetryOf.IsZero() {
+		out.RetryOf = &r.RetryOf
+	}
 	if r.Trouble != "" {
 		out.Reason, out.Trouble = r.Trouble, r.Trouble
 	}

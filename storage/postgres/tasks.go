@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn"
@@ -109,6 +110,15 @@ func (s *Store) Reintend(
 	renewed, err := s.q.Reintend(ctx, s.pool, db.ReintendParams{
 		Lease: micros(lease), ApplyFor: micros(applyFor), ID: task, Owner: clean(owner), Epoch: epoch, Now: s.clock(),
 	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		var rotation db.Rotation
+		if rotation, err = s.q.RotationOfTask(ctx, s.pool, task); err == nil {
+			err = keyturn.ErrNotFound
+			if rotation.Halted {
+				err = fmt.Errorf("its rotation was stopped: %w", keyturn.ErrConflict)
+			}
+		}
+	}
 	if err != nil {
 		return 0, fmt.Errorf("renewing the intent of task %s: %w", task, notFound(err))
 	}

@@ -14,7 +14,7 @@ import (
 
 // forIntend reads what decides about intents. It is read under the write lock.
 const forIntend = `
-SELECT t.seq, t.id, t.unit_id, t.state, t.epoch, r.state, coalesce(p.paused, 0),
+SELECT t.seq, t.id, t.unit_id, t.state, t.epoch, r.state, coalesce(p.paused, 0) OR r.halted,
     k.key_exact AND k.key_since > r.requested_at,
     EXISTS (SELECT 1 FROM tasks o WHERE o.unit_id = t.unit_id AND o.state = 'intended'),
     t.back IS NOT NULL OR (t.handed_at IS NULL AND NOT EXISTS (
@@ -32,7 +32,7 @@ type intending struct {
 	state    keyturn.TaskState
 	epoch    int64
 	rotation keyturn.RotationState
-	paused   bool
+	paused   bool // or its rotation was stopped
 	turned   bool // the unit's key is newer than the rotation's request
 	busy     bool // an intent is open on the unit
 	loose    bool // nobody handed it out, or not since it was put back

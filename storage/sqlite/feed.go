@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -251,70 +250,6 @@ func (s *Store) requeueFed(ctx context.Context, tx *tx, before int64, busy []str
 		}
 	}
 	return nil
-}
-
-// FinishRotations implements worker.FeedStore.
-func (s *Store) FinishRotations(ctx context.Context) ([]keyturn.Rotation, error) {
-	// Mostly there is nothing to end, and then nobody has to wait for the write lock.
-	ids, err := s.q.EndedRotations(ctx, s.read)
-	if err != nil {
-		return nil, fmt.Errorf("finding rotations that ended: %w", err)
-	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	var out []keyturn.Rotation
-	err = s.inTx(ctx, "ending rotations", func(ctx context.Context, tx *tx) error {
-		ids, err := s.q.EndedRotations(ctx, tx)
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			r, err := s.endRotation(ctx, tx, id)
-			if err != nil {
-				return fmt.Errorf("rotation %s: %w", id, err)
-			}
-			out = append(out, r)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (s *Store) endRotation(ctx context.Context, tx *tx, id string) (keyturn.Rotation, error) {
-	row, err := s.q.Rotation(ctx, tx, id)
-	if err != nil {
-		return keyturn.Rotation{}, err
-	}
-	counts, err := s.counts(ctx, tx, id)
-	if err != nil {
-		return keyturn.Rotation{}, err
-	}
-	row.State = string(counts.Outcome())
-	row.FinishedAt = at(tx.now)
-	if row.State == string(keyturn.RotationFailed) {
-		row.Trouble = fmt.Sprintf("no unit has a new key: %d failed, %d parked, %d skipped", counts.Failed, counts.Parked, counts.Skipped)
-	}
-	row.Total, row.Succeeded, row.Failed = int64(counts.Total), int64(counts.Succeeded), int64(counts.Failed)
-	row.Skipped, row.Parked = int64(counts.Skipped), int64(counts.Parked)
-	err = one(s.q.EndRotation(ctx, tx, db.EndRotationParams{
-		ID: id, State: row.State, Trouble: row.Trouble, Now: row.FinishedAt,
-		Total: row.Total, Succeeded: row.Succeeded, Failed: row.Failed, Skipped: row.Skipped, Parked: row.Parked,
-	}))
-	if err != nil {
-		return keyturn.Rotation{}, err
-	}
-	r, err := toRotation(row)
-	if err != nil {
-		return keyturn.Rotation{}, err
-	}
-	if err := s.q.RemoveFeeds(ctx, tx, db.RemoveFeedsParams{RotationID: id, Turn: math.MaxInt64}); err != nil {
-		return keyturn.Rotation{}, err
-	}
-	return r, s.announce(ctx, tx, "rotation.completed", r.ID)
 }
 
 // counts counts the tasks of a rotation as they are now.

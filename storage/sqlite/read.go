@@ -28,7 +28,7 @@ func (s *Store) withCounts(ctx context.Context, on db.DBTX, row db.Rotation) (ke
 	if err != nil {
 		return r, err
 	}
-	if r.State == keyturn.RotationRunning || r.State == keyturn.RotationCancelled {
+	if r.State == keyturn.RotationRunning {
 		r.Counts, err = s.counts(ctx, on, row.ID)
 	}
 	return r, err
@@ -192,6 +192,13 @@ func toRotation(row db.Rotation) (keyturn.Rotation, error) {
 		Counts: keyturn.Counts{
 			Total: int(row.Total), Succeeded: int(row.Succeeded), Failed: int(row.Failed), Skipped: int(row.Skipped), Parked: int(row.Parked),
 		},
+	}
+	r.Halted, r.CancelledBy, r.CancelledAt = row.Halted != 0, row.CancelledBy, toTimePtr(row.CancelledAt)
+	if row.RetryOf.Valid {
+		r.RetryOf = new(keyturn.ID)
+		if err := r.RetryOf.Scan(row.RetryOf.String); err != nil {
+			return r, fmt.Errorf("reading what rotation %s retries: %w", row.ID, err)
+		}
 	}
 	if err := json.Unmarshal([]byte(row.OnlyUnits), &r.Only); err != nil {
 		return r, fmt.Errorf("reading what narrows rotation %s: %w", row.ID, err)

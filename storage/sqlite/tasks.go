@@ -1,8 +1,10 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -110,7 +112,14 @@ func (s *Store) Reintend(
 		renewed, err = s.q.ReintendTask(ctx, tx, db.ReintendTaskParams{
 			ID: task.String(), Owner: owner, Epoch: epoch, LeaseUntil: tx.in(lease), ApplyBy: tx.in(applyFor),
 		})
-		return found(err)
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		rotation, err := s.q.RotationOfTask(ctx, tx, task.String())
+		if err == nil && rotation.Halted != 0 {
+			err = fmt.Errorf("%w: its rotation was stopped", keyturn.ErrConflict)
+		}
+		return cmp.Or(found(err), keyturn.ErrNotFound)
 	})
 	return renewed, err
 }

@@ -48,6 +48,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Intend":    intendTests(),
 		"Finish":    finishTests(),
 		"Take":      takeTests(),
+		"Stop":      stopTests(),
 		"Announce":  announceTests(),
 		"Read":      readTests(),
 		"Tokens":    tokenTests(),

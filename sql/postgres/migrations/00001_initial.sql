@@ -95,18 +95,25 @@ CREATE TABLE rotations (
     requested_at timestamptz NOT NULL,
     started_at   timestamptz,
     finished_at  timestamptz,
+    retry_of     uuid, -- the rotation whose missing units this one turns
+    halted       boolean     NOT NULL DEFAULT false, -- what had not begun was stopped
+    stop_reason  text        NOT NULL DEFAULT '',
+    cancelled_by text        NOT NULL DEFAULT '',
+    cancelled_at timestamptz, -- it was a person who stopped it
     CHECK ((trigger = 'schedule') = (slot IS NOT NULL)),
     CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'partial', 'failed', 'cancelled'))),
     CHECK (started_at IS NOT NULL OR state IN ('requested', 'failed', 'cancelled')),
     CHECK (state = 'planning' OR (owner IS NULL AND lease_until IS NULL AND not_before IS NULL)),
     CHECK (num_nulls(owner, lease_until) IN (0, 2)),
     CHECK (state <> 'failed' OR trouble <> ''),
-    CHECK (total = succeeded + failed + skipped + parked)
+    CHECK (total = succeeded + failed + skipped + parked),
+    CHECK (halted OR (stop_reason = '' AND cancelled_by = '' AND cancelled_at IS NULL))
 );
 CREATE UNIQUE INDEX rotations_slot ON rotations (policy, slot) WHERE slot IS NOT NULL;
 CREATE UNIQUE INDEX rotations_trigger_id ON rotations (trigger_id) WHERE trigger_id IS NOT NULL;
 CREATE INDEX rotations_newest ON rotations (requested_at, id);
 CREATE INDEX rotations_unplanned ON rotations (requested_at) WHERE state IN ('requested', 'planning');
+CREATE INDEX rotations_retries ON rotations (retry_of) WHERE retry_of IS NOT NULL;
 CREATE INDEX rotations_running ON rotations (target) WHERE state = 'running';
 
 -- Rows are rewritten twice in their life: by the intent, which changes nothing that an index knows and
@@ -130,6 +137,7 @@ CREATE TABLE tasks (
     answered_at timestamptz, -- when the system accepted the change
     started_at  timestamptz, -- the first intent
     finished_at timestamptz,
+    stopped     boolean     NOT NULL DEFAULT false, -- skipped because its rotation was stopped
     unit_id     text COLLATE "C" NOT NULL,
     target      text        NOT NULL,
     project_id  text        NOT NULL,
@@ -147,6 +155,7 @@ CREATE TABLE tasks (
     CHECK (state <> 'succeeded' OR (key_after <> '' AND resolution <> '')),
     CHECK (state = 'succeeded' OR key_after = ''),
     CHECK (state NOT IN ('failed', 'skipped', 'parked') OR reason <> ''),
+    CHECK (NOT stopped OR state = 'skipped'),
     CHECK (lease_until IS NULL OR state = 'intended'),
     CHECK (handed_at IS NULL OR state IN ('pending', 'intended')),
     CHECK (back IS NULL OR (back = state AND handed_at IS NULL)),

@@ -6,7 +6,7 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS total, count(*) FILTER (WHERE t.state = 'succeeded') AS succeeded,
         count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) FILTER (WHERE t.state = 'skipped') AS skipped,
         count(*) FILTER (WHERE t.state = 'parked') AS parked
-    FROM tasks t WHERE t.rotation_id = r.id AND r.state IN ('running', 'cancelled')
+    FROM tasks t WHERE t.rotation_id = r.id AND r.state = 'running'
 ) c
 WHERE r.id = sqlc.arg('id');
 
@@ -19,7 +19,7 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS total, count(*) FILTER (WHERE t.state = 'succeeded') AS succeeded,
         count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) FILTER (WHERE t.state = 'skipped') AS skipped,
         count(*) FILTER (WHERE t.state = 'parked') AS parked
-    FROM tasks t WHERE t.rotation_id = r.id AND r.state IN ('running', 'cancelled')
+    FROM tasks t WHERE t.rotation_id = r.id AND r.state = 'running'
 ) c
 WHERE (sqlc.arg('policy')::text = '' OR r.policy = sqlc.arg('policy')) AND (sqlc.arg('state')::text = '' OR r.state = sqlc.arg('state'))
     AND (sqlc.narg('after')::uuid IS NULL
@@ -138,34 +138,3 @@ SELECT r.id FROM rotations r, clock
 WHERE r.state IN ('requested', 'planning') AND (r.lease_until IS NULL OR r.lease_until < clock.at)
     AND (r.not_before IS NULL OR r.not_before <= clock.at)
 ORDER BY r.requested_at, r.id LIMIT sqlc.arg('max');
-
--- name: FinishRotations :many
--- Ends running rotations without open tasks. The probe for an open task is a scalar subquery, which
--- stays one index look-up for each rotation; as NOT EXISTS it may become a join over all open tasks.
-WITH clock AS MATERIALIZED (
-    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
-), ended AS MATERIALIZED (
-    SELECT r.id FROM rotations r
-    WHERE r.state = 'running'
-        AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL LIMIT 1) IS NULL
-    ORDER BY r.id FOR UPDATE OF r SKIP LOCKED
-), counted AS MATERIALIZED (
-    SELECT t.rotation_id, count(*)::integer AS total, (count(*) FILTER (WHERE t.state = 'succeeded'))::integer AS succeeded,
-        (count(*) FILTER (WHERE t.state = 'failed'))::integer AS failed,
-        (count(*) FILTER (WHERE t.state = 'skipped'))::integer AS skipped,
-        (count(*) FILTER (WHERE t.state = 'parked'))::integer AS parked
-    FROM tasks t JOIN ended e ON e.id = t.rotation_id
-    GROUP BY t.rotation_id
-), told AS (
-    INSERT INTO announcements (id, type, rotation_id) SELECT gen_random_uuid(), 'rotation.completed', rotation_id FROM counted
-), fed AS (
-    DELETE FROM feeds f USING ended e WHERE f.rotation_id = e.id
-)
-UPDATE rotations r SET
-    state = CASE WHEN c.failed + c.parked = 0 THEN 'succeeded' WHEN c.succeeded > 0 THEN 'partial' ELSE 'failed' END,
-    trouble = CASE WHEN c.succeeded = 0 AND c.failed + c.parked > 0
-        THEN format('no unit was turned: %s failed, %s parked, %s skipped', c.failed, c.parked, c.skipped) ELSE '' END,
-    total = c.total, succeeded = c.succeeded, failed = c.failed, skipped = c.skipped, parked = c.parked, finished_at = clock.at
-FROM counted c, clock
-WHERE r.id = c.rotation_id
-RETURNING r.*;

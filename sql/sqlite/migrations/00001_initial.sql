@@ -96,17 +96,24 @@ CREATE TABLE rotations (
     requested_at INTEGER NOT NULL,
     started_at   INTEGER,
     finished_at  INTEGER,
+    retry_of     TEXT    CHECK (length(retry_of) = 36), -- the rotation whose missing units this one turns
+    halted       INTEGER NOT NULL DEFAULT 0 CHECK (halted IN (0, 1)), -- what had not begun was stopped
+    stop_reason  TEXT    NOT NULL DEFAULT '',
+    cancelled_by TEXT    NOT NULL DEFAULT '',
+    cancelled_at INTEGER, -- it was a person who stopped it
     CHECK (("trigger" = 'schedule') = (slot IS NOT NULL)),
     CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'partial', 'failed', 'cancelled'))),
     CHECK (started_at IS NOT NULL OR state IN ('requested', 'failed', 'cancelled')),
     CHECK (state = 'planning' OR (owner IS NULL AND lease_until IS NULL AND not_before IS NULL)),
     CHECK ((owner IS NULL) = (lease_until IS NULL)),
     CHECK (state <> 'failed' OR trouble <> ''),
-    CHECK (total = succeeded + failed + skipped + parked)
+    CHECK (total = succeeded + failed + skipped + parked),
+    CHECK (halted OR (stop_reason = '' AND cancelled_by = '' AND cancelled_at IS NULL))
 ) STRICT;
 CREATE UNIQUE INDEX rotations_slot ON rotations (policy, slot) WHERE slot IS NOT NULL;
 CREATE UNIQUE INDEX rotations_trigger_id ON rotations (trigger_id) WHERE trigger_id IS NOT NULL;
 CREATE INDEX rotations_unplanned ON rotations (id) WHERE state IN ('requested', 'planning');
+CREATE INDEX rotations_retries ON rotations (retry_of) WHERE retry_of IS NOT NULL;
 CREATE INDEX rotations_running ON rotations (target, id) WHERE state = 'running';
 
 -- A planned task counts as handed to the queue as soon as the newest of its rotation's feeds is at or
@@ -129,6 +136,7 @@ CREATE TABLE tasks (
     answered_at INTEGER, -- when the system accepted the change
     started_at  INTEGER, -- the first intent
     finished_at INTEGER,
+    stopped     INTEGER NOT NULL DEFAULT 0 CHECK (stopped IN (0, 1)), -- skipped because its rotation was stopped
     unit_id     TEXT    NOT NULL,
     target      TEXT    NOT NULL,
     project_id  TEXT    NOT NULL,
@@ -147,6 +155,7 @@ CREATE TABLE tasks (
     CHECK (state <> 'succeeded' OR (key_after <> '' AND resolution <> '')),
     CHECK (state = 'succeeded' OR key_after = ''),
     CHECK (reason <> '' OR state IN ('pending', 'intended') OR state = 'succeeded'),
+    CHECK (NOT stopped OR state = 'skipped'),
     CHECK (lease_until IS NULL OR state = 'intended'),
     CHECK (handed_at IS NULL OR state IN ('pending', 'intended')),
     CHECK (back IS NULL OR (back = state AND handed_at IS NULL)),

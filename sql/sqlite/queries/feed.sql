@@ -48,7 +48,7 @@ WHERE rotation_id = sqlc.arg(rotation_id) AND finished_at IS NULL AND back IS NU
 -- name: FeedableRotations :many
 -- Rotations of the target whose pending tasks may be handed out, oldest first.
 SELECT rotations.id, rotations.policy FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
-WHERE rotations.target = sqlc.arg(target) AND rotations.state = 'running' AND coalesce(policies.paused, 0) = 0
+WHERE rotations.target = sqlc.arg(target) AND rotations.state = 'running' AND NOT rotations.halted AND coalesce(policies.paused, 0) = 0
 ORDER BY rotations.id;
 
 -- name: PlannedTasks :many

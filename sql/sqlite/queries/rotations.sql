@@ -60,24 +60,6 @@ WHERE state IN ('requested', 'planning')
 ORDER BY id
 LIMIT sqlc.arg(max_rows);
 
--- name: EndedRotations :many
--- Every side is a partial index, the order is the first one's: the work depends neither on how many
--- tasks there are nor on how many rotations there were.
-SELECT id FROM rotations
-WHERE state = 'running'
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id
-        AND tasks.finished_at IS NULL AND tasks.back IS NULL AND tasks.handed_at IS NULL)
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id AND tasks.back = 'pending')
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.target = rotations.target AND tasks.back = 'intended' AND tasks.rotation_id = rotations.id)
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.target = rotations.target AND tasks.handed_at IS NOT NULL AND tasks.rotation_id = rotations.id)
-ORDER BY target, id;
-
--- name: EndRotation :execrows
-UPDATE rotations
-SET state = sqlc.arg(state), trouble = sqlc.arg(trouble), total = sqlc.arg(total), succeeded = sqlc.arg(succeeded),
-    failed = sqlc.arg(failed), skipped = sqlc.arg(skipped), parked = sqlc.arg(parked), finished_at = sqlc.arg(now)
-WHERE id = sqlc.arg(id) AND state = 'running';
-
 -- name: UpsertUnit :exec
 -- A unit that did not change costs no write.
 INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason)

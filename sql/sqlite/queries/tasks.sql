@@ -53,5 +53,6 @@ LIMIT sqlc.arg(max_rows);
 -- The key before was first seen when the intent was written: that time stays.
 UPDATE tasks
 SET epoch = epoch + 1, attempts = attempts + 1, lease_until = sqlc.arg(lease_until), apply_by = sqlc.arg(apply_by), answered_at = NULL
-WHERE id = sqlc.arg(id) AND state = 'intended' AND owner = sqlc.arg(owner) AND epoch = sqlc.arg(epoch)
+WHERE tasks.id = sqlc.arg(id) AND tasks.state = 'intended' AND tasks.owner = sqlc.arg(owner) AND tasks.epoch = sqlc.arg(epoch)
+    AND NOT (SELECT rotations.halted FROM rotations WHERE rotations.id = tasks.rotation_id)
 RETURNING epoch;

@@ -44,4 +44,9 @@ type Rotation struct {
 	RequestedAt time.Time
 	StartedAt   *time.Time
 	FinishedAt  *time.Time
+	RetryOf     keyturn.ID
+	Halted      bool
+	StopReason  string
+	CancelledBy string
+	CancelledAt *time.Time
 }

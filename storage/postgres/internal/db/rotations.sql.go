@@ -23,7 +23,7 @@ FROM clock, resources s LEFT JOIN policies p ON p.name = s.name
 WHERE r.id = $3 AND r.state IN ('requested', 'planning')
     AND (r.lease_until IS NULL OR r.lease_until < clock.at OR r.owner = $1)
     AND (r.not_before IS NULL OR r.not_before <= clock.at) AND s.kind = 'Policy' AND s.name = r.policy
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, s.spec, s.generation, coalesce(p.paused, false)::boolean AS paused
+RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, s.spec, s.generation, coalesce(p.paused, false)::boolean AS paused
 `
 
 type ClaimRotationParams struct {
@@ -71,6 +71,11 @@ func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationP
 		&i.Rotation.RequestedAt,
 		&i.Rotation.StartedAt,
 		&i.Rotation.FinishedAt,
+		&i.Rotation.RetryOf,
+		&i.Rotation.Halted,
+		&i.Rotation.StopReason,
+		&i.Rotation.CancelledBy,
+		&i.Rotation.CancelledAt,
 		&i.Spec,
 		&i.Generation,
 		&i.Paused,
@@ -136,81 +141,6 @@ type FailUnplannableParams struct {
 func (q *Queries) FailUnplannable(ctx context.Context, db DBTX, arg FailUnplannableParams) error {
 	_, err := db.Exec(ctx, failUnplannable, arg.Announcement, arg.Now, arg.ID)
 	return err
-}
-
-const finishRotations = `-- name: FinishRotations :many
-WITH clock AS MATERIALIZED (
-    SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
-), ended AS MATERIALIZED (
-    SELECT r.id FROM rotations r
-    WHERE r.state = 'running'
-        AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL LIMIT 1) IS NULL
-    ORDER BY r.id FOR UPDATE OF r SKIP LOCKED
-), counted AS MATERIALIZED (
-    SELECT t.rotation_id, count(*)::integer AS total, (count(*) FILTER (WHERE t.state = 'succeeded'))::integer AS succeeded,
-        (count(*) FILTER (WHERE t.state = 'failed'))::integer AS failed,
-        (count(*) FILTER (WHERE t.state = 'skipped'))::integer AS skipped,
-        (count(*) FILTER (WHERE t.state = 'parked'))::integer AS parked
-    FROM tasks t JOIN ended e ON e.id = t.rotation_id
-    GROUP BY t.rotation_id
-), told AS (
-    INSERT INTO announcements (id, type, rotation_id) SELECT gen_random_uuid(), 'rotation.completed', rotation_id FROM counted
-), fed AS (
-    DELETE FROM feeds f USING ended e WHERE f.rotation_id = e.id
-)
-UPDATE rotations r SET
-    state = CASE WHEN c.failed + c.parked = 0 THEN 'succeeded' WHEN c.succeeded > 0 THEN 'partial' ELSE 'failed' END,
-    trouble = CASE WHEN c.succeeded = 0 AND c.failed + c.parked > 0
-        THEN format('no unit was turned: %s failed, %s parked, %s skipped', c.failed, c.parked, c.skipped) ELSE '' END,
-    total = c.total, succeeded = c.succeeded, failed = c.failed, skipped = c.skipped, parked = c.parked, finished_at = clock.at
-FROM counted c, clock
-WHERE r.id = c.rotation_id
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at
-`
-
-// Ends running rotations without open tasks. The probe for an open task is a scalar subquery, which
-// stays one index look-up for each rotation; as NOT EXISTS it may become a join over all open tasks.
-func (q *Queries) FinishRotations(ctx context.Context, db DBTX, now *time.Time) ([]Rotation, error) {
-	rows, err := db.Query(ctx, finishRotations, now)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []Rotation
-	for rows.Next() {
-		var i Rotation
-		if err := rows.Scan(
-			&i.ID,
-			&i.Policy,
-			&i.Target,
-			&i.Trigger,
-			&i.TriggerID,
-			&i.Slot,
-			&i.Reason,
-			&i.Trouble,
-			&i.RequestedBy,
-			&i.OnlyUnits,
-			&i.State,
-			&i.Owner,
-			&i.LeaseUntil,
-			&i.NotBefore,
-			&i.Total,
-			&i.Succeeded,
-			&i.Failed,
-			&i.Skipped,
-			&i.Parked,
-			&i.RequestedAt,
-			&i.StartedAt,
-			&i.FinishedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const lockPlan = `-- name: LockPlan :one
@@ -306,14 +236,14 @@ func (q *Queries) Request(ctx context.Context, db DBTX, arg RequestParams) (keyt
 }
 
 const rotation = `-- name: Rotation :one
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
     c.skipped AS tasks_skipped, c.parked AS tasks_parked
 FROM rotations r
 CROSS JOIN LATERAL (
     SELECT count(*) AS total, count(*) FILTER (WHERE t.state = 'succeeded') AS succeeded,
         count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) FILTER (WHERE t.state = 'skipped') AS skipped,
         count(*) FILTER (WHERE t.state = 'parked') AS parked
-    FROM tasks t WHERE t.rotation_id = r.id AND r.state IN ('running', 'cancelled')
+    FROM tasks t WHERE t.rotation_id = r.id AND r.state = 'running'
 ) c
 WHERE r.id = $1
 `
@@ -353,6 +283,11 @@ func (q *Queries) Rotation(ctx context.Context, db DBTX, id keyturn.ID) (Rotatio
 		&i.Rotation.RequestedAt,
 		&i.Rotation.StartedAt,
 		&i.Rotation.FinishedAt,
+		&i.Rotation.RetryOf,
+		&i.Rotation.Halted,
+		&i.Rotation.StopReason,
+		&i.Rotation.CancelledBy,
+		&i.Rotation.CancelledAt,
 		&i.TasksTotal,
 		&i.TasksSucceeded,
 		&i.TasksFailed,
@@ -387,14 +322,14 @@ func (q *Queries) RotationByKey(ctx context.Context, db DBTX, arg RotationByKeyP
 }
 
 const rotations = `-- name: Rotations :many
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
     c.skipped AS tasks_skipped, c.parked AS tasks_parked
 FROM rotations r
 CROSS JOIN LATERAL (
     SELECT count(*) AS total, count(*) FILTER (WHERE t.state = 'succeeded') AS succeeded,
         count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) FILTER (WHERE t.state = 'skipped') AS skipped,
         count(*) FILTER (WHERE t.state = 'parked') AS parked
-    FROM tasks t WHERE t.rotation_id = r.id AND r.state IN ('running', 'cancelled')
+    FROM tasks t WHERE t.rotation_id = r.id AND r.state = 'running'
 ) c
 WHERE ($1::text = '' OR r.policy = $1) AND ($2::text = '' OR r.state = $2)
     AND ($3::uuid IS NULL
@@ -456,6 +391,11 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 			&i.Rotation.RequestedAt,
 			&i.Rotation.StartedAt,
 			&i.Rotation.FinishedAt,
+			&i.Rotation.RetryOf,
+			&i.Rotation.Halted,
+			&i.Rotation.StopReason,
+			&i.Rotation.CancelledBy,
+			&i.Rotation.CancelledAt,
 			&i.TasksTotal,
 			&i.TasksSucceeded,
 			&i.TasksFailed,

@@ -140,7 +140,7 @@ WITH clock AS MATERIALIZED (
         SELECT c.turn, c.task_id FROM feeds c
         WHERE c.target = r.target AND c.rotation_id = r.id ORDER BY c.turn DESC, c.task_id DESC LIMIT 1
     ) f ON true
-    WHERE r.id IN (SELECT c.rotation_id FROM candidate c) AND r.state = 'running' AND NOT coalesce(p.paused, false)
+    WHERE r.id IN (SELECT c.rotation_id FROM candidate c) AND r.state = 'running' AND NOT r.halted AND NOT coalesce(p.paused, false)
 ), ready AS (
     UPDATE unit_keys k SET intended = c.id
     FROM candidate c JOIN running r ON r.rotation_id = c.rotation_id
@@ -221,6 +221,7 @@ UPDATE tasks SET
     apply_by = clock.at + $2::bigint * interval '1 microsecond'
 FROM (SELECT coalesce($6::timestamptz, clock_timestamp()) AS at) clock
 WHERE tasks.id = $3 AND tasks.state = 'intended' AND tasks.owner = $4 AND tasks.epoch = $5
+    AND NOT (SELECT r.halted FROM rotations r WHERE r.id = tasks.rotation_id)
 RETURNING tasks.epoch
 `
 
@@ -305,7 +306,7 @@ const verdicts = `-- name: Verdicts :many
 SELECT t.id, (CASE
     WHEN t.state = 'intended' THEN 'taken'
     WHEN t.state <> 'pending' THEN 'done'
-    WHEN r.state <> 'running' OR coalesce(p.paused, false) THEN 'held'
+    WHEN r.state <> 'running' OR r.halted OR coalesce(p.paused, false) THEN 'held'
     WHEN k.key_exact AND k.key_since > r.requested_at THEN 'turned'
     ELSE 'busy' END)::text AS verdict
 FROM tasks t

@@ -38,7 +38,7 @@ func (q *Queries) FedTasks(ctx context.Context, db DBTX, arg FedTasksParams) (Fe
 
 const feedableRotations = `-- name: FeedableRotations :many
 SELECT rotations.id, rotations.policy FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
-WHERE rotations.target = ?1 AND rotations.state = 'running' AND coalesce(policies.paused, 0) = 0
+WHERE rotations.target = ?1 AND rotations.state = 'running' AND NOT rotations.halted AND coalesce(policies.paused, 0) = 0
 ORDER BY rotations.id
 `
 

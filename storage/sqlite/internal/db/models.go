@@ -91,6 +91,11 @@ type Rotation struct {
 	RequestedAt int64
 	StartedAt   sql.NullInt64
 	FinishedAt  sql.NullInt64
+	RetryOf     sql.NullString
+	Halted      int64
+	StopReason  string
+	CancelledBy string
+	CancelledAt sql.NullInt64
 }
 
 type Target struct {
@@ -116,6 +121,7 @@ type Task struct {
 	AnsweredAt sql.NullInt64
 	StartedAt  sql.NullInt64
 	FinishedAt sql.NullInt64
+	Stopped    int64
 	UnitID     string
 	Target     string
 	ProjectID  string

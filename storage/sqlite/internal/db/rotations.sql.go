@@ -17,7 +17,7 @@ SET state = 'planning', owner = ?1, lease_until = ?2, not_before = NULL, trouble
 WHERE id = ?4 AND state IN ('requested', 'planning')
     AND (lease_until IS NULL OR lease_until <= ?3 OR owner = ?1)
     AND (not_before IS NULL OR not_before <= ?3)
-RETURNING id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at
+RETURNING id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at
 `
 
 type ClaimRotationParams struct {
@@ -58,6 +58,11 @@ func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationP
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.RetryOf,
+		&i.Halted,
+		&i.StopReason,
+		&i.CancelledBy,
+		&i.CancelledAt,
 	)
 	return i, err
 }
@@ -90,79 +95,6 @@ func (q *Queries) CountTasks(ctx context.Context, db DBTX, rotationID string) (C
 		&i.Parked,
 	)
 	return i, err
-}
-
-const endRotation = `-- name: EndRotation :execrows
-UPDATE rotations
-SET state = ?1, trouble = ?2, total = ?3, succeeded = ?4,
-    failed = ?5, skipped = ?6, parked = ?7, finished_at = ?8
-WHERE id = ?9 AND state = 'running'
-`
-
-type EndRotationParams struct {
-	State     string
-	Trouble   string
-	Total     int64
-	Succeeded int64
-	Failed    int64
-	Skipped   int64
-	Parked    int64
-	Now       sql.NullInt64
-	ID        string
-}
-
-func (q *Queries) EndRotation(ctx context.Context, db DBTX, arg EndRotationParams) (int64, error) {
-	result, err := db.ExecContext(ctx, endRotation,
-		arg.State,
-		arg.Trouble,
-		arg.Total,
-		arg.Succeeded,
-		arg.Failed,
-		arg.Skipped,
-		arg.Parked,
-		arg.Now,
-		arg.ID,
-	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-const endedRotations = `-- name: EndedRotations :many
-SELECT id FROM rotations
-WHERE state = 'running'
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id
-        AND tasks.finished_at IS NULL AND tasks.back IS NULL AND tasks.handed_at IS NULL)
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id AND tasks.back = 'pending')
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.target = rotations.target AND tasks.back = 'intended' AND tasks.rotation_id = rotations.id)
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.target = rotations.target AND tasks.handed_at IS NOT NULL AND tasks.rotation_id = rotations.id)
-ORDER BY target, id
-`
-
-// Every side is a partial index, the order is the first one's: the work depends neither on how many
-// tasks there are nor on how many rotations there were.
-func (q *Queries) EndedRotations(ctx context.Context, db DBTX) ([]string, error) {
-	rows, err := db.QueryContext(ctx, endedRotations)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []string
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		items = append(items, id)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const failRotation = `-- name: FailRotation :execrows
@@ -299,7 +231,7 @@ func (q *Queries) PostponeRotation(ctx context.Context, db DBTX, arg PostponeRot
 }
 
 const rotation = `-- name: Rotation :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at FROM rotations WHERE id = ?1
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE id = ?1
 `
 
 func (q *Queries) Rotation(ctx context.Context, db DBTX, id string) (Rotation, error) {
@@ -328,12 +260,17 @@ func (q *Queries) Rotation(ctx context.Context, db DBTX, id string) (Rotation, e
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.RetryOf,
+		&i.Halted,
+		&i.StopReason,
+		&i.CancelledBy,
+		&i.CancelledAt,
 	)
 	return i, err
 }
 
 const rotationOfSlot = `-- name: RotationOfSlot :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at FROM rotations WHERE policy = ?1 AND slot = ?2
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE policy = ?1 AND slot = ?2
 `
 
 type RotationOfSlotParams struct {
@@ -367,12 +304,17 @@ func (q *Queries) RotationOfSlot(ctx context.Context, db DBTX, arg RotationOfSlo
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.RetryOf,
+		&i.Halted,
+		&i.StopReason,
+		&i.CancelledBy,
+		&i.CancelledAt,
 	)
 	return i, err
 }
 
 const rotationOfTrigger = `-- name: RotationOfTrigger :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at FROM rotations WHERE trigger_id = ?1
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE trigger_id = ?1
 `
 
 func (q *Queries) RotationOfTrigger(ctx context.Context, db DBTX, triggerID sql.NullString) (Rotation, error) {
@@ -401,12 +343,17 @@ func (q *Queries) RotationOfTrigger(ctx context.Context, db DBTX, triggerID sql.
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.RetryOf,
+		&i.Halted,
+		&i.StopReason,
+		&i.CancelledBy,
+		&i.CancelledAt,
 	)
 	return i, err
 }
 
 const rotations = `-- name: Rotations :many
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at FROM rotations
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations
 WHERE (?1 = '' OR id < ?1)
     AND (?2 = '' OR policy = ?2)
     AND (?3 = '' OR state = ?3)
@@ -459,6 +406,11 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 			&i.RequestedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
+			&i.RetryOf,
+			&i.Halted,
+			&i.StopReason,
+			&i.CancelledBy,
+			&i.CancelledAt,
 		); err != nil {
 			return nil, err
 		}

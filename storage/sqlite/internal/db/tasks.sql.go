@@ -180,7 +180,8 @@ func (q *Queries) PutBackPending(ctx context.Context, db DBTX, arg PutBackPendin
 const reintendTask = `-- name: ReintendTask :one
 UPDATE tasks
 SET epoch = epoch + 1, attempts = attempts + 1, lease_until = ?1, apply_by = ?2, answered_at = NULL
-WHERE id = ?3 AND state = 'intended' AND owner = ?4 AND epoch = ?5
+WHERE tasks.id = ?3 AND tasks.state = 'intended' AND tasks.owner = ?4 AND tasks.epoch = ?5
+    AND NOT (SELECT rotations.halted FROM rotations WHERE rotations.id = tasks.rotation_id)
 RETURNING epoch
 `
 
@@ -207,7 +208,7 @@ func (q *Queries) ReintendTask(ctx context.Context, db DBTX, arg ReintendTaskPar
 }
 
 const rotationTasks = `-- name: RotationTasks :many
-SELECT seq, id, rotation_id, epoch, turn, attempts, failures, not_before, lease_until, handed_at, back, intended_at, apply_by, answered_at, started_at, finished_at, unit_id, target, project_id, state, resolution, reason, owner, key_before, key_want, key_after, intent_data FROM tasks
+SELECT seq, id, rotation_id, epoch, turn, attempts, failures, not_before, lease_until, handed_at, back, intended_at, apply_by, answered_at, started_at, finished_at, stopped, unit_id, target, project_id, state, resolution, reason, owner, key_before, key_want, key_after, intent_data FROM tasks
 WHERE rotation_id = ?1 AND turn >= ?2 AND (turn > ?2 OR seq > ?3)
 ORDER BY turn, seq
 LIMIT ?4
@@ -251,6 +252,7 @@ func (q *Queries) RotationTasks(ctx context.Context, db DBTX, arg RotationTasksP
 			&i.AnsweredAt,
 			&i.StartedAt,
 			&i.FinishedAt,
+			&i.Stopped,
 			&i.UnitID,
 			&i.Target,
 			&i.ProjectID,
