@@ -1,6 +1,7 @@
 package keyturn
 
 import (
+	"context"
 	"encoding/json"
 	"time"
 )
@@ -15,4 +16,23 @@ type AuditEntry struct {
 	Remote  string          `json:"remote"` // the address that the request came from; empty: unknown
 	Reason  string          `json:"reason"`
 	Detail  json.RawMessage `json:"detail,omitempty"`
+}
+
+// AuditFilter narrows a listing of audit entries, which is newest first.
+type AuditFilter struct {
+	Page Page
+}
+
+type auditKey struct{}
+
+// WithAudit returns a context in which a change is recorded: whoever makes it durable writes the entry
+// in the same transaction, with the database's time, and only if something changed.
+func WithAudit(ctx context.Context, entry AuditEntry) context.Context {
+	return context.WithValue(ctx, auditKey{}, entry)
+}
+
+// AuditOf returns the entry that a change under this context must leave, if any.
+func AuditOf(ctx context.Context) (AuditEntry, bool) {
+	entry, ok := ctx.Value(auditKey{}).(AuditEntry)
+	return entry, ok
 }

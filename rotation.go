@@ -75,7 +75,8 @@ type Rotation struct {
 	FinishedAt  *time.Time    `json:"finishedAt"`
 	Tasks       []Task        `json:"tasks"` // nil: not asked for
 
-	// RetryOf is the rotation whose missing units this one turns.
+	// RetryOf is the rotation whose missing units this one turns. They are many: listings and events leave
+	// them out of Only.
 	RetryOf *ID `json:"retryOf,omitempty"`
 	// Halted says that what had not begun was stopped: by a person (Cancelled) or by the policy's rollout.
 	Halted      bool       `json:"halted,omitempty"`
@@ -100,8 +101,10 @@ type ClusterCounts struct {
 	ProjectName string `json:"projectName"`
 	Cluster     string `json:"cluster"`
 	// Mixed reports that some of its components have a new key and others, which should have one, don't.
-	Mixed  bool   `json:"mixed"`
-	Counts Counts `json:"counts"`
+	Mixed bool `json:"mixed"`
+	// MixedSince is when the first of its components got a new key; nil: it is not mixed.
+	MixedSince *time.Time `json:"mixedSince,omitempty"`
+	Counts     Counts     `json:"counts"`
 }
 
 // Counts are a rotation's tasks by state. Pending counts what has not ended.

@@ -84,6 +84,9 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 		if err != nil {
 			return nil, err
 		}
+		if r.RetryOf != nil {
+			r.Only.Units = nil // thousands, perhaps: more than a message may hold
+		}
 		if events, err = a.add(events, note.Type, r.ID.String(), rotationTime(note.Type, r), r); err != nil {
 			return nil, err
 		}

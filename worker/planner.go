@@ -47,9 +47,10 @@ func (p *Planner) Plan(ctx context.Context, policy keyturn.Policy, only keyturn.
 	if err != nil {
 		return nil, fmt.Errorf("asking target %s for its units: %w", policy.Target, err)
 	}
+	wanted, narrowed := policy.Select.Matcher(), only.Matcher()
 	units := found[:0]
 	for _, u := range found {
-		if policy.Select.Match(u) && only.Match(u) {
+		if wanted(u) && narrowed(u) {
 			units = append(units, u)
 		}
 	}

@@ -97,6 +97,21 @@ func (w *Worker) Plan(ctx context.Context, policy keyturn.Policy, only keyturn.S
 	return w.planner.Plan(ctx, policy, only)
 }
 
+// KeyInUse asks the unit's target which key it uses now. It changes nothing.
+func (w *Worker) KeyInUse(ctx context.Context, unit string) (string, error) {
+	target, _, _, err := keyturn.SplitUnitID(unit)
+	if err != nil {
+		return "", err
+	}
+	sys, settings, err := w.cfg.Systems.System(ctx, target, 0)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settings.Timeouts.Request.Std())
+	defer cancel()
+	return sys.Current(ctx, unit)
+}
+
 // QueueLost tells the worker that the queue lost messages: what nobody holds
 // is handed out again at once. It never blocks.
 func (w *Worker) QueueLost() { w.sweeper.queueLost() }

@@ -32,6 +32,11 @@ type Waker interface {
 	PublishRotation(ctx context.Context, id keyturn.ID) error
 }
 
+// KeyReader asks a target which key a unit uses now. It changes nothing.
+type KeyReader interface {
+	KeyInUse(ctx context.Context, unit string) (string, error)
+}
+
 // Check is one thing that must work before traffic is sent here.
 type Check struct {
 	Name string // "database", "nats"
@@ -43,6 +48,7 @@ type Check struct {
 type Config struct {
 	Store   Store
 	Planner Planner
+	Keys    KeyReader
 	Waker   Waker
 
 	// CheckSchedule refuses a schedule that can't be read or never fires.
@@ -96,6 +102,8 @@ func New(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	s.huma = humago.New(mux, humaConfig(cfg.Version))
 	s.registerRotations()
+	s.registerControl()
+	s.registerAudit()
 	s.registerListings()
 	s.registerResources()
 	s.registerPolicies()

@@ -165,12 +165,23 @@ func (s *server) applyOnce(ctx context.Context, want []resource.Document, prune,
 	if dryRun || len(steps) == 0 {
 		return changes, nil
 	}
-	if err := s.Store.ApplyResources(ctx, steps); err != nil {
+	if err := s.Store.ApplyResources(audited(ctx, "resources.apply", fmt.Sprintf("%d resources", len(steps)), "", stepsOf(changes)), steps); err != nil {
 		return nil, fmt.Errorf("applying: %w", err)
 	}
 	s.Logger.Info("resources applied", zap.String("by", requestedBy(ctx)), zap.Int("changes", len(steps)))
 	s.OnChange()
 	return changes, nil
+}
+
+// stepsOf names what an apply changes, for the audit: not the specs, which may be large.
+func stepsOf(changes []resource.Change) []string {
+	steps := []string{}
+	for _, c := range changes {
+		if c.Action != resource.ActionUnchanged {
+			steps = append(steps, fmt.Sprintf("%s %s %s", c.Action, c.Kind, c.Name))
+		}
+	}
+	return steps
 }
 
 // nextSlot returns the slot for which a changed policy waits. A policy whose

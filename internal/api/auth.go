@@ -81,7 +81,7 @@ func (s *server) authorize(role keyturn.Role) func(huma.Context, func(huma.Conte
 			ctx.SetHeader("WWW-Authenticate", `Bearer realm="keyturn", error="insufficient_scope", scope="`+string(role)+`"`)
 			s.refuse(ctx, http.StatusForbidden, "this needs the role "+string(role)+", and the token "+token.Name+" has the role "+string(token.Role))
 		default:
-			next(huma.WithValue(ctx, callerKey{}, token))
+			next(huma.WithValue(huma.WithValue(ctx, callerKey{}, token), remoteKey{}, ctx.RemoteAddr()))
 		}
 	}
 }

@@ -83,7 +83,9 @@ func TestRolesOfOperations(t *testing.T) {
 		"request-rotation": keyturn.RoleOperator, "plan-policy": keyturn.RoleOperator,
 		"pause-policy": keyturn.RoleOperator, "resume-policy": keyturn.RoleOperator,
 		"backfill-policy": keyturn.RoleOperator,
-		"apply":           keyturn.RoleAdmin, "list-tokens": keyturn.RoleAdmin,
+		"cancel-rotation": keyturn.RoleOperator, "resume-rotation": keyturn.RoleOperator,
+		"resolve-task": keyturn.RoleOperator, "list-audit": keyturn.RoleOperator,
+		"apply": keyturn.RoleAdmin, "list-tokens": keyturn.RoleAdmin,
 		"create-token": keyturn.RoleAdmin, "revoke-token": keyturn.RoleAdmin,
 	}
 	seen := 0

@@ -122,7 +122,7 @@ func (s *server) pause(ctx context.Context, in *pauseInput) (*resourceOutput, er
 	if in.Body != nil {
 		note = in.Body.Note
 	}
-	if err := s.Store.SetPaused(ctx, in.Name, true, requestedBy(ctx), note, nil); err != nil {
+	if err := s.Store.SetPaused(audited(ctx, "policy.pause", in.Name, note, nil), in.Name, true, requestedBy(ctx), note, nil); err != nil {
 		return nil, missing(err, "policy", in.Name)
 	}
 	return s.changedPolicy(ctx, in.Name)
@@ -137,7 +137,7 @@ func (s *server) resume(ctx context.Context, in *nameInput) (*resourceOutput, er
 	if err != nil {
 		return nil, fmt.Errorf("resuming policy %q: %w", in.Name, err)
 	}
-	if err := s.Store.SetPaused(ctx, in.Name, false, requestedBy(ctx), "", next); err != nil {
+	if err := s.Store.SetPaused(audited(ctx, "policy.resume", in.Name, "", nil), in.Name, false, requestedBy(ctx), "", next); err != nil {
 		return nil, missing(err, "policy", in.Name)
 	}
 	return s.changedPolicy(ctx, in.Name)

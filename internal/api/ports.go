@@ -7,7 +7,8 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
-// Store is what the API reads, and the little that it writes itself.
+// Store is what the API reads, and the little that it writes itself. A change under
+// keyturn.WithAudit is recorded in the same transaction.
 type Store interface {
 	Reader
 	ResourceStore
@@ -25,6 +26,11 @@ type Store interface {
 type Reader interface {
 	Rotation(ctx context.Context, id keyturn.ID) (keyturn.Rotation, error)
 	Rotations(ctx context.Context, f keyturn.RotationFilter) ([]keyturn.Rotation, string, error)
+	// Clusters sums a rotation's tasks up by cluster, mixed ones first.
+	Clusters(ctx context.Context, rotation keyturn.ID) ([]keyturn.ClusterCounts, error)
+	Task(ctx context.Context, id keyturn.ID) (keyturn.Task, error)
+	// Audit lists what was changed under keyturn.WithAudit, newest first.
+	Audit(ctx context.Context, f keyturn.AuditFilter) ([]keyturn.AuditEntry, string, error)
 	// Tasks returns a rotation's tasks in the order of their turn.
 	Tasks(ctx context.Context, rotation keyturn.ID, page keyturn.Page) ([]keyturn.Task, string, error)
 	Units(ctx context.Context, f keyturn.UnitFilter) ([]keyturn.Unit, string, error)
@@ -38,6 +44,14 @@ type RotationControl interface {
 	// person did it: then it ends as cancelled. Stopping it again changes nothing; it answers
 	// ErrConflict for a rotation that ended otherwise.
 	StopRotation(ctx context.Context, id keyturn.ID, by, reason string, cancelled bool) (keyturn.Rotation, error)
+	// ResumeRotation asks for a retry of a rotation that has ended: of the units that neither it nor its
+	// earlier retries have turned. It answers with the retry under way when that covers them all, and
+	// ErrConflict when the rotation has not ended or nothing is missing.
+	ResumeRotation(ctx context.Context, id keyturn.ID, by, reason string) (keyturn.Resumed, error)
+	// ResolveTask carries out what a person decided about a parked task, and corrects a rotation that
+	// has ended. Trying again what belongs to an ended rotation is a retry of its own. It answers
+	// ErrConflict for a task that is not parked, and for a key that can't be this task's.
+	ResolveTask(ctx context.Context, d keyturn.Decision) (keyturn.Decided, error)
 }
 
 // ResourceStore keeps what `apply` manages.

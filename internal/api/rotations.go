@@ -29,8 +29,9 @@ type requestRotationOutput struct {
 }
 
 type rotationInput struct {
-	ID    string `path:"id" doc:"The rotation's id."`
-	Tasks bool   `query:"tasks" default:"true" doc:"false leaves the tasks out."`
+	ID       string `path:"id" doc:"The rotation's id."`
+	Tasks    bool   `query:"tasks" default:"true" doc:"false leaves the tasks, and the units that a retry is for, out."`
+	Clusters bool   `query:"clusters" default:"true" doc:"false leaves the sums by cluster out."`
 }
 
 type rotationOutput struct {
@@ -60,7 +61,7 @@ func (s *server) registerRotations() {
 	}, s.listRotations)
 	handle(s, operation{
 		id: "get-rotation", method: http.MethodGet, path: "/rotations/{id}", role: keyturn.RoleViewer, tag: tag,
-		summary: "One rotation with its tasks",
+		summary: "One rotation with its tasks, summed up by cluster",
 	}, s.getRotation)
 	handle(s, operation{
 		id: "list-tasks", method: http.MethodGet, path: "/rotations/{id}/tasks", role: keyturn.RoleViewer, tag: tag,
@@ -77,7 +78,7 @@ func (s *server) requestRotation(ctx context.Context, in *requestRotationInput) 
 	if err := checkSelection(in.Body.Only); err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}
-	rotation, created, err := s.Store.Request(ctx, keyturn.Request{
+	rotation, created, err := s.Store.Request(audited(ctx, "rotation.request", in.Body.Policy, in.Body.Reason, map[string]string{"id": key}), keyturn.Request{
 		Policy:      in.Body.Policy,
 		Trigger:     keyturn.TriggerManual,
 		TriggerID:   key,
@@ -131,6 +132,13 @@ func (s *server) getRotation(ctx context.Context, in *rotationInput) (*rotationO
 	rotation.Tasks = nil
 	if in.Tasks {
 		if rotation.Tasks, err = s.allTasks(ctx, id, rotation.Counts.Total); err != nil {
+			return nil, err
+		}
+	} else if rotation.RetryOf != nil {
+		rotation.Only.Units = nil
+	}
+	if in.Clusters {
+		if rotation.Clusters, err = s.Store.Clusters(ctx, id); err != nil {
 			return nil, err
 		}
 	}

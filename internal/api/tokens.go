@@ -74,7 +74,7 @@ func (s *server) createToken(ctx context.Context, in *createTokenInput) (*create
 		token.ExpiresAt = &expires
 	}
 	secret, hash := newSecret()
-	if err := s.Store.CreateToken(ctx, token, hash); err != nil {
+	if err := s.Store.CreateToken(audited(ctx, "token.create", token.Name, "", map[string]string{"role": in.Body.Role}), token, hash); err != nil {
 		return nil, fmt.Errorf("creating the token %q: %w", token.Name, err)
 	}
 	return &createTokenOutput{Body: CreatedToken{Token: token, Secret: secret}}, nil
@@ -85,7 +85,7 @@ func (s *server) revokeToken(ctx context.Context, in *tokenIDInput) (*struct{}, 
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Store.RevokeToken(ctx, id); err != nil {
+	if err := s.Store.RevokeToken(audited(ctx, "token.revoke", id.String(), "", nil), id); err != nil {
 		return nil, missing(err, "token", id.String())
 	}
 	s.tokens.purge()

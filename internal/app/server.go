@@ -174,7 +174,7 @@ func (p plans) Plan(ctx context.Context, policy string, only keyturn.Selection) 
 
 func (s *Server) openHTTP(ctx context.Context, version string, registry *prometheus.Registry) error {
 	cfg := api.Config{
-		Store: s.store, Planner: plans{s.store, s.worker}, Waker: s.bus,
+		Store: s.store, Planner: plans{s.store, s.worker}, Keys: s.worker, Waker: s.bus,
 		CheckSchedule: checkSchedule, FirstSlot: firstSlot, OnChange: s.changed,
 		Ready:   []api.Check{{Name: "database", Run: s.store.Ping}, {Name: "nats", Run: s.bus.Healthy}},
 		Metrics: registry, Logger: s.log.Named("api"), Version: version,

@@ -15,8 +15,11 @@ import (
 // of a running one go on until their outcome is known, and then it ends.
 func (s *Store) StopRotation(ctx context.Context, id keyturn.ID, by, reason string, cancelled bool) (keyturn.Rotation, error) {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		_, err := s.stopRotation(ctx, tx, id, by, reason, cancelled)
-		return err
+		changed, err := s.stopRotation(ctx, tx, id, by, reason, cancelled)
+		if err != nil || !changed {
+			return err
+		}
+		return s.writeAudit(ctx, tx)
 	})
 	if err != nil {
 		return keyturn.Rotation{}, fmt.Errorf("stopping rotation %s: %w", id, err)
@@ -76,7 +79,7 @@ func (s *Store) FinishRotations(ctx context.Context) ([]keyturn.Rotation, error)
 		if _, err := s.q.StopTasks(ctx, tx, db.StopTasksParams{Now: s.clock(), Rotations: ids}); err != nil {
 			return err
 		}
-		ended, err = s.endRotations(ctx, tx, ids)
+		ended, err = s.endRotations(ctx, tx, ids, true)
 		return err
 	})
 	if err != nil {
@@ -86,8 +89,8 @@ func (s *Store) FinishRotations(ctx context.Context) ([]keyturn.Rotation, error)
 }
 
 // endRotations gives rotations, which the transaction has locked, the state and the counts that their
-// tasks lead to. Those that still have an open task are left out.
-func (s *Store) endRotations(ctx context.Context, tx pgx.Tx, ids []keyturn.ID) ([]keyturn.Rotation, error) {
+// tasks lead to, and tells the world if asked to. Those that still have an open task are left out.
+func (s *Store) endRotations(ctx context.Context, tx pgx.Tx, ids []keyturn.ID, tell bool) ([]keyturn.Rotation, error) {
 	counted, err := s.q.EndCounts(ctx, tx, ids)
 	if err != nil || len(counted) == 0 {
 		return nil, err
@@ -96,7 +99,7 @@ func (s *Store) endRotations(ctx context.Context, tx pgx.Tx, ids []keyturn.ID) (
 	if err != nil {
 		return nil, err
 	}
-	arg := db.EndRotationsParams{Now: s.clock()}
+	arg := db.EndRotationsParams{Now: s.clock(), Tell: tell}
 	for _, c := range counted {
 		r := c.Rotation
 		end := keyturn.Ending{

@@ -43,8 +43,13 @@ func (s *Store) request(ctx context.Context, req keyturn.Request) (keyturn.Rotat
 	if req.Slot != nil {
 		arg.Slot = optional(req.Slot.Name())
 	}
-	id, err := s.q.Request(ctx, s.pool, arg)
-	created := err == nil
+	var id keyturn.ID
+	created := false
+	err = s.audited(ctx, func(on db.DBTX) (bool, error) {
+		id, err = s.q.Request(ctx, on, arg)
+		created = err == nil
+		return created, err
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		id, err = s.requested(ctx, arg)
 	}

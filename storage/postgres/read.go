@@ -68,6 +68,9 @@ func (s *Store) Rotations(ctx context.Context, f keyturn.RotationFilter) ([]keyt
 		if out[i], err = countedOf(db.RotationRow(row)); err != nil {
 			return nil, "", err
 		}
+		if out[i].RetryOf != nil {
+			out[i].Only.Units = nil
+		}
 	}
 	out, next := cut(out, limit, func(r keyturn.Rotation) string { return r.ID.String() })
 	return out, next, nil

@@ -89,7 +89,7 @@ func (s *Store) ApplyResources(ctx context.Context, changes []keyturn.ResourceCh
 		if len(orphans) > 0 {
 			return fmt.Errorf("policy %s names target %q, which would not exist: %w", orphans[0].Name, orphans[0].Target, keyturn.ErrConflict)
 		}
-		return nil
+		return s.writeAudit(ctx, tx)
 	})
 	if err != nil {
 		return fmt.Errorf("applying %d changes: %w", len(changes), err)
@@ -158,17 +158,20 @@ func slotColumns(slot *keyturn.Slot) (local, timezone *string, at *time.Time) {
 // SetPaused pauses or resumes a policy. A paused policy keeps its next slot, which schedulers move on
 // without firing it; resuming sets it to next.
 func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, note string, next *keyturn.Slot) error {
-	var n int64
-	var err error
-	if paused {
-		n, err = s.q.PausePolicy(ctx, s.pool, db.PausePolicyParams{By: clean(by), Note: clean(note), Name: policy})
-	} else {
-		local, timezone, at := slotColumns(next)
-		n, err = s.q.ResumePolicy(ctx, s.pool, db.ResumePolicyParams{NextLocal: local, NextTimezone: timezone, NextAt: at, Name: policy})
-	}
-	if err == nil && n == 0 {
-		err = keyturn.ErrNotFound
-	}
+	err := s.audited(ctx, func(on db.DBTX) (bool, error) {
+		var n int64
+		var err error
+		if paused {
+			n, err = s.q.PausePolicy(ctx, on, db.PausePolicyParams{By: clean(by), Note: clean(note), Name: policy})
+		} else {
+			local, timezone, at := slotColumns(next)
+			n, err = s.q.ResumePolicy(ctx, on, db.ResumePolicyParams{NextLocal: local, NextTimezone: timezone, NextAt: at, Name: policy})
+		}
+		if err == nil && n == 0 {
+			err = keyturn.ErrNotFound
+		}
+		return true, err
+	})
 	if err != nil {
 		return fmt.Errorf("pausing or resuming policy %s: %w", policy, err)
 	}

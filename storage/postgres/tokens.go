@@ -10,12 +10,15 @@ import (
 
 // CreateToken keeps a token's hash. A hash or id that exists is ErrConflict.
 func (s *Store) CreateToken(ctx context.Context, t keyturn.Token, hash [32]byte) error {
-	n, err := s.q.CreateToken(ctx, s.pool, db.CreateTokenParams{
-		ID: t.ID, Name: clean(t.Name), Role: string(t.Role), Hash: hash[:], CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt,
+	err := s.audited(ctx, func(on db.DBTX) (bool, error) {
+		n, err := s.q.CreateToken(ctx, on, db.CreateTokenParams{
+			ID: t.ID, Name: clean(t.Name), Role: string(t.Role), Hash: hash[:], CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt,
+		})
+		if err == nil && n == 0 {
+			err = keyturn.ErrConflict
+		}
+		return true, err
 	})
-	if err == nil && n == 0 {
-		err = keyturn.ErrConflict
-	}
 	if err != nil {
 		return fmt.Errorf("creating token %q: %w", t.Name, err)
 	}
@@ -37,10 +40,13 @@ func (s *Store) Tokens(ctx context.Context) ([]keyturn.Token, error) {
 
 // RevokeToken ends a token. Revoking it again changes nothing.
 func (s *Store) RevokeToken(ctx context.Context, id keyturn.ID) error {
-	n, err := s.q.RevokeToken(ctx, s.pool, db.RevokeTokenParams{Now: s.clock(), ID: id})
-	if err == nil && n == 0 {
-		err = keyturn.ErrNotFound
-	}
+	err := s.audited(ctx, func(on db.DBTX) (bool, error) {
+		n, err := s.q.RevokeToken(ctx, on, db.RevokeTokenParams{Now: s.clock(), ID: id})
+		if err == nil && n == 0 {
+			err = keyturn.ErrNotFound
+		}
+		return true, err
+	})
 	if err != nil {
 		return fmt.Errorf("revoking token %s: %w", id, err)
 	}

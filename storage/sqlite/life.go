@@ -13,7 +13,11 @@ import (
 func (s *Store) StopRotation(ctx context.Context, id keyturn.ID, by, reason string, cancelled bool) (keyturn.Rotation, error) {
 	var r keyturn.Rotation
 	err := s.inTx(ctx, "stopping rotation "+id.String(), func(ctx context.Context, tx *tx) error {
-		if _, err := s.stopRotation(ctx, tx, id, by, reason, cancelled); err != nil {
+		changed, err := s.stopRotation(ctx, tx, id, by, reason, cancelled)
+		if err == nil && changed {
+			err = s.writeAudit(ctx, tx)
+		}
+		if err != nil {
 			return err
 		}
 		row, err := s.q.Rotation(ctx, tx, id.String())
@@ -93,6 +97,9 @@ func (s *Store) FinishRotations(ctx context.Context) ([]keyturn.Rotation, error)
 		}
 		for _, id := range ids {
 			r, err := s.endRotation(ctx, tx, id)
+			if err == nil {
+				err = s.announce(ctx, tx, "rotation.completed", r.ID)
+			}
 			if err != nil {
 				return fmt.Errorf("rotation %s: %w", id, err)
 			}
@@ -151,9 +158,5 @@ func (s *Store) endRotation(ctx context.Context, tx *tx, id string) (keyturn.Rot
 	if row, err = s.q.Rotation(ctx, tx, id); err != nil {
 		return keyturn.Rotation{}, err
 	}
-	r, err := toRotation(row)
-	if err != nil {
-		return keyturn.Rotation{}, err
-	}
-	return r, s.announce(ctx, tx, "rotation.completed", r.ID)
+	return toRotation(row)
 }

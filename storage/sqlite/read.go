@@ -51,6 +51,9 @@ func (s *Store) Rotations(ctx context.Context, f keyturn.RotationFilter) ([]keyt
 		if out[i], err = s.withCounts(ctx, s.read, row); err != nil {
 			return nil, "", fmt.Errorf("listing rotations: %w", err)
 		}
+		if out[i].RetryOf != nil {
+			out[i].Only.Units = nil
+		}
 	}
 	return out, next, nil
 }

@@ -77,7 +77,10 @@ func (s *Store) ApplyResources(ctx context.Context, changes []keyturn.ResourceCh
 				return fmt.Errorf("%s %q: %w", change.Kind, change.Name, err)
 			}
 		}
-		return s.checkTargets(ctx, tx, changes)
+		if err := s.checkTargets(ctx, tx, changes); err != nil {
+			return err
+		}
+		return s.writeAudit(ctx, tx)
 	})
 }
 
@@ -199,6 +202,9 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 		if err == nil && n == 0 {
 			return keyturn.ErrNotFound
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.writeAudit(ctx, tx)
 	})
 }

@@ -108,6 +108,9 @@ func (s *Store) Request(ctx context.Context, req keyturn.Request) (keyturn.Rotat
 			return err
 		}
 		r, created, err = s.insertRotation(ctx, tx, policy, req)
+		if err == nil && created {
+			err = s.writeAudit(ctx, tx)
+		}
 		return err
 	})
 	if err != nil {

@@ -19,7 +19,10 @@ func (s *Store) CreateToken(ctx context.Context, t keyturn.Token, hash [32]byte)
 		if isDuplicate(err) {
 			return fmt.Errorf("%w: there is such a token already", keyturn.ErrConflict)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.writeAudit(ctx, tx)
 	})
 }
 
@@ -45,7 +48,10 @@ func (s *Store) RevokeToken(ctx context.Context, id keyturn.ID) error {
 		if err == nil && n == 0 {
 			return keyturn.ErrNotFound
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.writeAudit(ctx, tx)
 	})
 }
 

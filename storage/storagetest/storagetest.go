@@ -49,6 +49,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Finish":    finishTests(),
 		"Take":      takeTests(),
 		"Stop":      stopTests(),
+		"Resolve":   resolveTests(),
 		"Announce":  announceTests(),
 		"Read":      readTests(),
 		"Tokens":    tokenTests(),

@@ -32,6 +32,7 @@ type Store struct {
 	history   []keyturn.KeyRecord
 	resources []keyturn.Resource
 	tokens    []storedToken
+	audit     []keyturn.AuditEntry
 	lookups   int
 }
 

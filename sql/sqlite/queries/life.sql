@@ -52,3 +52,74 @@ SET state = sqlc.arg(state), trouble = sqlc.arg(trouble), total = sqlc.arg(total
     failed = sqlc.arg(failed), skipped = sqlc.arg(skipped), parked = sqlc.arg(parked), finished_at = coalesce(finished_at, sqlc.arg(now))
 WHERE id = sqlc.arg(id);
 
+
+-- name: Clusters :many
+-- A rotation's tasks by cluster, the mixed ones first. See MixedClusters.
+SELECT u.project_id, u.project_name, u.cluster_name, count(*) AS total,
+    count(CASE WHEN t.state = 'succeeded' THEN 1 END) AS succeeded, count(CASE WHEN t.state = 'failed' THEN 1 END) AS failed,
+    count(CASE WHEN t.state = 'skipped' THEN 1 END) AS skipped, count(CASE WHEN t.state = 'parked' THEN 1 END) AS parked,
+    CAST(max(t.state = 'succeeded' OR (k.key_exact AND k.key_since > r.requested_at))
+        AND max((t.state IN ('failed', 'parked') OR t.stopped) AND NOT (k.key_exact AND k.key_since > r.requested_at)) AS INTEGER) AS mixed,
+    CAST(coalesce(min(CASE WHEN t.state = 'succeeded' THEN t.finished_at WHEN k.key_exact AND k.key_since > r.requested_at THEN k.key_since END), 0) AS INTEGER) AS since
+FROM tasks t JOIN rotations r ON r.id = t.rotation_id JOIN units u ON u.id = t.unit_id JOIN unit_keys k ON k.unit_id = t.unit_id
+WHERE t.rotation_id = sqlc.arg(rotation_id)
+GROUP BY u.project_id, u.project_name, u.cluster_name
+ORDER BY mixed DESC, u.project_name, u.cluster_name, u.project_id;
+
+-- name: Task :one
+SELECT * FROM tasks WHERE id = sqlc.arg(id);
+
+-- name: UnitKey :one
+SELECT * FROM unit_keys WHERE unit_id = sqlc.arg(unit_id);
+
+-- name: UnitIntended :one
+SELECT EXISTS (SELECT 1 FROM tasks WHERE unit_id = sqlc.arg(unit_id) AND state = 'intended');
+
+-- name: KeyOriginSince :one
+SELECT origin FROM key_records WHERE unit_id = sqlc.arg(unit_id) AND key_id = sqlc.arg(key_id) AND used_from >= sqlc.arg(since)
+ORDER BY id DESC LIMIT 1;
+
+-- name: ResolveTask :exec
+UPDATE tasks
+SET state = sqlc.arg(state), key_after = sqlc.arg(key_after), reason = sqlc.arg(reason), resolution = sqlc.arg(resolution),
+    back = sqlc.narg(back), failures = 0, not_before = sqlc.arg(now), finished_at = sqlc.narg(finished_at)
+WHERE seq = sqlc.arg(seq) AND state = 'parked';
+
+-- name: OpenRetries :many
+-- The retries of a rotation, and theirs, that have not ended, newest first.
+WITH RECURSIVE family (id) AS (
+    SELECT a.id FROM rotations a WHERE a.retry_of = sqlc.arg(rotation_id)
+    UNION
+    SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
+)
+SELECT r.* FROM rotations r JOIN family g ON g.id = r.id
+WHERE r.state IN ('requested', 'planning', 'running') ORDER BY r.id DESC;
+
+-- name: MissingUnits :many
+-- Units whose last task, in the rotation and its retries, failed or was stopped, or of which a task is
+-- parked, and that nothing has turned since the rotation was asked for. Ids are in the order of time.
+WITH RECURSIVE family (id) AS (
+    SELECT a.id FROM rotations a WHERE a.id = sqlc.arg(rotation_id)
+    UNION
+    SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
+)
+SELECT t.unit_id, t.project_id, CAST(max(t.state = 'parked') AS INTEGER) AS parked, max(t.rotation_id) AS last_rotation
+FROM family g JOIN tasks t ON t.rotation_id = g.id JOIN unit_keys k ON k.unit_id = t.unit_id
+WHERE NOT (k.key_exact AND k.key_since > CAST(sqlc.arg(since) AS INTEGER))
+GROUP BY t.unit_id, t.project_id
+HAVING max(t.state = 'parked')
+    OR max(CASE WHEN t.state = 'failed' OR t.stopped THEN t.rotation_id ELSE '' END) = max(t.rotation_id)
+ORDER BY t.unit_id;
+
+-- name: FamilyHasTasks :one
+WITH RECURSIVE family (id) AS (
+    SELECT a.id FROM rotations a WHERE a.id = sqlc.arg(rotation_id)
+    UNION
+    SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
+)
+SELECT EXISTS (SELECT 1 FROM family g JOIN tasks t ON t.rotation_id = g.id);
+
+-- name: InsertRetry :exec
+INSERT INTO rotations (id, policy, target, "trigger", reason, requested_by, only_units, state, requested_at, retry_of)
+VALUES (sqlc.arg(id), sqlc.arg(policy), sqlc.arg(target), 'retry', sqlc.arg(reason), sqlc.arg(requested_by), sqlc.arg(only_units),
+    'requested', sqlc.arg(requested_at), sqlc.arg(retry_of));

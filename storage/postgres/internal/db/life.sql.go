@@ -12,6 +12,70 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
+const clusters = `-- name: Clusters :many
+SELECT c.project_id, c.project_name, c.cluster_name, c.total, c.succeeded, c.failed, c.skipped, c.parked, c.some_turned, c.some_missing, c.since, (c.some_turned AND c.some_missing)::boolean AS mixed FROM (
+    SELECT u.project_id, u.project_name, u.cluster_name, count(*) AS total, count(*) FILTER (WHERE t.state = 'succeeded') AS succeeded,
+        count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) FILTER (WHERE t.state = 'skipped') AS skipped,
+        count(*) FILTER (WHERE t.state = 'parked') AS parked,
+        bool_or(t.state = 'succeeded' OR (k.key_exact AND k.key_since > r.requested_at))::boolean AS some_turned,
+        bool_or((t.state IN ('failed', 'parked') OR t.stopped) AND NOT (k.key_exact AND k.key_since > r.requested_at))::boolean AS some_missing,
+        coalesce(min(CASE WHEN t.state = 'succeeded' THEN t.finished_at WHEN k.key_exact AND k.key_since > r.requested_at THEN k.key_since END), r.requested_at)::timestamptz AS since
+    FROM tasks t JOIN rotations r ON r.id = t.rotation_id JOIN units u ON u.id = t.unit_id JOIN unit_keys k ON k.unit_id = t.unit_id
+    WHERE t.rotation_id = $1
+    GROUP BY u.project_id, u.project_name, u.cluster_name, r.requested_at
+) c
+ORDER BY mixed DESC, c.project_name, c.cluster_name, c.project_id
+`
+
+type ClustersRow struct {
+	ProjectID   string
+	ProjectName string
+	ClusterName string
+	Total       int64
+	Succeeded   int64
+	Failed      int64
+	Skipped     int64
+	Parked      int64
+	SomeTurned  bool
+	SomeMissing bool
+	Since       time.Time
+	Mixed       bool
+}
+
+// A rotation's tasks by cluster, the mixed ones first. See MixedClusters.
+func (q *Queries) Clusters(ctx context.Context, db DBTX, rotation keyturn.ID) ([]ClustersRow, error) {
+	rows, err := db.Query(ctx, clusters, rotation)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ClustersRow
+	for rows.Next() {
+		var i ClustersRow
+		if err := rows.Scan(
+			&i.ProjectID,
+			&i.ProjectName,
+			&i.ClusterName,
+			&i.Total,
+			&i.Succeeded,
+			&i.Failed,
+			&i.Skipped,
+			&i.Parked,
+			&i.SomeTurned,
+			&i.SomeMissing,
+			&i.Since,
+			&i.Mixed,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const doneRotations = `-- name: DoneRotations :many
 SELECT r.id FROM rotations r
 WHERE r.state = 'running'
@@ -127,7 +191,7 @@ WITH clock AS MATERIALIZED (
         unnest($7::integer[]) AS failed, unnest($8::integer[]) AS skipped,
         unnest($9::integer[]) AS parked
 ), told AS (
-    INSERT INTO announcements (id, type, rotation_id) SELECT gen_random_uuid(), 'rotation.completed', id FROM done
+    INSERT INTO announcements (id, type, rotation_id) SELECT gen_random_uuid(), 'rotation.completed', id FROM done WHERE $10::boolean
 ), fed AS (
     DELETE FROM feeds f USING done d WHERE f.rotation_id = d.id
 )
@@ -148,6 +212,7 @@ type EndRotationsParams struct {
 	Failed    []int32
 	Skipped   []int32
 	Parked    []int32
+	Tell      bool
 }
 
 func (q *Queries) EndRotations(ctx context.Context, db DBTX, arg EndRotationsParams) ([]Rotation, error) {
@@ -161,6 +226,7 @@ func (q *Queries) EndRotations(ctx context.Context, db DBTX, arg EndRotationsPar
 		arg.Failed,
 		arg.Skipped,
 		arg.Parked,
+		arg.Tell,
 	)
 	if err != nil {
 		return nil, err
@@ -208,6 +274,62 @@ func (q *Queries) EndRotations(ctx context.Context, db DBTX, arg EndRotationsPar
 	return items, nil
 }
 
+const insertRetry = `-- name: InsertRetry :exec
+WITH rotation AS (
+    INSERT INTO rotations (id, policy, target, trigger, reason, requested_by, only_units, requested_at, retry_of)
+    VALUES ($2, $3, $4, 'retry', $5, $6,
+        $7, coalesce($8::timestamptz, clock_timestamp()), $9::uuid)
+    RETURNING id
+)
+INSERT INTO announcements (id, type, rotation_id) SELECT $1::uuid, 'rotation.requested', id FROM rotation
+`
+
+type InsertRetryParams struct {
+	Announcement keyturn.ID
+	ID           keyturn.ID
+	Policy       string
+	Target       string
+	Reason       string
+	RequestedBy  string
+	OnlyUnits    []byte
+	Now          *time.Time
+	RetryOf      keyturn.ID
+}
+
+func (q *Queries) InsertRetry(ctx context.Context, db DBTX, arg InsertRetryParams) error {
+	_, err := db.Exec(ctx, insertRetry,
+		arg.Announcement,
+		arg.ID,
+		arg.Policy,
+		arg.Target,
+		arg.Reason,
+		arg.RequestedBy,
+		arg.OnlyUnits,
+		arg.Now,
+		arg.RetryOf,
+	)
+	return err
+}
+
+const keyOriginSince = `-- name: KeyOriginSince :one
+SELECT k.origin FROM key_records k
+WHERE k.unit_id = $1 AND k.key_id = $2 AND k.used_from >= $3::timestamptz
+ORDER BY k.used_from DESC, k.id DESC LIMIT 1
+`
+
+type KeyOriginSinceParams struct {
+	Unit  string
+	Key   string
+	Since time.Time
+}
+
+func (q *Queries) KeyOriginSince(ctx context.Context, db DBTX, arg KeyOriginSinceParams) (string, error) {
+	row := db.QueryRow(ctx, keyOriginSince, arg.Unit, arg.Key, arg.Since)
+	var origin string
+	err := row.Scan(&origin)
+	return origin, err
+}
+
 const lockDone = `-- name: LockDone :many
 SELECT r.id FROM rotations r
 WHERE r.id = ANY ($1::uuid[]) AND r.state = 'running'
@@ -233,6 +355,39 @@ func (q *Queries) LockDone(ctx context.Context, db DBTX, ids []keyturn.ID) ([]ke
 		return nil, err
 	}
 	return items, nil
+}
+
+const lockParked = `-- name: LockParked :one
+SELECT t.unit_id, t.project_id, t.state, t.key_before, t.intended_at, k.key_id, k.key_since, k.intended AS open
+FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
+WHERE t.id = $1 FOR UPDATE OF t, k
+`
+
+type LockParkedRow struct {
+	UnitID     string
+	ProjectID  string
+	State      string
+	KeyBefore  string
+	IntendedAt *time.Time
+	KeyID      string
+	KeySince   *time.Time
+	Open       keyturn.ID
+}
+
+func (q *Queries) LockParked(ctx context.Context, db DBTX, id keyturn.ID) (LockParkedRow, error) {
+	row := db.QueryRow(ctx, lockParked, id)
+	var i LockParkedRow
+	err := row.Scan(
+		&i.UnitID,
+		&i.ProjectID,
+		&i.State,
+		&i.KeyBefore,
+		&i.IntendedAt,
+		&i.KeyID,
+		&i.KeySince,
+		&i.Open,
+	)
+	return i, err
 }
 
 const lockRotation = `-- name: LockRotation :one
@@ -274,6 +429,52 @@ func (q *Queries) LockRotation(ctx context.Context, db DBTX, id keyturn.ID) (Rot
 	return i, err
 }
 
+const missingUnits = `-- name: MissingUnits :many
+WITH RECURSIVE family AS (
+    SELECT r.id, r.requested_at, r.requested_at AS since FROM rotations r WHERE r.id = $1
+    UNION
+    SELECT r.id, r.requested_at, f.since FROM rotations r JOIN family f ON r.retry_of = f.id
+), last AS MATERIALIZED (
+    SELECT DISTINCT ON (t.unit_id) t.unit_id, t.project_id, t.state = 'failed' OR t.stopped AS failed,
+        bool_or(t.state = 'parked') OVER (PARTITION BY t.unit_id) AS parked, f.since
+    FROM family f JOIN tasks t ON t.rotation_id = f.id
+    ORDER BY t.unit_id, f.requested_at DESC, f.id DESC
+)
+SELECT l.unit_id, l.project_id, l.parked FROM last l JOIN unit_keys k ON k.unit_id = l.unit_id
+WHERE (l.failed OR l.parked) AND NOT (k.key_exact AND k.key_since > l.since)
+UNION ALL
+(SELECT '', '', false FROM last LIMIT 1)
+`
+
+type MissingUnitsRow struct {
+	UnitID    string
+	ProjectID string
+	Parked    bool
+}
+
+// Units whose last task, in the rotation and its retries, failed or was stopped, or of which a task is
+// parked, and that nothing has turned since the rotation was asked for. A row without a unit says that
+// there are tasks at all.
+func (q *Queries) MissingUnits(ctx context.Context, db DBTX, rotation keyturn.ID) ([]MissingUnitsRow, error) {
+	rows, err := db.Query(ctx, missingUnits, rotation)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MissingUnitsRow
+	for rows.Next() {
+		var i MissingUnitsRow
+		if err := rows.Scan(&i.UnitID, &i.ProjectID, &i.Parked); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const mixedClusters = `-- name: MixedClusters :many
 SELECT t.rotation_id, u.project_name, u.cluster_name
 FROM tasks t JOIN rotations r ON r.id = t.rotation_id JOIN units u ON u.id = t.unit_id JOIN unit_keys k ON k.unit_id = t.unit_id
@@ -310,6 +511,148 @@ func (q *Queries) MixedClusters(ctx context.Context, db DBTX, ids []keyturn.ID) 
 		return nil, err
 	}
 	return items, nil
+}
+
+const openRetries = `-- name: OpenRetries :many
+WITH RECURSIVE family AS (
+    SELECT r.id FROM rotations r WHERE r.retry_of = $1
+    UNION
+    SELECT r.id FROM rotations r JOIN family f ON r.retry_of = f.id
+)
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at FROM rotations r JOIN family f ON f.id = r.id
+WHERE r.state IN ('requested', 'planning', 'running') ORDER BY r.requested_at DESC, r.id DESC
+`
+
+// The retries of a rotation, and theirs, that have not ended, newest first.
+func (q *Queries) OpenRetries(ctx context.Context, db DBTX, rotation keyturn.ID) ([]Rotation, error) {
+	rows, err := db.Query(ctx, openRetries, rotation)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Rotation
+	for rows.Next() {
+		var i Rotation
+		if err := rows.Scan(
+			&i.ID,
+			&i.Policy,
+			&i.Target,
+			&i.Trigger,
+			&i.TriggerID,
+			&i.Slot,
+			&i.Reason,
+			&i.Trouble,
+			&i.RequestedBy,
+			&i.OnlyUnits,
+			&i.State,
+			&i.Owner,
+			&i.LeaseUntil,
+			&i.NotBefore,
+			&i.Total,
+			&i.Succeeded,
+			&i.Failed,
+			&i.Skipped,
+			&i.Parked,
+			&i.RequestedAt,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.RetryOf,
+			&i.Halted,
+			&i.StopReason,
+			&i.CancelledBy,
+			&i.CancelledAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const policyTarget = `-- name: PolicyTarget :one
+SELECT coalesce(spec ->> 'target', '')::text AS target FROM resources WHERE kind = 'Policy' AND name = $1
+`
+
+func (q *Queries) PolicyTarget(ctx context.Context, db DBTX, policy string) (string, error) {
+	row := db.QueryRow(ctx, policyTarget, policy)
+	var target string
+	err := row.Scan(&target)
+	return target, err
+}
+
+const recordResolved = `-- name: RecordResolved :exec
+WITH turned AS (
+    UPDATE unit_keys k SET key_id = $3, key_since = greatest(k.key_since, $7::timestamptz), key_exact = false
+    WHERE k.unit_id = $2
+    RETURNING k.key_since
+)
+INSERT INTO key_records (id, unit_id, key_id, previous_key_id, used_from, origin, rotation_id, task_id)
+SELECT $1::uuid, $2, $3, $4::text, turned.key_since, 'rotated',
+    $5::uuid, $6::uuid
+FROM turned
+`
+
+type RecordResolvedParams struct {
+	ID         keyturn.ID
+	Unit       string
+	Key        string
+	Before     string
+	Rotation   keyturn.ID
+	Task       keyturn.ID
+	IntendedAt time.Time
+}
+
+// Nobody knows when the key was turned: at the earliest with the intent, after the last that is known.
+func (q *Queries) RecordResolved(ctx context.Context, db DBTX, arg RecordResolvedParams) error {
+	_, err := db.Exec(ctx, recordResolved,
+		arg.ID,
+		arg.Unit,
+		arg.Key,
+		arg.Before,
+		arg.Rotation,
+		arg.Task,
+		arg.IntendedAt,
+	)
+	return err
+}
+
+const resolveTask = `-- name: ResolveTask :exec
+WITH clock AS MATERIALIZED (
+    SELECT coalesce($5::timestamptz, clock_timestamp()) AS at
+), told AS (
+    INSERT INTO announcements (id, type, task_ids)
+    SELECT $6::uuid, 'tasks', ARRAY[$4::uuid] WHERE $1::text <> 'pending'
+)
+UPDATE tasks t SET state = $1, key_after = $2, reason = $3,
+    resolution = CASE WHEN $1::text = 'pending' THEN '' ELSE 'resolved-by-person' END,
+    back = CASE WHEN $1::text = 'pending' THEN 'pending' END,
+    failures = 0, not_before = clock.at, finished_at = CASE WHEN $1::text <> 'pending' THEN clock.at END
+FROM clock
+WHERE t.id = $4 AND t.state = 'parked'
+`
+
+type ResolveTaskParams struct {
+	State        string
+	KeyAfter     string
+	Reason       string
+	ID           keyturn.ID
+	Now          *time.Time
+	Announcement keyturn.ID
+}
+
+func (q *Queries) ResolveTask(ctx context.Context, db DBTX, arg ResolveTaskParams) error {
+	_, err := db.Exec(ctx, resolveTask,
+		arg.State,
+		arg.KeyAfter,
+		arg.Reason,
+		arg.ID,
+		arg.Now,
+		arg.Announcement,
+	)
+	return err
 }
 
 const rotationOfTask = `-- name: RotationOfTask :one
@@ -454,4 +797,42 @@ func (q *Queries) StopTasks(ctx context.Context, db DBTX, arg StopTasksParams) (
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const task = `-- name: Task :one
+SELECT id, rotation_id, unit_id, state, resolution, reason, attempts, key_before, key_after, started_at, finished_at
+FROM tasks WHERE id = $1
+`
+
+type TaskRow struct {
+	ID         keyturn.ID
+	RotationID keyturn.ID
+	UnitID     string
+	State      string
+	Resolution string
+	Reason     string
+	Attempts   int32
+	KeyBefore  string
+	KeyAfter   string
+	StartedAt  *time.Time
+	FinishedAt *time.Time
+}
+
+func (q *Queries) Task(ctx context.Context, db DBTX, id keyturn.ID) (TaskRow, error) {
+	row := db.QueryRow(ctx, task, id)
+	var i TaskRow
+	err := row.Scan(
+		&i.ID,
+		&i.RotationID,
+		&i.UnitID,
+		&i.State,
+		&i.Resolution,
+		&i.Reason,
+		&i.Attempts,
+		&i.KeyBefore,
+		&i.KeyAfter,
+		&i.StartedAt,
+		&i.FinishedAt,
+	)
+	return i, err
 }

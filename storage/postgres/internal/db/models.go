@@ -10,6 +10,17 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
+type Audit struct {
+	ID      keyturn.ID
+	At      time.Time
+	Actor   string
+	Action  string
+	Subject string
+	Remote  string
+	Reason  string
+	Detail  []byte
+}
+
 type KeyRecord struct {
 	ID            keyturn.ID
 	UnitID        string

@@ -10,6 +10,67 @@ import (
 	"database/sql"
 )
 
+const clusters = `-- name: Clusters :many
+SELECT u.project_id, u.project_name, u.cluster_name, count(*) AS total,
+    count(CASE WHEN t.state = 'succeeded' THEN 1 END) AS succeeded, count(CASE WHEN t.state = 'failed' THEN 1 END) AS failed,
+    count(CASE WHEN t.state = 'skipped' THEN 1 END) AS skipped, count(CASE WHEN t.state = 'parked' THEN 1 END) AS parked,
+    CAST(max(t.state = 'succeeded' OR (k.key_exact AND k.key_since > r.requested_at))
+        AND max((t.state IN ('failed', 'parked') OR t.stopped) AND NOT (k.key_exact AND k.key_since > r.requested_at)) AS INTEGER) AS mixed,
+    CAST(coalesce(min(CASE WHEN t.state = 'succeeded' THEN t.finished_at WHEN k.key_exact AND k.key_since > r.requested_at THEN k.key_since END), 0) AS INTEGER) AS since
+FROM tasks t JOIN rotations r ON r.id = t.rotation_id JOIN units u ON u.id = t.unit_id JOIN unit_keys k ON k.unit_id = t.unit_id
+WHERE t.rotation_id = ?1
+GROUP BY u.project_id, u.project_name, u.cluster_name
+ORDER BY mixed DESC, u.project_name, u.cluster_name, u.project_id
+`
+
+type ClustersRow struct {
+	ProjectID   string
+	ProjectName string
+	ClusterName string
+	Total       int64
+	Succeeded   int64
+	Failed      int64
+	Skipped     int64
+	Parked      int64
+	Mixed       int64
+	Since       int64
+}
+
+// A rotation's tasks by cluster, the mixed ones first. See MixedClusters.
+func (q *Queries) Clusters(ctx context.Context, db DBTX, rotationID string) ([]ClustersRow, error) {
+	rows, err := db.QueryContext(ctx, clusters, rotationID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ClustersRow
+	for rows.Next() {
+		var i ClustersRow
+		if err := rows.Scan(
+			&i.ProjectID,
+			&i.ProjectName,
+			&i.ClusterName,
+			&i.Total,
+			&i.Succeeded,
+			&i.Failed,
+			&i.Skipped,
+			&i.Parked,
+			&i.Mixed,
+			&i.Since,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const endRotation = `-- name: EndRotation :execrows
 UPDATE rotations
 SET state = ?1, trouble = ?2, total = ?3, succeeded = ?4,
@@ -85,6 +146,128 @@ func (q *Queries) EndedRotations(ctx context.Context, db DBTX) ([]string, error)
 	return items, nil
 }
 
+const familyHasTasks = `-- name: FamilyHasTasks :one
+WITH RECURSIVE family (id) AS (
+    SELECT a.id FROM rotations a WHERE a.id = ?1
+    UNION
+    SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
+)
+SELECT EXISTS (SELECT 1 FROM family g JOIN tasks t ON t.rotation_id = g.id)
+`
+
+func (q *Queries) FamilyHasTasks(ctx context.Context, db DBTX, rotationID string) (bool, error) {
+	row := db.QueryRowContext(ctx, familyHasTasks, rotationID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const insertRetry = `-- name: InsertRetry :exec
+INSERT INTO rotations (id, policy, target, "trigger", reason, requested_by, only_units, state, requested_at, retry_of)
+VALUES (?1, ?2, ?3, 'retry', ?4, ?5, ?6,
+    'requested', ?7, ?8)
+`
+
+type InsertRetryParams struct {
+	ID          string
+	Policy      string
+	Target      string
+	Reason      string
+	RequestedBy string
+	OnlyUnits   string
+	RequestedAt int64
+	RetryOf     sql.NullString
+}
+
+func (q *Queries) InsertRetry(ctx context.Context, db DBTX, arg InsertRetryParams) error {
+	_, err := db.ExecContext(ctx, insertRetry,
+		arg.ID,
+		arg.Policy,
+		arg.Target,
+		arg.Reason,
+		arg.RequestedBy,
+		arg.OnlyUnits,
+		arg.RequestedAt,
+		arg.RetryOf,
+	)
+	return err
+}
+
+const keyOriginSince = `-- name: KeyOriginSince :one
+SELECT origin FROM key_records WHERE unit_id = ?1 AND key_id = ?2 AND used_from >= ?3
+ORDER BY id DESC LIMIT 1
+`
+
+type KeyOriginSinceParams struct {
+	UnitID string
+	KeyID  string
+	Since  int64
+}
+
+func (q *Queries) KeyOriginSince(ctx context.Context, db DBTX, arg KeyOriginSinceParams) (string, error) {
+	row := db.QueryRowContext(ctx, keyOriginSince, arg.UnitID, arg.KeyID, arg.Since)
+	var origin string
+	err := row.Scan(&origin)
+	return origin, err
+}
+
+const missingUnits = `-- name: MissingUnits :many
+WITH RECURSIVE family (id) AS (
+    SELECT a.id FROM rotations a WHERE a.id = ?2
+    UNION
+    SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
+)
+SELECT t.unit_id, t.project_id, CAST(max(t.state = 'parked') AS INTEGER) AS parked, max(t.rotation_id) AS last_rotation
+FROM family g JOIN tasks t ON t.rotation_id = g.id JOIN unit_keys k ON k.unit_id = t.unit_id
+WHERE NOT (k.key_exact AND k.key_since > CAST(?1 AS INTEGER))
+GROUP BY t.unit_id, t.project_id
+HAVING max(t.state = 'parked')
+    OR max(CASE WHEN t.state = 'failed' OR t.stopped THEN t.rotation_id ELSE '' END) = max(t.rotation_id)
+ORDER BY t.unit_id
+`
+
+type MissingUnitsParams struct {
+	Since      int64
+	RotationID string
+}
+
+type MissingUnitsRow struct {
+	UnitID       string
+	ProjectID    string
+	Parked       int64
+	LastRotation interface{}
+}
+
+// Units whose last task, in the rotation and its retries, failed or was stopped, or of which a task is
+// parked, and that nothing has turned since the rotation was asked for. Ids are in the order of time.
+func (q *Queries) MissingUnits(ctx context.Context, db DBTX, arg MissingUnitsParams) ([]MissingUnitsRow, error) {
+	rows, err := db.QueryContext(ctx, missingUnits, arg.Since, arg.RotationID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MissingUnitsRow
+	for rows.Next() {
+		var i MissingUnitsRow
+		if err := rows.Scan(
+			&i.UnitID,
+			&i.ProjectID,
+			&i.Parked,
+			&i.LastRotation,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const mixedClusters = `-- name: MixedClusters :many
 SELECT u.project_name, u.cluster_name
 FROM tasks t JOIN rotations r ON r.id = t.rotation_id JOIN units u ON u.id = t.unit_id JOIN unit_keys k ON k.unit_id = t.unit_id
@@ -123,6 +306,100 @@ func (q *Queries) MixedClusters(ctx context.Context, db DBTX, rotationID string)
 		return nil, err
 	}
 	return items, nil
+}
+
+const openRetries = `-- name: OpenRetries :many
+WITH RECURSIVE family (id) AS (
+    SELECT a.id FROM rotations a WHERE a.retry_of = ?1
+    UNION
+    SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
+)
+SELECT r.id, r.policy, r.target, r."trigger", r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at FROM rotations r JOIN family g ON g.id = r.id
+WHERE r.state IN ('requested', 'planning', 'running') ORDER BY r.id DESC
+`
+
+// The retries of a rotation, and theirs, that have not ended, newest first.
+func (q *Queries) OpenRetries(ctx context.Context, db DBTX, rotationID sql.NullString) ([]Rotation, error) {
+	rows, err := db.QueryContext(ctx, openRetries, rotationID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Rotation
+	for rows.Next() {
+		var i Rotation
+		if err := rows.Scan(
+			&i.ID,
+			&i.Policy,
+			&i.Target,
+			&i.Trigger,
+			&i.TriggerID,
+			&i.Slot,
+			&i.Reason,
+			&i.Trouble,
+			&i.RequestedBy,
+			&i.OnlyUnits,
+			&i.State,
+			&i.Owner,
+			&i.LeaseUntil,
+			&i.NotBefore,
+			&i.Total,
+			&i.Succeeded,
+			&i.Failed,
+			&i.Skipped,
+			&i.Parked,
+			&i.RequestedAt,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.RetryOf,
+			&i.Halted,
+			&i.StopReason,
+			&i.CancelledBy,
+			&i.CancelledAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const resolveTask = `-- name: ResolveTask :exec
+UPDATE tasks
+SET state = ?1, key_after = ?2, reason = ?3, resolution = ?4,
+    back = ?5, failures = 0, not_before = ?6, finished_at = ?7
+WHERE seq = ?8 AND state = 'parked'
+`
+
+type ResolveTaskParams struct {
+	State      string
+	KeyAfter   string
+	Reason     string
+	Resolution string
+	Back       sql.NullString
+	Now        int64
+	FinishedAt sql.NullInt64
+	Seq        int64
+}
+
+func (q *Queries) ResolveTask(ctx context.Context, db DBTX, arg ResolveTaskParams) error {
+	_, err := db.ExecContext(ctx, resolveTask,
+		arg.State,
+		arg.KeyAfter,
+		arg.Reason,
+		arg.Resolution,
+		arg.Back,
+		arg.Now,
+		arg.FinishedAt,
+		arg.Seq,
+	)
+	return err
 }
 
 const rotationOfTask = `-- name: RotationOfTask :one
@@ -244,4 +521,71 @@ func (q *Queries) StoppedTasks(ctx context.Context, db DBTX, rotationID string) 
 	var count int64
 	err := row.Scan(&count)
 	return count, err
+}
+
+const task = `-- name: Task :one
+SELECT seq, id, rotation_id, epoch, turn, attempts, failures, not_before, lease_until, handed_at, back, intended_at, apply_by, answered_at, started_at, finished_at, stopped, unit_id, target, project_id, state, resolution, reason, owner, key_before, key_want, key_after, intent_data FROM tasks WHERE id = ?1
+`
+
+func (q *Queries) Task(ctx context.Context, db DBTX, id string) (Task, error) {
+	row := db.QueryRowContext(ctx, task, id)
+	var i Task
+	err := row.Scan(
+		&i.Seq,
+		&i.ID,
+		&i.RotationID,
+		&i.Epoch,
+		&i.Turn,
+		&i.Attempts,
+		&i.Failures,
+		&i.NotBefore,
+		&i.LeaseUntil,
+		&i.HandedAt,
+		&i.Back,
+		&i.IntendedAt,
+		&i.ApplyBy,
+		&i.AnsweredAt,
+		&i.StartedAt,
+		&i.FinishedAt,
+		&i.Stopped,
+		&i.UnitID,
+		&i.Target,
+		&i.ProjectID,
+		&i.State,
+		&i.Resolution,
+		&i.Reason,
+		&i.Owner,
+		&i.KeyBefore,
+		&i.KeyWant,
+		&i.KeyAfter,
+		&i.IntentData,
+	)
+	return i, err
+}
+
+const unitIntended = `-- name: UnitIntended :one
+SELECT EXISTS (SELECT 1 FROM tasks WHERE unit_id = ?1 AND state = 'intended')
+`
+
+func (q *Queries) UnitIntended(ctx context.Context, db DBTX, unitID string) (bool, error) {
+	row := db.QueryRowContext(ctx, unitIntended, unitID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const unitKey = `-- name: UnitKey :one
+SELECT unit_id, key_id, key_since, key_exact FROM unit_keys WHERE unit_id = ?1
+`
+
+func (q *Queries) UnitKey(ctx context.Context, db DBTX, unitID string) (UnitKey, error) {
+	row := db.QueryRowContext(ctx, unitKey, unitID)
+	var i UnitKey
+	err := row.Scan(
+		&i.UnitID,
+		&i.KeyID,
+		&i.KeySince,
+		&i.KeyExact,
+	)
+	return i, err
 }

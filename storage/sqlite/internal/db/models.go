@@ -17,6 +17,17 @@ type Announcement struct {
 	HeldUntil  sql.NullInt64
 }
 
+type Audit struct {
+	ID      string
+	At      int64
+	Actor   string
+	Action  string
+	Subject string
+	Remote  string
+	Reason  string
+	Detail  sql.NullString
+}
+
 type Feed struct {
 	RotationID string
 	Turn       int64

@@ -1,0 +1,48 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/keyturn/keyturn"
+)
+
+type remoteKey struct{}
+
+// caller is the name of the token that the request came with.
+func caller(ctx context.Context) string { return strings.TrimPrefix(requestedBy(ctx), "token:") }
+
+// audited returns a context under which the store records who changes what. Detail must not hold secrets.
+func audited(ctx context.Context, action, subject, reason string, detail any) context.Context {
+	remote, _ := ctx.Value(remoteKey{}).(string)
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		remote = host
+	}
+	entry := keyturn.AuditEntry{Actor: caller(ctx), Action: action, Subject: subject, Remote: remote, Reason: reason}
+	if detail != nil {
+		entry.Detail, _ = json.Marshal(detail) // of maps of strings, which always succeeds
+	}
+	return keyturn.WithAudit(ctx, entry)
+}
+
+type listAuditInput struct {
+	Paging
+}
+
+func (s *server) registerAudit() {
+	handle(s, operation{
+		id: "list-audit", method: http.MethodGet, path: "/audit", role: keyturn.RoleOperator, tag: "audit",
+		summary: "Who changed what, newest first",
+	}, s.listAudit)
+}
+
+func (s *server) listAudit(ctx context.Context, in *listAuditInput) (*listOutput[keyturn.AuditEntry], error) {
+	page, err := in.page()
+	if err != nil {
+		return nil, err
+	}
+	return listed(s.Store.Audit(ctx, keyturn.AuditFilter{Page: page}))
+}
