@@ -39,6 +39,7 @@ type env struct {
 // The groups of the commands in the help.
 const (
 	groupWork   = "work"
+	groupTime   = "time"
 	groupSetup  = "setup"
 	groupServer = "server"
 )
@@ -72,16 +73,16 @@ Exit codes: 0 done, 1 error, 2 usage, 3 rotation ended other than succeeded,
 	flags.StringVar(&e.token, "token", "", "API token (KEYTURN_TOKEN; default: the file "+tokenFile+" in the data directory)")
 	root.AddGroup(
 		&cobra.Group{ID: groupWork, Title: "Keys and rotations:"},
+		&cobra.Group{ID: groupTime, Title: "Schedules:"},
 		&cobra.Group{ID: groupSetup, Title: "Setting up:"},
 		&cobra.Group{ID: groupServer, Title: "Running:"},
 	)
 	addGroup(root, groupWork,
-		newRotateCommand(e), newPlanCommand(e), newRotationsCommand(e), newUnitsCommand(e), newHistoryCommand(e),
-		newPauseCommand(e), newResumeCommand(e),
-		newScheduleCommand(e), newBackfillCommand(e), newForecastCommand(e))
+		newRotateCommand(e), newPlanCommand(e), newRotationsCommand(e), newCancelCommand(e), newTaskCommand(e),
+		newUnitsCommand(e), newHistoryCommand(e), newPauseCommand(e), newResumeCommand(e), newAuditCommand(e))
+	addGroup(root, groupTime, newScheduleCommand(e), newForecastCommand(e), newBackfillCommand(e), newSimulateTimeCommand(e))
 	addGroup(root, groupSetup, newApplyCommand(e), newGetCommand(e), newTokenCommand(e))
 	addGroup(root, groupServer, newServeCommand(e), newDemoCommand(e), newSimulateCommand(e), newMigrateCommand(e))
-	addGroup(root, groupSetup, newSimulateTimeCommand(e))
 	root.AddCommand(newVersionCommand(e))
 	return root
 }

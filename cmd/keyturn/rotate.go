@@ -13,8 +13,9 @@ import (
 func newRotateCommand(e *env) *cobra.Command {
 	var req client.RotationRequest
 	var wait bool
+	var resume string
 	cmd := &cobra.Command{
-		Use:   "rotate POLICY",
+		Use:   "rotate POLICY | --resume ROTATION",
 		Short: "Turn the keys of a policy's units now",
 		Long: `Asks for a rotation of the units that the policy selects. It is done by the
 server: this command may end, or lose its connection, and the rotation goes on.
@@ -22,21 +23,35 @@ server: this command may end, or lose its connection, and the rotation goes on.
 --project, --cluster and --unit narrow the policy's selection, never widen it;
 they take ids, names or globs and may be given several times.
 
-With --id, asking again with the same id is the same rotation, not a second one.`,
+With --id, asking again with the same id is the same rotation, not a second one.
+
+With --resume ROTATION instead of a policy it goes on with what a rotation that
+has ended left undone: units that failed, or that were stopped before they
+began, and that nothing has turned since.`,
 		Example: `  keyturn rotate quarterly --wait
-  keyturn rotate quarterly --project payments --reason "key was seen in a log" --id INC-1234`,
-		Args:              arguments(1, 1),
+  keyturn rotate quarterly --project payments --reason "key was seen in a log" --id INC-1234
+  keyturn rotate --resume 019d2f4e-7c1a-7b3c-9f00-0123456789ab --wait`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if resume != "" {
+				return resumeArguments(cmd, args)
+			}
+			return arguments(1, 1)(cmd, args)
+		},
 		ValidArgsFunction: completePolicies(e),
 	}
 	output := outputFlag(cmd, formatTable, formatJSON)
 	flags := cmd.Flags()
 	flags.BoolVar(&wait, "wait", false, "wait until it has ended; exit with 3 when it ends other than succeeded")
 	flags.StringVar(&req.Reason, "reason", "", "why; kept with the rotation")
+	flags.StringVar(&resume, "resume", "", "go on with what this rotation left undone")
 	flags.StringVar(&req.ID, "id", "", "any unique key: the same key again is the same rotation")
 	flags.StringArrayVar(&req.Only.Projects, "project", nil, "only this project: id, name or glob")
 	flags.StringArrayVar(&req.Only.Clusters, "cluster", nil, "only this cluster: name, id or glob")
 	flags.StringArrayVar(&req.Only.Units, "unit", nil, "only this unit: id, name or glob")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if resume != "" {
+			return e.resumeRotation(cmd.Context(), resume, req.Reason, wait, *output)
+		}
 		req.Policy = args[0]
 		if req.ID == "" {
 			// So that a call that is repeated, because its answer got lost, is not a second rotation.
@@ -57,6 +72,40 @@ With --id, asking again with the same id is the same rotation, not a second one.
 		return e.waitAndTell(cmd.Context(), c, r, *output)
 	}
 	return cmd
+}
+
+// resumeArguments refuses what does not go with --resume: what is missing is known.
+func resumeArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageErrorf("unexpected argument %q: --resume takes the policy from the rotation", args[0])
+	}
+	for _, name := range []string{"id", "project", "cluster", "unit"} {
+		if cmd.Flags().Changed(name) {
+			return usageErrorf("--%s does not go with --resume: it goes on with what is missing", name)
+		}
+	}
+	return nil
+}
+
+// resumeRotation asks for a retry of what a rotation left undone.
+func (e *env) resumeRotation(ctx context.Context, id, reason string, wait bool, output string) error {
+	c, err := e.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	r, err := c.ResumeRotation(ctx, id, reason)
+	if err != nil {
+		return rotateError(ctx, err)
+	}
+	if r.LeftOut > 0 {
+		e.notef("%s left out, because nobody knows what became of it: `keyturn rotations %s` lists what must be resolved first",
+			plural(r.LeftOut, "parked unit"), printable(id))
+	}
+	if !wait {
+		return e.printRequested(r.Rotation, output)
+	}
+	return e.waitAndTell(ctx, c, r.Rotation, output)
 }
 
 // rotateError says what is unsure when the answer to a request did not come.
@@ -84,6 +133,9 @@ func (e *env) printRequested(r keyturn.Rotation, output string) error {
 func (e *env) waitAndTell(ctx context.Context, c *client.Client, r keyturn.Rotation, output string) error {
 	r, err := e.wait(ctx, c, r)
 	if err != nil {
+		return err
+	}
+	if r, err = c.RotationWithClusters(ctx, r.ID.String()); err != nil {
 		return err
 	}
 	if output == formatJSON {

@@ -100,7 +100,7 @@ func (e *env) took(r keyturn.Rotation) string {
 }
 
 func (e *env) showRotation(ctx context.Context, c *client.Client, id, output string) error {
-	r, err := c.Rotation(ctx, id)
+	r, err := c.RotationWithClusters(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -116,8 +116,10 @@ func (e *env) showRotation(ctx context.Context, c *client.Client, id, output str
 		return err
 	}
 	if len(r.Tasks) > 0 {
+		e.printClusters(r.Clusters)
 		e.printf("\n")
 		e.printTasks(r.Tasks, names)
+		e.printParked(r.Tasks, names)
 	}
 	return nil
 }
@@ -136,6 +138,9 @@ func (e *env) printRotation(r keyturn.Rotation) {
 	line("units", countsText(r.Counts))
 	line("trigger", printable(joinNonEmpty(", ", string(r.Trigger), r.Slot, r.RequestedBy)))
 	line("reason", printable(r.Reason))
+	if r.RetryOf != nil {
+		line("retry of", r.RetryOf.String())
+	}
 	line("requested", stamp(&r.RequestedAt)+" UTC")
 	if r.StartedAt != nil {
 		line("started", stamp(r.StartedAt)+" UTC")
@@ -231,6 +236,7 @@ func (e *env) printSummary(ctx context.Context, c *client.Client, r keyturn.Rota
 	if err != nil {
 		return err
 	}
+	e.printMixed(r)
 	const most = 10
 	groups := groupReasons(tasks)
 	for i, g := range groups {

@@ -75,7 +75,7 @@ func (c *Client) Rotation(ctx context.Context, id string) (keyturn.Rotation, err
 	var r keyturn.Rotation
 	err := c.do(ctx, call{
 		method: http.MethodGet, path: "/rotations/" + url.PathEscape(id),
-		query: values("tasks", "false"), repeat: true,
+		query: values("tasks", "false", "clusters", "false"), repeat: true,
 	}, &r)
 	return r, err
 }
