@@ -36,6 +36,7 @@ const (
 	VerdictTaken  Verdict = "taken"  // the task has an intent already: Take it
 	VerdictBusy   Verdict = "busy"   // another rotation's intent is open on this unit: wait
 	VerdictTurned Verdict = "turned" // the unit's key is newer than the rotation's request: skip
+	VerdictSoon   Verdict = "soon"   // the unit was turned less than the policy's minInterval ago: skip
 	VerdictHeld   Verdict = "held"   // the policy is paused or the rotation was cancelled
 )
 
@@ -95,7 +96,75 @@ type QueuedTask struct {
 // Due is a policy whose slot has come, as the scheduler claims it.
 type Due struct {
 	Policy Policy
-	Slot   Slot // the slot that is due
+	Slot   Slot // the slot that is due, or for which a key may get too old
+	// UnderWay reports that a rotation of the policy has not ended.
+	UnderWay bool
+	// OldUnits returns the units of the policy's target, of all projects, whose key is known to be in use
+	// since before or longer, oldest first: those that can be turned, as the planner last saw them. Units
+	// whose last outcome waits for a person are left out. It must not be called after the decision.
+	OldUnits func(before time.Time) ([]Unit, error)
+}
+
+// Firing is what becomes of a policy whose slot is due.
+type Firing struct {
+	// Start is the rotations that begin, oldest slot first. A slot that has one gets no other.
+	Start []Start
+	// Next is the slot that the policy waits for from now on; nil: there is none any more.
+	Next *Slot
+	// Wake is when the policy is looked at again, if that is before Next.
+	Wake time.Time
+	// Deadline is when a key gets too old, if no window opens before; nil: none does.
+	Deadline *time.Time
+	// Skipped is the last slot that came and starts nothing; nil: there is none, or what was noted stays.
+	Skipped *Skipped
+}
+
+// Start is a rotation that begins with a slot.
+type Start struct {
+	Slot    Slot
+	Reason  string
+	Only    Selection
+	Opening Opening
+	// Supersedes reports that the policy's rotations before it, as far as they have not ended, are to be stopped.
+	Supersedes bool
+}
+
+// Skipped is a slot that came and did not fire.
+type Skipped struct {
+	Slot   string // Slot.Name
+	Reason string
+}
+
+// Opening is what a policy's windows and blackouts say about a rotation under way. The zero value: it may work.
+type Opening struct {
+	Until  *time.Time // it may work until then; in the past: it may not; nil: always
+	LookAt *time.Time // when that has to be found out anew; nil: never
+}
+
+// Look is a rotation under way whose policy's windows have to be looked at.
+type Look struct {
+	Rotation ID
+	Policy   Policy
+	// OldestKey returns since when the oldest key is in use among the units that the rotation has not turned yet;
+	// nil: none is known. It must not be called after the decision.
+	OldestKey func() (*time.Time, error)
+}
+
+// MissedPolicy is a policy whose slot is overdue: nobody has fired it.
+type MissedPolicy struct {
+	Policy string
+	Slot   string // Slot.Name
+	At     time.Time
+	Late   time.Duration
+}
+
+// StuckRotation is a rotation that may go on and does not.
+type StuckRotation struct {
+	Rotation ID
+	Policy   string
+	Target   string
+	State    RotationState
+	Idle     time.Duration // since something happened, at least
 }
 
 // Request asks for a rotation. It is idempotent by Slot (scheduled) or TriggerID (all others).

@@ -38,6 +38,9 @@ type Unit struct {
 	FCV       string `json:"fcv"` // feature compatibility version; empty: unknown
 	Rotatable bool   `json:"rotatable"`
 	Reason    string `json:"reason"` // why it is not rotatable
+
+	// Delay is how long after its rotation's request the unit's task begins, in a plan; 0: at once.
+	Delay time.Duration `json:"-"`
 }
 
 // UnitID builds the id of a unit from the target's name and the ids that the

@@ -20,20 +20,34 @@ func elapse(d time.Duration) { <-time.After(d) }
 
 // fakeStore keeps scheduler.Store's contract in memory.
 type fakeStore struct {
-	mu       sync.Mutex
-	clock    func() time.Time
-	skew     time.Duration // of the database's clock
-	policies []*waiting
-	fired    []keyturn.Rotation
-	bySlot   map[string]bool
-	err      error // of every call while set
-	calls    int
+	mu                  sync.Mutex
+	clock               func() time.Time
+	skew                time.Duration // of the database's clock
+	policies            []*waiting
+	fired               []keyturn.Rotation
+	bySlot              map[string]bool
+	err                 error // of every call while set
+	calls               int
+	stopped, superseded []keyturn.ID
+	open                map[string]int // unended rotations by policy; nil: they end at once
+	looks               []*looking
+}
+
+// looking is a rotation under way with windows.
+type looking struct {
+	look    keyturn.Look
+	opening keyturn.Opening
 }
 
 type waiting struct {
 	policy    keyturn.Policy
 	slot      *keyturn.Slot
+	wake      time.Time // zero: at the slot
 	heldUntil time.Time
+	until     time.Time // of its pause
+	deadline  *time.Time
+	skipped   *keyturn.Skipped
+	units     []keyturn.Unit
 	locked    bool // by another scheduler's transaction
 }
 
@@ -58,7 +72,7 @@ func (f *fakeStore) add(t *testing.T, name string, s keyturn.Schedule) *waiting 
 	return w
 }
 
-func (f *fakeStore) FireDue(ctx context.Context, limit int, next func(keyturn.Due, time.Time) (*keyturn.Slot, error)) ([]keyturn.Rotation, error) {
+func (f *fakeStore) FireDue(ctx context.Context, limit int, decide func(keyturn.Due, time.Time) (keyturn.Firing, error)) ([]keyturn.Rotation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
@@ -71,24 +85,127 @@ func (f *fakeStore) FireDue(ctx context.Context, limit int, next func(keyturn.Du
 	var fired []keyturn.Rotation
 	now, claimed := f.now(), 0
 	for _, w := range f.policies {
-		if claimed == limit || w.locked || w.slot == nil || w.slot.At.After(now) || w.heldUntil.After(now) {
+		if claimed == limit || w.locked || w.slot == nil || w.wakeAt().After(now) || !w.until.IsZero() && !w.until.After(now) || w.heldUntil.After(now) {
 			continue
 		}
 		claimed++
-		following, err := next(keyturn.Due{Policy: w.policy, Slot: *w.slot}, now)
+		due := keyturn.Due{Policy: w.policy, Slot: *w.slot, UnderWay: f.open[w.policy.Name] > 0, OldUnits: w.oldUnits}
+		firing, err := decide(due, now)
 		if err != nil {
 			w.heldUntil = now.Add(time.Minute)
 			continue
 		}
-		key := w.policy.Name + " " + w.slot.Name()
-		if !w.policy.Paused && !f.bySlot[key] {
-			f.bySlot[key] = true
-			fired = append(fired, keyturn.Rotation{ID: keyturn.NewID(now), Policy: w.policy.Name, Slot: w.slot.Name(), RequestedAt: now})
+		fired = append(fired, f.start(w, firing, now)...)
+		w.slot, w.wake, w.deadline = firing.Next, firing.Wake, firing.Deadline
+		if firing.Skipped != nil {
+			w.skipped = firing.Skipped
 		}
-		w.slot = following
 	}
 	f.fired = append(f.fired, fired...)
 	return fired, nil
+}
+
+func (w *waiting) wakeAt() time.Time {
+	if !w.wake.IsZero() && w.wake.Before(w.slot.At) {
+		return w.wake
+	}
+	return w.slot.At
+}
+
+func (w *waiting) oldUnits(before time.Time) ([]keyturn.Unit, error) {
+	var old []keyturn.Unit
+	for _, u := range w.units {
+		if !u.KeySince.After(before) {
+			old = append(old, u)
+		}
+	}
+	return old, nil
+}
+
+// start inserts rotations for slots that have none.
+func (f *fakeStore) start(w *waiting, firing keyturn.Firing, now time.Time) (fired []keyturn.Rotation) {
+	for _, s := range firing.Start {
+		key := w.policy.Name + " " + s.Slot.Name()
+		if w.policy.Paused || f.bySlot[key] {
+			continue
+		}
+		f.bySlot[key] = true
+		r := keyturn.Rotation{
+			ID: keyturn.NewID(now), Policy: w.policy.Name, Slot: s.Slot.Name(), RequestedAt: now, Only: s.Only, Reason: s.Reason,
+		}
+		fired = append(fired, r)
+		if f.open != nil {
+			f.open[w.policy.Name]++
+		}
+		if s.Opening.LookAt != nil || s.Opening.Until != nil {
+			f.looks = append(f.looks, &looking{look: keyturn.Look{Rotation: r.ID, Policy: w.policy, OldestKey: w.oldestKey}, opening: s.Opening})
+		}
+		if s.Supersedes {
+			for _, before := range f.fired {
+				if before.Policy == w.policy.Name {
+					f.superseded = append(f.superseded, before.ID)
+				}
+			}
+		}
+	}
+	return fired
+}
+
+func (w *waiting) oldestKey() (*time.Time, error) {
+	if len(w.units) == 0 {
+		return nil, nil //nolint:nilnil // none is known
+	}
+	return w.units[0].KeySince, nil
+}
+
+func (f *fakeStore) ResumeDue(_ context.Context, _ int, next func(keyturn.Policy, time.Time, time.Time) (*keyturn.Slot, error)) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var names []string
+	for _, w := range f.policies {
+		if w.until.IsZero() || w.until.After(f.now()) {
+			continue
+		}
+		slot, err := next(w.policy, w.until, f.now())
+		if err != nil {
+			return nil, err
+		}
+		w.slot, w.until, w.policy.Paused = slot, time.Time{}, false
+		names = append(names, w.policy.Name)
+	}
+	return names, nil
+}
+
+func (f *fakeStore) LookAtWindows(_ context.Context, _ int, decide func(keyturn.Look, time.Time) (keyturn.Opening, error)) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	looked := 0
+	for _, l := range f.looks {
+		if l.opening.LookAt == nil || l.opening.LookAt.After(f.now()) {
+			continue
+		}
+		opening, err := decide(l.look, f.now())
+		if err != nil {
+			return 0, err
+		}
+		l.opening = opening
+		looked++
+	}
+	return looked, nil
+}
+
+func (f *fakeStore) Superseded(context.Context, int) ([]keyturn.ID, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.superseded), nil
+}
+
+func (f *fakeStore) StopRotation(_ context.Context, id keyturn.ID, _, _ string, _ bool) (keyturn.Rotation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stopped = append(f.stopped, id)
+	f.superseded = slices.DeleteFunc(f.superseded, func(s keyturn.ID) bool { return s == id })
+	return keyturn.Rotation{}, keyturn.ErrConflict // it has ended meanwhile: no reason to stop firing
 }
 
 func (f *fakeStore) NextDue(context.Context) (time.Duration, bool, error) {
@@ -102,12 +219,20 @@ func (f *fakeStore) NextDue(context.Context) (time.Duration, bool, error) {
 		if w.slot == nil {
 			continue
 		}
-		at := w.slot.At
+		at := w.wakeAt()
 		if w.heldUntil.After(at) {
 			at = w.heldUntil
 		}
+		if !w.until.IsZero() && w.until.Before(at) {
+			at = w.until
+		}
 		if soonest.IsZero() || at.Before(soonest) {
 			soonest = at
+		}
+	}
+	for _, l := range f.looks {
+		if l.opening.LookAt != nil && (soonest.IsZero() || l.opening.LookAt.Before(soonest)) {
+			soonest = *l.opening.LookAt
 		}
 	}
 	return soonest.Sub(f.now()), !soonest.IsZero(), nil
@@ -151,7 +276,7 @@ type fakePublisher struct {
 	hang bool
 }
 
-func (p *fakePublisher) PublishRotation(ctx context.Context, id keyturn.ID) error {
+func (p *fakePublisher) PublishRotations(ctx context.Context, ids []keyturn.ID) error {
 	p.mu.Lock()
 	hang, err := p.hang, p.err
 	p.mu.Unlock()
@@ -164,7 +289,9 @@ func (p *fakePublisher) PublishRotation(ctx context.Context, id keyturn.ID) erro
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ids = append(p.ids, id.String())
+	for _, id := range ids {
+		p.ids = append(p.ids, id.String())
+	}
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 type Metrics struct {
 	fired   prometheus.Counter
 	missed  prometheus.Counter
+	overlap prometheus.Counter
 	invalid prometheus.Counter
 	errors  *prometheus.CounterVec
 	lag     prometheus.Histogram
@@ -29,13 +30,17 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "keyturn_scheduler_slots_missed_total",
 			Help: "Slots that passed while no scheduler ran and did not fire; at most 100 are counted for each policy at a time.",
 		}),
+		overlap: f.NewCounter(prometheus.CounterOpts{
+			Name: "keyturn_scheduler_slots_overlapped_total",
+			Help: "Slots that did not fire because a rotation of their policy was under way.",
+		}),
 		invalid: f.NewCounter(prometheus.CounterOpts{
 			Name: "keyturn_scheduler_invalid_schedules_total",
 			Help: "Times at which a stored schedule could not be read.",
 		}),
 		errors: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "keyturn_scheduler_errors_total",
-			Help: "Errors of the scheduler by operation: fire, next_due or publish.",
+			Help: "Errors of the scheduler by operation: fire, next_due, publish, resume, windows or supersede.",
 		}, []string{"operation"}),
 		lag: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "keyturn_scheduler_due_lag_seconds",
@@ -51,6 +56,12 @@ func (m *Metrics) firedAfter(lag time.Duration) {
 	}
 	m.fired.Inc()
 	m.lag.Observe(max(0, lag.Seconds()))
+}
+
+func (m *Metrics) overlappedSlot() {
+	if m != nil {
+		m.overlap.Inc()
+	}
 }
 
 func (m *Metrics) missedSlots(n int) {

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/keyturn/keyturn"
 )
@@ -16,8 +14,8 @@ import (
 const (
 	defaultBatch   = 500
 	defaultRecheck = 30 * time.Second
-	publishers     = 32              // concurrent publishes of one batch
 	publishTimeout = 5 * time.Second // of one batch
+	publishAhead   = 4               // batches that wait to be published while the next are fired
 )
 
 // Config is what a Scheduler needs.
@@ -67,90 +65,118 @@ func New(c Config) *Scheduler {
 	}
 }
 
-// RunOnce fires every slot that is due now and returns how many rotations it
-// started, also together with an error.
+// RunOnce does everything that is due now and returns how many rotations it
+// started, also together with an error: it resumes policies whose pause has
+// ended, looks at the windows of rotations under way, fires slots, and stops
+// what the new rotations take the place of.
 //
-// A policy of which several slots have passed fires once, for the oldest of
-// them; its next slot is the first one after now. The slots between the two are
-// skipped, logged and counted.
+// Of several slots of a policy that have passed, its schedule's catchUp says
+// which fire.
 //
 // Each new rotation is published to wake a planner. A publish that does not
 // succeed is only logged: the rotation is durable with an announcement of its
 // own, and whoever sweeps those publishes it again.
 func (s *Scheduler) RunOnce(ctx context.Context) (fired int, err error) {
+	if err := s.resume(ctx); err != nil {
+		return 0, err
+	}
+	if err := s.lookAtWindows(ctx); err != nil {
+		return 0, err
+	}
+	if fired, err = s.fireAll(ctx); err != nil {
+		return fired, err
+	}
+	return fired, s.stopSuperseded(ctx)
+}
+
+// fireAll fires slots while there are due ones. What was fired is published meanwhile.
+func (s *Scheduler) fireAll(ctx context.Context) (fired int, err error) {
+	var batches chan []keyturn.Rotation
+	done := make(chan struct{})
+	defer func() {
+		if batches != nil {
+			close(batches)
+			<-done
+		}
+	}()
 	for {
-		claimed, rotations, err := s.fireBatch(ctx)
+		more, rotations, err := s.fireBatch(ctx)
 		if err != nil {
 			return fired, err
 		}
 		fired += len(rotations)
-		s.publish(ctx, rotations)
+		if len(rotations) > 0 && batches == nil {
+			batches = make(chan []keyturn.Rotation, publishAhead)
+			go func() {
+				defer close(done)
+				for batch := range batches {
+					s.publish(ctx, batch)
+				}
+			}()
+		}
+		if len(rotations) > 0 {
+			batches <- rotations // the publisher takes them, however the bus is: it has a deadline
+		}
 		if err := ctx.Err(); err != nil {
 			return fired, fmt.Errorf("firing due slots: %w", err)
 		}
-		if claimed < s.batch {
+		if !more {
 			return fired, nil
 		}
 	}
 }
 
-// claim is what became of one due policy.
-type claim struct {
-	due     keyturn.Due
-	lag     time.Duration
-	next    *keyturn.Slot
-	missed  int
-	invalid error
-}
-
-func (s *Scheduler) fireBatch(ctx context.Context) (claimed int, rotations []keyturn.Rotation, err error) {
+// fireBatch fires one batch. more reports that there may be more to do at once.
+func (s *Scheduler) fireBatch(ctx context.Context) (more bool, rotations []keyturn.Rotation, err error) {
+	d := &decider{reader: &s.reader, room: extraSlots}
 	claims := make(map[string]claim) // by policy: a store that repeats its transaction asks again
-	rotations, err = s.store.FireDue(ctx, s.batch, func(due keyturn.Due, now time.Time) (*keyturn.Slot, error) {
-		c := s.advance(due, now)
+	rotations, err = s.store.FireDue(ctx, s.batch, func(due keyturn.Due, now time.Time) (keyturn.Firing, error) {
+		c := d.decide(due, now)
 		claims[due.Policy.Name] = c
-		return c.next, c.invalid
+		return c.firing, c.invalid
 	})
 	if err != nil {
 		if ctx.Err() == nil {
 			s.metrics.failed("fire")
 		}
-		return 0, nil, fmt.Errorf("firing due slots: %w", err)
+		return false, nil, fmt.Errorf("firing due slots: %w", err)
 	}
 	s.report(claims, rotations)
-	return len(claims), rotations, nil
-}
-
-// advance finds the slot after the one that is due.
-func (s *Scheduler) advance(due keyturn.Due, now time.Time) claim {
-	c := claim{due: due, lag: now.Sub(due.Slot.At)}
-	timetable, err := s.reader.Timetable(due.Policy.Schedule)
-	if err != nil {
-		c.invalid = fmt.Errorf("reading the schedule of policy %s: %w", due.Policy.Name, err)
-		return c
+	more = len(claims) >= s.batch
+	for _, c := range claims {
+		more = more || c.more
 	}
-	if next, missed, ok := timetable.NextAfter(due.Slot, now); ok {
-		c.next, c.missed = &next, missed
-	}
-	return c
+	return more, rotations, nil
 }
 
 // report logs and counts a batch that was committed.
 func (s *Scheduler) report(claims map[string]claim, rotations []keyturn.Rotation) {
 	for _, r := range rotations {
-		s.metrics.firedAfter(claims[r.Policy].lag)
-		s.log.Debug("slot fired", zap.String("policy", r.Policy), zap.String("slot", r.Slot),
-			zap.Stringer("rotation", r.ID), zap.Duration("lag", claims[r.Policy].lag))
+		lag := claims[r.Policy].lags[r.Slot]
+		s.metrics.firedAfter(lag)
+		if e := s.log.Check(zap.DebugLevel, "slot fired"); e != nil {
+			e.Write(zap.String("policy", r.Policy), zap.String("slot", r.Slot), zap.Stringer("rotation", r.ID), zap.Duration("lag", lag))
+		}
 	}
 	for name, c := range claims {
-		switch {
-		case c.invalid != nil:
+		if c.invalid != nil {
 			s.metrics.invalidSchedule()
 			s.log.Error("the schedule of a policy can't be read and does not fire: apply the policy again",
 				zap.String("policy", name), zap.Error(c.invalid))
-		case c.missed > 0 && !c.due.Policy.Paused:
+			continue
+		}
+		if c.missed > 0 {
 			s.metrics.missedSlots(c.missed)
 			s.log.Warn("slots were missed and are skipped", zap.String("policy", name), zap.Int("missed", c.missed),
-				zap.String("fired", c.due.Slot.Name()), zap.String("next", slotName(c.next)))
+				zap.String("first", c.due.Slot.Name()), zap.String("next", slotName(c.firing.Next)))
+		}
+		if c.overlapped {
+			s.metrics.overlappedSlot()
+			s.log.Warn("a slot is skipped: a rotation of the policy is under way", zap.String("policy", name), zap.String("slot", c.firing.Skipped.Slot))
+		}
+		if c.firing.Deadline != nil {
+			s.log.Warn("a key gets too old before the policy's next window", zap.String("policy", name),
+				zap.Time("at", *c.firing.Deadline), zap.String("next", slotName(c.firing.Next)))
 		}
 	}
 }
@@ -163,35 +189,82 @@ func slotName(s *keyturn.Slot) string {
 }
 
 // publish wakes planners for new rotations. It has a deadline of its own, so
-// that a bus that hangs delays no slots.
+// that a bus that hangs delays no slots for long.
 func (s *Scheduler) publish(ctx context.Context, rotations []keyturn.Rotation) {
-	if len(rotations) == 0 {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	var mu sync.Mutex
-	var first error
-	failed := 0
-	var g errgroup.Group
-	g.SetLimit(publishers)
-	for _, r := range rotations {
-		g.Go(func() error {
-			if err := s.publisher.PublishRotation(ctx, r.ID); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failed++
-				if first == nil {
-					first = fmt.Errorf("publishing rotation %s: %w", r.ID, err)
-				}
-			}
-			return nil
-		})
+	ids := make([]keyturn.ID, len(rotations))
+	for i := range rotations {
+		ids[i] = rotations[i].ID
 	}
-	_ = g.Wait() // the goroutines return nil
-	if failed > 0 && !errors.Is(ctx.Err(), context.Canceled) {
+	if err := s.publisher.PublishRotations(ctx, ids); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		s.metrics.failed("publish")
-		s.log.Warn("rotations were not published: the sweeper publishes them again",
-			zap.Int("failed", failed), zap.Int("of", len(rotations)), zap.Error(first))
+		s.log.Warn("rotations were not published: the sweeper publishes them again", zap.Int("rotations", len(rotations)), zap.Error(err))
 	}
+}
+
+// resume lets policies go on whose pause has ended. What came while they were paused does not fire;
+// what came since is due.
+func (s *Scheduler) resume(ctx context.Context) error {
+	for {
+		resumed, err := s.store.ResumeDue(ctx, s.batch, func(p keyturn.Policy, until, _ time.Time) (*keyturn.Slot, error) {
+			return s.FirstSlot(p.Schedule, until)
+		})
+		if err != nil {
+			s.metrics.failed("resume")
+			return fmt.Errorf("resuming policies: %w", err)
+		}
+		for _, name := range resumed {
+			s.log.Info("policy goes on: its pause has ended", zap.String("policy", name))
+		}
+		if len(resumed) < s.batch {
+			return nil
+		}
+	}
+}
+
+// FirstSlot returns the first slot of a schedule after a time; nil: there is none.
+func (s *Scheduler) FirstSlot(schedule keyturn.Schedule, after time.Time) (*keyturn.Slot, error) {
+	timetable, err := s.reader.Timetable(schedule)
+	if err != nil {
+		return nil, err
+	}
+	slot, ok := timetable.First(after)
+	if !ok {
+		return nil, nil //nolint:nilnil // the schedule is empty or has ended
+	}
+	return &slot, nil
+}
+
+func (s *Scheduler) lookAtWindows(ctx context.Context) error {
+	for {
+		looked, err := s.store.LookAtWindows(ctx, s.batch, func(look keyturn.Look, now time.Time) (keyturn.Opening, error) {
+			return openingOf(&s.reader, look, now)
+		})
+		if err != nil {
+			s.metrics.failed("windows")
+			return fmt.Errorf("looking at windows: %w", err)
+		}
+		if looked < s.batch {
+			return nil
+		}
+	}
+}
+
+// stopSuperseded stops rotations whose place a later one takes.
+func (s *Scheduler) stopSuperseded(ctx context.Context) error {
+	ids, err := s.store.Superseded(ctx, s.batch)
+	if err != nil {
+		s.metrics.failed("supersede")
+		return fmt.Errorf("looking for superseded rotations: %w", err)
+	}
+	for _, id := range ids {
+		_, err := s.store.StopRotation(ctx, id, "", "the next slot of its policy has come (overlap: cancel)", true)
+		if err != nil && !errors.Is(err, keyturn.ErrConflict) { // a conflict: it ended meanwhile
+			s.metrics.failed("supersede")
+			return fmt.Errorf("stopping rotation %s: %w", id, err)
+		}
+		s.log.Info("rotation stopped: the next slot of its policy has come", zap.Stringer("rotation", id))
+	}
+	return nil
 }

@@ -59,8 +59,8 @@ func TestRunOnceFiresOnceForMissedSlots(t *testing.T) {
 		if fired, err := s.RunOnce(t.Context()); fired != 1 || err != nil {
 			t.Fatalf("RunOnce: %d, %v, want 1", fired, err)
 		}
-		if got := store.slots("p"); !slices.Equal(got, []string{"2000-01-01T01:00:00 UTC"}) {
-			t.Errorf("fired %q, want the oldest slot", got)
+		if got := store.slots("p"); !slices.Equal(got, []string{"2000-01-01T05:00:00 UTC"}) {
+			t.Errorf("fired %q, want the newest slot", got)
 		}
 		if w.slot.Local != "2000-01-01T06:00:00" || paused.slot.Local != "2000-01-01T06:00:00" {
 			t.Errorf("next slots %v and %v, want 06:00", w.slot, paused.slot)
@@ -146,7 +146,7 @@ func TestPublishErrorLosesNothing(t *testing.T) {
 				if took := time.Since(start); took > 5*time.Second {
 					t.Errorf("a bus in trouble held the slots back for %s", took)
 				}
-				if logs.Len() != 1 || logs.FilterField(zap.Int("failed", 100)).Len() != 1 {
+				if logs.Len() != 1 || logs.FilterField(zap.Int("rotations", 100)).Len() != 1 {
 					t.Errorf("logged %v, want one line for the batch", logs.All())
 				}
 			})

@@ -135,6 +135,10 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 			From: keyturn.TaskPending, State: keyturn.TaskSkipped,
 			Reason: "already turned: the key is newer than this rotation's request",
 		})
+	case keyturn.VerdictSoon:
+		return r.finish(ctx, j, keyturn.TaskResult{
+			From: keyturn.TaskPending, State: keyturn.TaskSkipped, Reason: keyturn.TooSoon,
+		})
 	case keyturn.VerdictHeld:
 		return r.putBack(ctx, j, keyturn.TaskResult{})
 	default: // VerdictDone: the row has ended, the message came late

@@ -87,6 +87,19 @@ func (b *Bus) PublishRotation(ctx context.Context, id keyturn.ID) error {
 	return nil
 }
 
+// PublishRotations wakes planners for several rotations, up to 1000 of them at once.
+func (b *Bus) PublishRotations(ctx context.Context, ids []keyturn.ID) error {
+	msgs := make([]*nats.Msg, len(ids))
+	for i, id := range ids {
+		text := id.String()
+		msgs[i] = message(b.topo.rotations(), text, []byte(text))
+	}
+	if err := b.publish(ctx, StreamRotation, msgs); err != nil {
+		return fmt.Errorf("publishing %d rotations: %w", len(ids), err)
+	}
+	return nil
+}
+
 // PublishEvents publishes CloudEvents, all or none for up to 1000, each under
 // its id as message id.
 func (b *Bus) PublishEvents(ctx context.Context, events []worker.Event) error {

@@ -69,6 +69,7 @@ func (t topology) stream(kind string) jetstream.StreamConfig {
 		// A wake-up is repeated for as long as its row waits, so old ones are worth nothing.
 		cfg.MaxAge = time.Hour
 		cfg.MaxMsgs = 100_000
+		cfg.AllowAtomicPublish = true
 	case StreamTask:
 		cfg.Description = "Keyturn: tasks that were handed out to workers"
 		cfg.Subjects = []string{t.tasks("") + ">"}

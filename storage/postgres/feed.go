@@ -39,8 +39,9 @@ WITH clock AS MATERIALIZED (
     WHERE current_setting('keyturn.feeding') = 'true' AND (g.hold_until IS NULL OR g.hold_until <= clock.at)
 ), running AS MATERIALIZED (
     SELECT r.id, coalesce(f.turn, 0) AS turn, coalesce(f.task_id, r.id) AS task_id
-    FROM rotations r LEFT JOIN policies p ON p.name = r.policy LEFT JOIN fed f ON f.rotation_id = r.id
+    FROM clock CROSS JOIN rotations r LEFT JOIN policies p ON p.name = r.policy LEFT JOIN fed f ON f.rotation_id = r.id
     WHERE r.target = $1 AND r.state = 'running' AND NOT r.halted AND NOT coalesce(p.paused, false)
+        AND (r.open_until IS NULL OR r.open_until > clock.at)
 ), chosen AS MATERIALIZED (
     SELECT d.* FROM (
         SELECT w.*, false AS alone

@@ -95,6 +95,9 @@ func (s *Store) claimRotation(ctx context.Context, id keyturn.ID, owner string, 
 		return keyturn.Rotation{}, keyturn.Policy{}, err
 	}
 	p, err := policyOf(r.Policy, row.Spec, row.Generation, row.Paused)
+	if least := p.Schedule.MinInterval.Std(); err == nil && least > 0 {
+		err = s.q.SetMinInterval(ctx, s.pool, db.SetMinIntervalParams{MinInterval: micros(least), ID: id, Owner: clean(owner)})
+	}
 	return r, p, err
 }
 
@@ -108,7 +111,7 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 	// deadlock; tasks in the order in which they are handed out, so that those of one batch are neighbours.
 	byID := slices.SortedFunc(slices.Values(plan), func(a, b planned) int { return cmp.Compare(a.ID, b.ID) })
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		target, err := s.q.LockPlan(ctx, tx, db.LockPlanParams{ID: id, Owner: clean(owner)})
+		claim, err := s.q.LockPlan(ctx, tx, db.LockPlanParams{ID: id, Owner: clean(owner)})
 		if errors.Is(err, pgx.ErrNoRows) {
 			return keyturn.ErrConflict
 		}
@@ -122,12 +125,13 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 		}
 		for chunk := range slices.Chunk(plan, planChunk) {
 			arg := saveTasks(chunk)
-			arg.Rotation, arg.Target, arg.Now = id, target, s.clock()
+			arg.Rotation, arg.Target, arg.Now = id, claim.Target, s.clock()
+			arg.RequestedAt, arg.MinInterval, arg.TooSoon = claim.RequestedAt, claim.MinInterval, keyturn.TooSoon
 			if err := s.q.SaveTasks(ctx, tx, arg); err != nil {
 				return err
 			}
 		}
-		return s.startRotation(ctx, tx, id, target)
+		return s.startRotation(ctx, tx, id, claim.Target)
 	})
 	if err != nil {
 		return fmt.Errorf("saving the plan of rotation %s (%d units): %w", id, len(units), err)
@@ -206,6 +210,7 @@ func saveTasks(plan []planned) db.SaveTasksParams {
 		arg.Ids, arg.Turns = append(arg.Ids, u.task), append(arg.Turns, u.turn)
 		arg.UnitIds, arg.ProjectIds = append(arg.UnitIds, u.ID), append(arg.ProjectIds, u.ProjectID)
 		arg.Rotatable, arg.Reasons = append(arg.Rotatable, u.Rotatable), append(arg.Reasons, u.Reason)
+		arg.Delays = append(arg.Delays, micros(u.Delay))
 	}
 	return arg
 }

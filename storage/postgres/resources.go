@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -60,6 +61,8 @@ func (s *Store) resources(ctx context.Context, kind, name *string) ([]keyturn.Re
 
 func statusOf(r db.ResourcesRow) keyturn.ResourceStatus {
 	st := keyturn.ResourceStatus{Paused: r.Paused, PausedBy: r.PausedBy, PauseNote: r.PauseNote}
+	st.PausedUntil = utc(r.PausedUntil)
+	st.SkippedSlot, st.SkippedReason, st.SkippedAt = text(r.SkippedSlot), text(r.SkippedReason), utc(r.SkippedAt)
 	if r.NextAt != nil {
 		slot := keyturn.Slot{Local: text(r.NextLocal), Timezone: text(r.NextTimezone), At: r.NextAt.UTC()}
 		st.NextSlot, st.NextAt = slot.Name(), &slot.At
@@ -109,7 +112,7 @@ func (s *Store) apply(ctx context.Context, tx pgx.Tx, c keyturn.ResourceChange) 
 	case c.Kind == keyturn.KindPolicy && c.Spec == nil:
 		held, err := s.q.PausedUnfinished(ctx, tx, c.Name)
 		if err == nil && held {
-			err = fmt.Errorf("it is paused and a rotation of it has not ended, which its removal would let go on: %w", keyturn.ErrConflict)
+			err = fmt.Errorf("it is paused, or has windows, and a rotation of it has not ended, which its removal would let go on: %w", keyturn.ErrConflict)
 		}
 		if err != nil {
 			return err
@@ -117,7 +120,10 @@ func (s *Store) apply(ctx context.Context, tx pgx.Tx, c keyturn.ResourceChange) 
 		return s.q.DeletePolicy(ctx, tx, c.Name)
 	case c.Kind == keyturn.KindPolicy:
 		local, timezone, at := slotColumns(c.Next)
-		return s.q.SetSlot(ctx, tx, db.SetSlotParams{Name: c.Name, NextLocal: local, NextTimezone: timezone, NextAt: at})
+		if err := s.q.LookAgain(ctx, tx, db.LookAgainParams{Now: s.clock(), Policy: c.Name}); err != nil {
+			return err
+		}
+		return s.q.SetSlot(ctx, tx, db.SetSlotParams{Name: c.Name, NextLocal: local, NextTimezone: timezone, NextAt: at, WakeAt: s.firstWake(c)})
 	case c.Kind == keyturn.KindTarget && c.Spec == nil:
 		open, err := s.q.UnfinishedOfTarget(ctx, tx, c.Name)
 		if err == nil && open {
@@ -155,6 +161,18 @@ func slotColumns(slot *keyturn.Slot) (local, timezone *string, at *time.Time) {
 	return &slot.Local, &slot.Timezone, &slot.At
 }
 
+// firstWake is when a scheduler first looks at a policy: at its slot, or at once if a window moved that.
+func (s *Store) firstWake(c keyturn.ResourceChange) *time.Time {
+	var policy keyturn.Policy
+	if c.Next == nil {
+		return nil
+	}
+	if err := json.Unmarshal(c.Spec, &policy); err == nil && len(policy.Schedule.Windows) > 0 {
+		return &time.Time{}
+	}
+	return &c.Next.At
+}
+
 // SetPaused pauses or resumes a policy. A paused policy keeps its next slot, which schedulers move on
 // without firing it; resuming sets it to next.
 func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, note string, next *keyturn.Slot) error {
@@ -165,7 +183,7 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 			n, err = s.q.PausePolicy(ctx, on, db.PausePolicyParams{By: clean(by), Note: clean(note), Name: policy})
 		} else {
 			local, timezone, at := slotColumns(next)
-			n, err = s.q.ResumePolicy(ctx, on, db.ResumePolicyParams{NextLocal: local, NextTimezone: timezone, NextAt: at, Name: policy})
+			n, err = s.q.ResumePolicy(ctx, on, db.ResumePolicyParams{Now: s.clock(), NextLocal: local, NextTimezone: timezone, NextAt: at, Name: policy})
 		}
 		if err == nil && n == 0 {
 			err = keyturn.ErrNotFound
@@ -174,6 +192,18 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 	})
 	if err != nil {
 		return fmt.Errorf("pausing or resuming policy %s: %w", policy, err)
+	}
+	return nil
+}
+
+// PauseUntil pauses a policy until a time by the database's clock, at which a scheduler resumes it.
+func (s *Store) PauseUntil(ctx context.Context, policy, by, note string, until time.Time) error {
+	n, err := s.q.PausePolicy(ctx, s.pool, db.PausePolicyParams{By: clean(by), Note: clean(note), Until: &until, Name: policy})
+	if err == nil && n == 0 {
+		err = keyturn.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("pausing policy %s until %s: %w", policy, until.UTC().Format(time.RFC3339), err)
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (s *Store) verdicts(ctx context.Context, open map[keyturn.ID]int, out []key
 		ids = append(ids, id)
 		out[i].Verdict = keyturn.VerdictDone // what the database does not know is gone
 	}
-	rows, err := s.q.Verdicts(ctx, s.pool, ids)
+	rows, err := s.q.Verdicts(ctx, s.pool, db.VerdictsParams{Ids: ids, Now: s.clock()})
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,9 @@ import (
 
 // forIntend reads what decides about intents. It is read under the write lock.
 const forIntend = `
-SELECT t.seq, t.id, t.unit_id, t.state, t.epoch, r.state, coalesce(p.paused, 0) OR r.halted,
+SELECT t.seq, t.id, t.unit_id, t.state, t.epoch, r.state, coalesce(p.paused, 0) OR r.halted OR coalesce(r.open_until <= ?2, 0),
     k.key_exact AND k.key_since > r.requested_at,
+    r.min_interval > 0 AND k.turned_at > ?2 - r.min_interval,
     EXISTS (SELECT 1 FROM tasks o WHERE o.unit_id = t.unit_id AND o.state = 'intended'),
     t.back IS NOT NULL OR (t.handed_at IS NULL AND NOT EXISTS (
         SELECT 1 FROM feeds f WHERE f.rotation_id = t.rotation_id AND (f.turn, f.seq) >= (t.turn, t.seq)))
@@ -32,8 +33,9 @@ type intending struct {
 	state    keyturn.TaskState
 	epoch    int64
 	rotation keyturn.RotationState
-	paused   bool // or its rotation was stopped
+	held     bool // the policy is paused, its windows are closed, or its rotation was stopped
 	turned   bool // the unit's key is newer than the rotation's request
+	soon     bool // the unit was turned less than the policy's least interval ago
 	busy     bool // an intent is open on the unit
 	loose    bool // nobody handed it out, or not since it was put back
 }
@@ -43,14 +45,14 @@ func (t *tx) intending(ctx context.Context, ids []keyturn.ID) (map[string]*inten
 	err := t.each(ctx, forIntend, ids, func(rows *sql.Rows) error {
 		var id string
 		var task intending
-		var turned sql.NullBool
-		if err := rows.Scan(&task.seq, &id, &task.unit, &task.state, &task.epoch, &task.rotation, &task.paused, &turned, &task.busy, &task.loose); err != nil {
+		var turned, soon sql.NullBool
+		if err := rows.Scan(&task.seq, &id, &task.unit, &task.state, &task.epoch, &task.rotation, &task.held, &turned, &soon, &task.busy, &task.loose); err != nil {
 			return err
 		}
-		task.turned = turned.Bool
+		task.turned, task.soon = turned.Bool, soon.Bool
 		out[id] = &task
 		return nil
-	})
+	}, t.now)
 	return out, err
 }
 
@@ -102,13 +104,13 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-func (t *tx) each(ctx context.Context, query string, ids []keyturn.ID, scan func(*sql.Rows) error) error {
-	return each(ctx, t, query, ids, scan)
+func (t *tx) each(ctx context.Context, query string, ids []keyturn.ID, scan func(*sql.Rows) error, more ...any) error {
+	return each(ctx, t, query, ids, scan, more...)
 }
 
-// each runs a query over ids and calls scan for each row.
-func each(ctx context.Context, on querier, query string, ids []keyturn.ID, scan func(*sql.Rows) error) error {
-	rows, err := on.QueryContext(ctx, query, jsonIDs(ids))
+// each runs a query over ids, its first argument, and more, and calls scan for each row.
+func each(ctx context.Context, on querier, query string, ids []keyturn.ID, scan func(*sql.Rows) error, more ...any) error {
+	rows, err := on.QueryContext(ctx, query, append([]any{jsonIDs(ids)}, more...)...)
 	if err != nil {
 		return err
 	}

@@ -114,7 +114,7 @@ func (s *Store) feedable(
 		}
 		out = append(out, task)
 	}
-	rotations, err := s.q.FeedableRotations(ctx, on, target)
+	rotations, err := s.q.FeedableRotations(ctx, on, db.FeedableRotationsParams{Target: target, Now: at(now)})
 	if err != nil {
 		return nil, err
 	}

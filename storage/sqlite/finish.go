@@ -124,7 +124,7 @@ func (s *Store) recordKeys(ctx context.Context, tx *tx, task *finishing, r keytu
 		if err := s.recordKey(ctx, tx, task, r.KeyAfter, keyturn.OriginRotated, tx.now); err != nil {
 			return err
 		}
-		p.KeyID, p.KeySince, p.Exact = r.KeyAfter, at(tx.now), 1
+		p.KeyID, p.KeySince, p.Exact, p.TurnedAt = r.KeyAfter, at(tx.now), 1, at(tx.now)
 	}
 	if !turned && task.unitKey == known {
 		return nil

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +35,9 @@ func (s *Store) ClaimRotation(
 		if errors.Is(err, keyturn.ErrNotFound) {
 			orphan = true
 			return s.failRotation(ctx, tx, id, owner, fmt.Sprintf("policy %q was removed before the rotation was planned", row.Policy))
+		}
+		if least := policy.Schedule.MinInterval.Std(); err == nil && least > 0 {
+			err = s.q.SetMinInterval(ctx, tx, db.SetMinIntervalParams{MinInterval: least.Milliseconds(), ID: id.String()})
 		}
 		return err
 	})
@@ -67,8 +71,11 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 		if len(units) == 0 {
 			return s.failRotation(ctx, tx, id, owner, "nothing is selected: the policy and what narrows it match no unit of the target")
 		}
-		n, err := s.q.StartRotation(ctx, tx, db.StartRotationParams{ID: id.String(), Owner: text(owner)})
-		if err := ours(n, err); err != nil {
+		claim, err := s.q.StartRotation(ctx, tx, db.StartRotationParams{ID: id.String(), Owner: text(owner)})
+		if errors.Is(err, sql.ErrNoRows) {
+			return ours(0, nil)
+		}
+		if err != nil {
 			return err
 		}
 		if err := s.announce(ctx, tx, "rotation.started", id); err != nil {
@@ -83,11 +90,11 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 			}
 			planned[unit.ID] = true
 			turns[unit.ProjectID]++
-			task, err := s.planUnit(ctx, tx, id, unit, turns[unit.ProjectID])
+			task, skip, err := s.planUnit(ctx, tx, id, unit, turns[unit.ProjectID], claim)
 			if err != nil {
 				return fmt.Errorf("unit %s: %w", unit.ID, err)
 			}
-			if !unit.Rotatable {
+			if skip {
 				skipped = append(skipped, task)
 			}
 		}
@@ -95,30 +102,55 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 	})
 }
 
-func (s *Store) planUnit(ctx context.Context, tx *tx, rotation keyturn.ID, unit keyturn.Unit, turn int64) (keyturn.ID, error) {
-	err := s.q.UpsertUnit(ctx, tx, db.UpsertUnitParams{
+// planUnit saves a unit and its task, and reports whether that is skipped.
+func (s *Store) planUnit(
+	ctx context.Context, tx *tx, rotation keyturn.ID, unit keyturn.Unit, turn int64, claim db.StartRotationRow,
+) (id keyturn.ID, skip bool, err error) {
+	err = s.q.UpsertUnit(ctx, tx, db.UpsertUnitParams{
 		ID: unit.ID, Target: unit.Target, System: string(unit.System), ProjectID: unit.ProjectID, ProjectName: unit.ProjectName,
 		ClusterID: unit.ClusterID, ClusterName: unit.ClusterName, Component: string(unit.Component), Name: unit.Name,
 		Fcv: unit.FCV, Rotatable: number(unit.Rotatable), Reason: unit.Reason,
 	})
 	if err != nil {
-		return keyturn.ID{}, fmt.Errorf("recording it: %w", err)
+		return keyturn.ID{}, false, fmt.Errorf("recording it: %w", err)
 	}
 	if err := s.q.InsertUnitKey(ctx, tx, unit.ID); err != nil {
-		return keyturn.ID{}, fmt.Errorf("recording its key: %w", err)
+		return keyturn.ID{}, false, fmt.Errorf("recording its key: %w", err)
 	}
 	task := s.ids.next(tx.now)
 	p := db.InsertTaskParams{
 		ID: task.String(), RotationID: rotation.String(), UnitID: unit.ID, Target: unit.Target, ProjectID: unit.ProjectID,
 		Turn: turn, State: string(keyturn.TaskPending), NotBefore: tx.now,
 	}
-	if !unit.Rotatable {
-		p.State, p.Reason, p.FinishedAt = string(keyturn.TaskSkipped), unit.Reason, at(tx.now)
+	if begin := claim.RequestedAt + unit.Delay.Milliseconds(); unit.Delay > 0 && begin > tx.now {
+		p.NotBefore, p.Back = begin, text(string(keyturn.TaskPending))
+	}
+	soon, err := s.tooSoon(ctx, tx, unit.ID, claim.MinInterval)
+	if err != nil {
+		return keyturn.ID{}, false, err
+	}
+	if !unit.Rotatable || soon {
+		p.State, p.Reason, p.FinishedAt, p.Back = string(keyturn.TaskSkipped), unit.Reason, at(tx.now), text("")
+	}
+	if unit.Rotatable && soon {
+		p.Reason = keyturn.TooSoon
 	}
 	if err := s.q.InsertTask(ctx, tx, p); err != nil {
-		return keyturn.ID{}, fmt.Errorf("recording its task: %w", err)
+		return keyturn.ID{}, false, fmt.Errorf("recording its task: %w", err)
 	}
-	return task, nil
+	return task, p.FinishedAt.Valid, nil
+}
+
+// tooSoon reports whether a task turned the unit less than the interval, in milliseconds, ago.
+func (s *Store) tooSoon(ctx context.Context, tx *tx, unit string, interval int64) (bool, error) {
+	if interval == 0 {
+		return false, nil
+	}
+	turned, err := s.q.TurnedAt(ctx, tx, unit)
+	if err != nil {
+		return false, fmt.Errorf("reading when it was turned: %w", err)
+	}
+	return turned.Valid && turned.Int64 > tx.now-interval, nil
 }
 
 // FailRotation implements worker.PlanStore.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/storage/sqlite/internal/db"
@@ -57,6 +58,8 @@ func toResource(row db.ResourcesRow, now int64) keyturn.Resource {
 			Paused: row.Paused.Int64 != 0, PausedBy: row.PausedBy.String, PauseNote: row.PauseNote.String, NextAt: toTimePtr(row.NextAt),
 		},
 	}
+	r.Status.PausedUntil = toTimePtr(row.PausedUntil)
+	r.Status.SkippedSlot, r.Status.SkippedReason, r.Status.SkippedAt = row.SkippedSlot.String, row.SkippedReason.String, toTimePtr(row.SkippedAt)
 	if row.NextAt.Valid {
 		r.Status.NextSlot = keyturn.Slot{Local: row.NextLocal.String, Timezone: row.NextTimezone.String}.Name()
 	}
@@ -111,9 +114,12 @@ func (s *Store) apply(ctx context.Context, tx *tx, change keyturn.ResourceChange
 	case keyturn.KindTarget:
 		return s.q.UpsertTarget(ctx, tx, change.Name)
 	case keyturn.KindPolicy:
+		if err := s.q.LookAgain(ctx, tx, db.LookAgainParams{Now: at(tx.now), Policy: change.Name}); err != nil {
+			return err
+		}
 		local, timezone, instant := slotColumns(change.Next)
 		return s.q.UpsertPolicySlot(ctx, tx, db.UpsertPolicySlotParams{
-			Name: change.Name, NextLocal: local, NextTimezone: timezone, NextAt: instant,
+			Name: change.Name, NextLocal: local, NextTimezone: timezone, NextAt: instant, WakeAt: firstWake(change),
 		})
 	default:
 		return nil
@@ -128,7 +134,7 @@ func (s *Store) remove(ctx context.Context, tx *tx, change keyturn.ResourceChang
 	case keyturn.KindPolicy:
 		held, err := s.q.PausedUnfinished(ctx, tx, change.Name)
 		if err == nil && held == 1 {
-			err = fmt.Errorf("%w: it is paused and a rotation of it has not ended, which its removal would let go on", keyturn.ErrConflict)
+			err = fmt.Errorf("%w: it is paused, or has windows, and a rotation of it has not ended, which its removal would let go on", keyturn.ErrConflict)
 		}
 		if err != nil {
 			return err
@@ -186,6 +192,18 @@ func (s *Store) unnamed(ctx context.Context, tx *tx, target string) error {
 	return fmt.Errorf("%w: target %q can't be removed while policy %q names it: remove the policy first", keyturn.ErrConflict, target, policy)
 }
 
+// firstWake is when a scheduler first looks at a policy: at its slot, or at once if a window moved that.
+func firstWake(c keyturn.ResourceChange) sql.NullInt64 {
+	var policy keyturn.Policy
+	if c.Next == nil {
+		return sql.NullInt64{}
+	}
+	if err := json.Unmarshal(c.Spec, &policy); err == nil && len(policy.Schedule.Windows) > 0 {
+		return at(0)
+	}
+	return at(c.Next.At.UnixMilli())
+}
+
 // SetPaused implements api.ResourceStore.
 func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, note string, next *keyturn.Slot) error {
 	return s.inTx(ctx, fmt.Sprintf("pausing or resuming policy %q", policy), func(ctx context.Context, tx *tx) error {
@@ -196,7 +214,7 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 		} else {
 			local, timezone, instant := slotColumns(next)
 			n, err = s.q.ResumePolicy(ctx, tx, db.ResumePolicyParams{
-				Name: policy, NextLocal: local, NextTimezone: timezone, NextAt: instant,
+				Now: at(tx.now), Name: policy, NextLocal: local, NextTimezone: timezone, NextAt: instant,
 			})
 		}
 		if err == nil && n == 0 {
@@ -206,5 +224,16 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 			return err
 		}
 		return s.writeAudit(ctx, tx)
+	})
+}
+
+// PauseUntil implements api.ResourceStore.
+func (s *Store) PauseUntil(ctx context.Context, policy, by, note string, until time.Time) error {
+	return s.inTx(ctx, fmt.Sprintf("pausing policy %q", policy), func(ctx context.Context, tx *tx) error {
+		n, err := s.q.PausePolicy(ctx, tx, db.PausePolicyParams{Name: policy, PausedBy: by, PauseNote: note, PausedUntil: at(until.UnixMilli())})
+		if err == nil && n == 0 {
+			return keyturn.ErrNotFound
+		}
+		return err
 	})
 }

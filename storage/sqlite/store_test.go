@@ -149,8 +149,10 @@ func TestContextThatEndsInATransactionRollsItBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	none := func(keyturn.Due, time.Time) (*keyturn.Slot, error) { return nil, nil } //nolint:nilnil // there is no next slot
-	_, err := s.FireDue(ctx, 1, func(due keyturn.Due, now time.Time) (*keyturn.Slot, error) {
+	none := func(due keyturn.Due, _ time.Time) (keyturn.Firing, error) {
+		return keyturn.Firing{Start: []keyturn.Start{{Slot: due.Slot}}}, nil
+	}
+	_, err := s.FireDue(ctx, 1, func(due keyturn.Due, now time.Time) (keyturn.Firing, error) {
 		cancel()
 		return none(due, now)
 	})

@@ -63,12 +63,14 @@ func verdict(task *intending, busy bool) keyturn.Verdict {
 		return keyturn.VerdictDone
 	case task.state == keyturn.TaskIntended:
 		return keyturn.VerdictTaken
-	case task.paused || task.rotation != keyturn.RotationRunning:
+	case task.held || task.rotation != keyturn.RotationRunning:
 		return keyturn.VerdictHeld
 	case busy || task.busy:
 		return keyturn.VerdictBusy
 	case task.turned:
 		return keyturn.VerdictTurned
+	case task.soon:
+		return keyturn.VerdictSoon
 	default:
 		return keyturn.VerdictGo
 	}

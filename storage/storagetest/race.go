@@ -78,7 +78,7 @@ func raceFire(t *testing.T, newStore New) {
 	fired := make([][]keyturn.Rotation, 8)
 	together(8, func(i int) {
 		for range 5 {
-			got, err := f.FireDue(f.ctx(), 2, after(time.Hour))
+			got, err := f.FireDue(f.ctx(), 2, fires(after(time.Hour)))
 			if err != nil {
 				t.Error(err)
 				return

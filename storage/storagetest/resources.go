@@ -224,7 +224,7 @@ func resourcesResume(t *testing.T, newStore New) {
 	f.clock.Advance(3 * time.Hour)
 	next := f.slot(time.Hour)
 	f.ok(f.SetPaused(f.ctx(), "quarterly", false, "ann", "", next))
-	fired, err := f.FireDue(f.ctx(), 10, func(keyturn.Due, time.Time) (*keyturn.Slot, error) { return nil, nil })
+	fired, err := f.FireDue(f.ctx(), 10, fires(noMore))
 	f.ok(err)
 	if len(fired) != 0 {
 		t.Errorf("a slot that was missed while paused fired: %+v", fired)

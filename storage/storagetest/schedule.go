@@ -27,6 +27,14 @@ func scheduleTests() map[string]func(*testing.T, New) {
 
 func noMore(keyturn.Due, time.Time) (*keyturn.Slot, error) { return nil, nil } //nolint:nilnil // no more slots
 
+// fires starts the rotation of the slot that is due, and goes on to the slot of next.
+func fires(next func(keyturn.Due, time.Time) (*keyturn.Slot, error)) func(keyturn.Due, time.Time) (keyturn.Firing, error) {
+	return func(due keyturn.Due, now time.Time) (keyturn.Firing, error) {
+		slot, err := next(due, now)
+		return keyturn.Firing{Start: []keyturn.Start{{Slot: due.Slot}}, Next: slot}, err
+	}
+}
+
 // after returns a next that goes on by d from the slot that was due.
 func after(d time.Duration) func(keyturn.Due, time.Time) (*keyturn.Slot, error) {
 	return func(due keyturn.Due, _ time.Time) (*keyturn.Slot, error) {
@@ -37,7 +45,7 @@ func after(d time.Duration) func(keyturn.Due, time.Time) (*keyturn.Slot, error) 
 
 func (f *fixture) fire(next func(keyturn.Due, time.Time) (*keyturn.Slot, error)) []keyturn.Rotation {
 	f.t.Helper()
-	fired, err := f.FireDue(f.ctx(), 100, next)
+	fired, err := f.FireDue(f.ctx(), 100, fires(next))
 	f.ok(err)
 	return fired
 }
@@ -183,7 +191,7 @@ func scheduleLimit(t *testing.T, newStore New) {
 	f.policy("first", "om", f.slot(time.Second))
 	f.policy("second", "om", f.slot(2*time.Second))
 	f.clock.Advance(time.Minute)
-	fired, err := f.FireDue(f.ctx(), 2, noMore)
+	fired, err := f.FireDue(f.ctx(), 2, fires(noMore))
 	f.ok(err)
 	var names []string
 	for _, r := range fired {

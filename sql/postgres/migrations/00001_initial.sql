@@ -21,15 +21,26 @@ CREATE TABLE policies (
     paused        boolean NOT NULL DEFAULT false,
     paused_by     text    NOT NULL DEFAULT '',
     pause_note    text    NOT NULL DEFAULT '',
+    paused_until  timestamptz, -- when a scheduler resumes it; NULL: a person does
+    resumed_at    timestamptz,
     next_local    text,
     next_timezone text,
     next_at       timestamptz,
-    -- When a scheduler looks at the policy: at next_at, or later if its slot could not be computed.
+    -- When a scheduler looks at the policy: at next_at; later if its slot could not be computed; earlier
+    -- if a key may get too old until then.
     wake_at       timestamptz,
-    CHECK (num_nulls(next_local, next_timezone, next_at, wake_at) IN (0, 4)),
-    CHECK (wake_at >= next_at)
+    deadline_at   timestamptz, -- when a key gets too old, if no window opens before
+    -- The last slot that came and did not fire, and why.
+    skipped_slot   text,
+    skipped_reason text,
+    skipped_at     timestamptz,
+    CHECK (num_nulls(skipped_slot, skipped_reason, skipped_at) IN (0, 3)),
+    CHECK (paused OR paused_until IS NULL),
+    CHECK (num_nulls(next_local, next_timezone, next_at, wake_at) IN (0, 4))
 );
 CREATE INDEX policies_due ON policies (wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX policies_deadline ON policies (deadline_at) WHERE deadline_at IS NOT NULL;
+CREATE INDEX policies_resume ON policies (paused_until) WHERE paused_until IS NOT NULL;
 
 -- What happens to a target. The row outlives the resource: open tasks may still need it.
 CREATE TABLE targets (
@@ -66,6 +77,7 @@ CREATE TABLE unit_keys (
     key_id    text    NOT NULL DEFAULT '',
     key_since timestamptz,
     key_exact boolean NOT NULL DEFAULT false,
+    turned_at timestamptz, -- when a task turned it last, whatever was seen since
     CHECK ((key_id = '') = (key_since IS NULL)),
     CHECK (key_id <> '' OR NOT key_exact)
 ) WITH (fillfactor = 50);
@@ -86,6 +98,12 @@ CREATE TABLE rotations (
     owner        text, -- the planner that has it
     lease_until  timestamptz,
     not_before   timestamptz,
+    -- The policy's windows: it may work until then (NULL: always), and at look_at a scheduler asks again.
+    open_until   timestamptz,
+    look_at      timestamptz,
+    opened_at    timestamptz, -- when it was last let go on
+    supersedes   boolean     NOT NULL DEFAULT false, -- those of its policy before it are to be stopped
+    min_interval bigint      NOT NULL DEFAULT 0 CHECK (min_interval >= 0), -- microseconds, as it was planned
     -- Tasks by state, stored when the rotation ends; until then they are counted.
     total        integer     NOT NULL DEFAULT 0 CHECK (total >= 0),
     succeeded    integer     NOT NULL DEFAULT 0 CHECK (succeeded >= 0),
@@ -114,6 +132,10 @@ CREATE UNIQUE INDEX rotations_trigger_id ON rotations (trigger_id) WHERE trigger
 CREATE INDEX rotations_newest ON rotations (requested_at, id);
 CREATE INDEX rotations_unplanned ON rotations (requested_at) WHERE state IN ('requested', 'planning');
 CREATE INDEX rotations_retries ON rotations (retry_of) WHERE retry_of IS NOT NULL;
+-- What has not ended, by policy: a scheduled one waits for those before it.
+CREATE INDEX rotations_open ON rotations (policy, requested_at, id) WHERE finished_at IS NULL;
+CREATE INDEX rotations_superseding ON rotations (policy) WHERE supersedes AND finished_at IS NULL;
+CREATE INDEX rotations_looks ON rotations (look_at) WHERE look_at IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX rotations_running ON rotations (target) WHERE state = 'running';
 
 -- Rows are rewritten twice in their life: by the intent, which changes nothing that an index knows and
@@ -168,6 +190,8 @@ CREATE INDEX tasks_open ON tasks (rotation_id, turn, id) WHERE finished_at IS NU
 CREATE INDEX tasks_returned ON tasks (rotation_id, turn, id) WHERE back = 'pending';
 -- Open intents that nobody works on, whatever became of their rotation or policy.
 CREATE INDEX tasks_orphaned ON tasks (target, turn, id) WHERE back = 'intended';
+-- What a person has to look at.
+CREATE INDEX tasks_parked ON tasks (unit_id) WHERE state = 'parked';
 CREATE INDEX tasks_handed ON tasks (target, handed_at) WHERE handed_at IS NOT NULL;
 
 -- How far a rotation's planned tasks were handed out at which time: one row for each hand-out, until

@@ -43,6 +43,7 @@ WHERE (g.hold_until IS NULL OR g.hold_until <= clock.at) AND (
             WHERE c.target = r.target AND c.rotation_id = r.id ORDER BY c.turn DESC, c.task_id DESC LIMIT 1
         ) f ON true
         WHERE r.target = g.name AND r.state = 'running' AND NOT r.halted AND NOT coalesce(p.paused, false)
+            AND (r.open_until IS NULL OR r.open_until > clock.at)
             AND ((SELECT t.id FROM tasks t
                 WHERE t.rotation_id = r.id AND t.back = 'pending' AND t.not_before <= clock.at LIMIT 1) IS NOT NULL
             OR (SELECT t.id FROM tasks t

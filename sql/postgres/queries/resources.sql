@@ -2,6 +2,7 @@
 -- All, those of one kind, or one.
 SELECT s.kind, s.name, s.spec, s.generation, s.created_at, s.updated_at,
     coalesce(p.paused, false)::boolean AS paused, coalesce(p.paused_by, '')::text AS paused_by, coalesce(p.pause_note, '')::text AS pause_note,
+    p.paused_until, p.skipped_slot, p.skipped_reason, p.skipped_at,
     p.next_local, p.next_timezone, p.next_at, g.hold_until, coalesce(g.hold_reason, '')::text AS hold_reason,
     coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())::timestamptz AS now
 FROM resources s
@@ -40,15 +41,15 @@ SELECT (EXISTS (SELECT 1 FROM tasks t WHERE t.target = sqlc.arg('name')::text AN
     OR EXISTS (SELECT 1 FROM rotations r WHERE r.target = sqlc.arg('name')::text AND r.state IN ('requested', 'planning')))::boolean;
 
 -- name: PausedUnfinished :one
--- Whether the policy is paused and a rotation of it has not ended.
+-- Whether the policy is paused, or has windows, and a rotation of it has not ended.
 SELECT (EXISTS (SELECT 1 FROM policies p JOIN rotations r ON r.policy = p.name
-    WHERE p.name = sqlc.arg('name')::text AND p.paused AND r.finished_at IS NULL))::boolean;
+    WHERE p.name = sqlc.arg('name')::text AND (p.paused OR r.open_until IS NOT NULL) AND r.finished_at IS NULL))::boolean;
 
 -- name: SetSlot :exec
 INSERT INTO policies (name, next_local, next_timezone, next_at, wake_at)
-VALUES (sqlc.arg('name'), sqlc.narg('next_local'), sqlc.narg('next_timezone'), sqlc.narg('next_at'), sqlc.narg('next_at'))
+VALUES (sqlc.arg('name'), sqlc.narg('next_local'), sqlc.narg('next_timezone'), sqlc.narg('next_at'), sqlc.narg('wake_at'))
 ON CONFLICT (name) DO UPDATE SET next_local = excluded.next_local, next_timezone = excluded.next_timezone,
-    next_at = excluded.next_at, wake_at = excluded.wake_at;
+    next_at = excluded.next_at, wake_at = excluded.wake_at, deadline_at = NULL;
 
 -- name: DeletePolicy :exec
 DELETE FROM policies WHERE name = sqlc.arg('name');
@@ -61,9 +62,11 @@ UPDATE targets SET hold_until = NULL, hold_reason = '' WHERE name = sqlc.arg('na
 
 -- name: PausePolicy :execrows
 -- Its next slot stays: a scheduler moves it on without firing.
-UPDATE policies SET paused = true, paused_by = sqlc.arg('by'), pause_note = sqlc.arg('note') WHERE name = sqlc.arg('name');
+UPDATE policies SET paused = true, paused_by = sqlc.arg('by'), pause_note = sqlc.arg('note'), paused_until = sqlc.narg('until')
+WHERE name = sqlc.arg('name');
 
 -- name: ResumePolicy :execrows
-UPDATE policies SET paused = false, paused_by = '', pause_note = '',
+UPDATE policies SET paused = false, paused_by = '', pause_note = '', paused_until = NULL,
+    resumed_at = coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()),
     next_local = sqlc.narg('next_local'), next_timezone = sqlc.narg('next_timezone'), next_at = sqlc.narg('next_at'), wake_at = sqlc.narg('next_at')
 WHERE name = sqlc.arg('name');

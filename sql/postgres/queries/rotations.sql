@@ -47,6 +47,7 @@ SELECT id, policy FROM rotations
 WHERE trigger_id = sqlc.narg('trigger_id') OR (policy = sqlc.arg('policy') AND slot = sqlc.narg('slot'));
 
 -- name: ClaimRotation :one
+-- One that a schedule started waits for the rotations of its policy before it, and for its windows.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 )
@@ -56,8 +57,14 @@ UPDATE rotations r SET
 FROM clock, resources s LEFT JOIN policies p ON p.name = s.name
 WHERE r.id = sqlc.arg('id') AND r.state IN ('requested', 'planning')
     AND (r.lease_until IS NULL OR r.lease_until < clock.at OR r.owner = sqlc.arg('owner'))
-    AND (r.not_before IS NULL OR r.not_before <= clock.at) AND s.kind = 'Policy' AND s.name = r.policy
+    AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at)
+    AND (r.trigger <> 'schedule' OR (SELECT o.id FROM rotations o WHERE o.policy = r.policy AND o.finished_at IS NULL
+            AND (o.requested_at, o.id) < (r.requested_at, r.id) LIMIT 1) IS NULL)
+    AND s.kind = 'Policy' AND s.name = r.policy
 RETURNING sqlc.embed(r), s.spec, s.generation, coalesce(p.paused, false)::boolean AS paused;
+
+-- name: SetMinInterval :exec
+UPDATE rotations SET min_interval = sqlc.arg('min_interval') WHERE id = sqlc.arg('id') AND state = 'planning' AND owner = sqlc.arg('owner')::text;
 
 -- name: FailUnplannable :exec
 -- Ends a rotation whose policy is gone: nobody can ever plan it.
@@ -75,7 +82,7 @@ SELECT sqlc.arg('announcement')::uuid, 'rotation.completed', id FROM rotation;
 
 -- name: LockPlan :one
 -- The rotation is the owner's to plan until the transaction ends.
-SELECT target FROM rotations WHERE id = sqlc.arg('id') AND state = 'planning' AND owner = sqlc.arg('owner')::text FOR UPDATE;
+SELECT target, requested_at, min_interval FROM rotations WHERE id = sqlc.arg('id') AND state = 'planning' AND owner = sqlc.arg('owner')::text FOR UPDATE;
 
 -- name: SaveUnits :exec
 -- Units as they are now. Those that did not change cost no write.
@@ -99,17 +106,29 @@ WITH plan AS MATERIALIZED (
 INSERT INTO unit_keys (unit_id) SELECT id FROM plan ORDER BY id ON CONFLICT DO NOTHING;
 
 -- name: SaveTasks :exec
+-- A delay counts from the rotation's request. A unit that was turned less than the policy's least interval
+-- ago is skipped.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 ), plan AS MATERIALIZED (
     SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('turns')::integer[]) AS turn,
         unnest(sqlc.arg('unit_ids')::text[]) AS unit_id, unnest(sqlc.arg('project_ids')::text[]) AS project_id,
-        unnest(sqlc.arg('rotatable')::boolean[]) AS rotatable, unnest(sqlc.arg('reasons')::text[]) AS reason
+        unnest(sqlc.arg('rotatable')::boolean[]) AS rotatable, unnest(sqlc.arg('reasons')::text[]) AS reason,
+        unnest(sqlc.arg('delays')::bigint[]) AS delay
+), ready AS MATERIALIZED (
+    SELECT p.id, p.turn, p.unit_id, p.project_id, p.rotatable AND NOT soon.yes AS go,
+        CASE WHEN p.rotatable AND soon.yes THEN sqlc.arg('too_soon')::text ELSE p.reason END AS reason,
+        CASE WHEN p.delay > 0 THEN greatest(clock.at, sqlc.arg('requested_at')::timestamptz + p.delay * interval '1 microsecond') ELSE clock.at END AS not_before,
+        clock.at
+    FROM plan p CROSS JOIN clock CROSS JOIN LATERAL (
+        SELECT sqlc.arg('min_interval')::bigint > 0 AND coalesce((SELECT k.turned_at FROM unit_keys k WHERE k.unit_id = p.unit_id)
+            > clock.at - sqlc.arg('min_interval')::bigint * interval '1 microsecond', false) AS yes
+    ) soon
 )
-INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, reason, not_before, finished_at)
+INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, back, reason, not_before, finished_at)
 SELECT id, sqlc.arg('rotation')::uuid, unit_id, sqlc.arg('target')::text, project_id, turn,
-    CASE WHEN rotatable THEN 'pending' ELSE 'skipped' END, reason, clock.at, CASE WHEN NOT rotatable THEN clock.at END
-FROM plan, clock;
+    CASE WHEN go THEN 'pending' ELSE 'skipped' END, CASE WHEN go AND not_before > at THEN 'pending' END, reason, not_before, CASE WHEN NOT go THEN at END
+FROM ready;
 
 -- name: StartRotation :exec
 UPDATE rotations SET state = 'running', owner = NULL, lease_until = NULL, trouble = '' WHERE id = sqlc.arg('id');
@@ -136,5 +155,7 @@ WITH clock AS MATERIALIZED (
 )
 SELECT r.id FROM rotations r, clock
 WHERE r.state IN ('requested', 'planning') AND (r.lease_until IS NULL OR r.lease_until < clock.at)
-    AND (r.not_before IS NULL OR r.not_before <= clock.at)
+    AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at)
+    AND (r.trigger <> 'schedule' OR (SELECT o.id FROM rotations o WHERE o.policy = r.policy AND o.finished_at IS NULL
+            AND (o.requested_at, o.id) < (r.requested_at, r.id) LIMIT 1) IS NULL)
 ORDER BY r.requested_at, r.id LIMIT sqlc.arg('max');

@@ -3,23 +3,28 @@ WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 )
 SELECT p.name, p.paused, p.next_local::text AS next_local, p.next_timezone::text AS next_timezone, p.next_at::timestamptz AS next_at,
+    ((SELECT r.id FROM rotations r WHERE r.policy = p.name AND r.finished_at IS NULL LIMIT 1) IS NOT NULL)::boolean AS under_way,
     s.spec, s.generation, (SELECT at FROM clock)::timestamptz AS now
 FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
-WHERE p.wake_at <= (SELECT at FROM clock)
+WHERE p.wake_at <= (SELECT at FROM clock) AND (p.paused_until IS NULL OR p.paused_until > (SELECT at FROM clock))
 ORDER BY p.wake_at, p.name LIMIT sqlc.arg('max') FOR UPDATE OF p SKIP LOCKED;
 
 -- name: FireSlots :many
 -- Inserts a rotation for each slot that has none, and an announcement for each of those.
 WITH slot AS MATERIALIZED (
     SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('policies')::text[]) AS policy,
-        unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('slots')::text[]) AS slot
+        unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('slots')::text[]) AS slot,
+        unnest(sqlc.arg('reasons')::text[]) AS reason, unnest(sqlc.arg('supersede')::boolean[]) AS supersedes, unnest(sqlc.arg('only')::text[]) AS only_units,
+        nullif(unnest(sqlc.arg('open_untils')::timestamptz[]), 'epoch') AS open_until, -- epoch: none
+        nullif(unnest(sqlc.arg('look_ats')::timestamptz[]), 'epoch') AS look_at
 ), fired AS (
-    INSERT INTO rotations (id, policy, target, trigger, slot, reason, requested_by, only_units, requested_at)
-    SELECT id, policy, target, 'schedule', slot, '', '', '{}', sqlc.arg('now')::timestamptz FROM slot
+    INSERT INTO rotations (id, policy, target, trigger, slot, reason, requested_by, only_units, requested_at, open_until, look_at, supersedes)
+    SELECT id, policy, target, 'schedule', slot, reason, '', only_units::jsonb, sqlc.arg('now')::timestamptz, open_until, look_at, supersedes FROM slot
     ON CONFLICT DO NOTHING
     RETURNING id
 ), told AS (
-    INSERT INTO announcements (id, type, rotation_id) SELECT gen_random_uuid(), 'rotation.requested', id FROM fired
+    -- A rotation is requested once, so its id names the announcement as well.
+    INSERT INTO announcements (id, type, rotation_id) SELECT id, 'rotation.requested', id FROM fired
 )
 SELECT id FROM fired;
 
@@ -28,16 +33,90 @@ SELECT id FROM fired;
 WITH slot AS MATERIALIZED (
     SELECT unnest(sqlc.arg('names')::text[]) AS name, unnest(sqlc.arg('was')::timestamptz[]) AS was,
         unnest(sqlc.arg('locals')::text[]) AS local, unnest(sqlc.arg('timezones')::text[]) AS timezone,
-        unnest(sqlc.arg('ats')::timestamptz[]) AS at, unnest(sqlc.arg('ends')::boolean[]) AS ends
+        unnest(sqlc.arg('ats')::timestamptz[]) AS at, unnest(sqlc.arg('wakes')::timestamptz[]) AS wake,
+        unnest(sqlc.arg('ends')::boolean[]) AS ends,
+        nullif(unnest(sqlc.arg('deadlines')::timestamptz[]), 'epoch') AS deadline -- epoch: none
 )
 UPDATE policies p SET
     next_local = CASE WHEN NOT s.ends THEN s.local END, next_timezone = CASE WHEN NOT s.ends THEN s.timezone END,
-    next_at = CASE WHEN NOT s.ends THEN s.at END, wake_at = CASE WHEN NOT s.ends THEN s.at END
+    next_at = CASE WHEN NOT s.ends THEN s.at END, wake_at = CASE WHEN NOT s.ends THEN s.wake END,
+    deadline_at = s.deadline
 FROM slot s WHERE p.name = s.name AND p.next_at = s.was;
 
 -- name: LeavePolicies :exec
 UPDATE policies SET wake_at = sqlc.arg('until') WHERE name = ANY (sqlc.arg('names')::text[]) AND next_at IS NOT NULL;
 
+-- name: Superseded :many
+-- Rotations that have not ended, although a later one of their policy is to take their place.
+SELECT o.id FROM rotations n JOIN rotations o ON o.policy = n.policy AND o.finished_at IS NULL
+    AND (o.requested_at, o.id) < (n.requested_at, n.id)
+WHERE n.supersedes AND n.finished_at IS NULL AND NOT o.halted
+ORDER BY o.id LIMIT sqlc.arg('max');
+
+-- name: NoteSkipped :exec
+-- Slots that came and did not fire.
+WITH slot AS MATERIALIZED (
+    SELECT unnest(sqlc.arg('names')::text[]) AS name, unnest(sqlc.arg('slots')::text[]) AS slot, unnest(sqlc.arg('reasons')::text[]) AS reason
+)
+UPDATE policies p SET skipped_slot = s.slot, skipped_reason = s.reason, skipped_at = sqlc.arg('now')::timestamptz
+FROM slot s WHERE p.name = s.name;
+
 -- name: NextDue :one
-SELECT p.wake_at::timestamptz AS wake_at, coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())::timestamptz AS now
-FROM policies p WHERE p.wake_at IS NOT NULL ORDER BY p.wake_at LIMIT 1;
+-- The first of: a slot, the end of a pause, a window's edge for a rotation. Each is the least entry of an
+-- index. Epoch: there is none.
+SELECT coalesce(least(
+    (SELECT p.wake_at FROM policies p WHERE p.wake_at IS NOT NULL ORDER BY p.wake_at LIMIT 1),
+    (SELECT p.paused_until FROM policies p WHERE p.paused_until IS NOT NULL ORDER BY p.paused_until LIMIT 1),
+    (SELECT r.look_at FROM rotations r WHERE r.look_at IS NOT NULL AND r.finished_at IS NULL ORDER BY r.look_at LIMIT 1)
+    ), 'epoch')::timestamptz AS wake_at, coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())::timestamptz AS now;
+
+-- name: EndedPauses :many
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+)
+SELECT p.name, p.paused_until::timestamptz AS paused_until, s.spec, s.generation, (SELECT at FROM clock)::timestamptz AS now
+FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
+WHERE p.paused_until <= (SELECT at FROM clock)
+ORDER BY p.paused_until, p.name LIMIT sqlc.arg('max') FOR UPDATE OF p SKIP LOCKED;
+
+-- name: EndPause :exec
+UPDATE policies SET paused = false, paused_by = '', pause_note = '', paused_until = NULL, resumed_at = sqlc.arg('now')::timestamptz,
+    next_local = sqlc.narg('next_local'), next_timezone = sqlc.narg('next_timezone'), next_at = sqlc.narg('next_at'), wake_at = sqlc.narg('next_at')
+WHERE name = sqlc.arg('name');
+
+-- name: DueLooks :many
+-- Rotations that have not ended and whose policy's windows are to be looked at.
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+)
+SELECT r.id, r.policy, r.open_until, s.spec, coalesce(s.generation, 0)::bigint AS generation, (SELECT at FROM clock)::timestamptz AS now
+FROM rotations r LEFT JOIN resources s ON s.kind = 'Policy' AND s.name = r.policy
+WHERE r.look_at <= (SELECT at FROM clock) AND r.finished_at IS NULL
+ORDER BY r.look_at LIMIT sqlc.arg('max') FOR UPDATE OF r SKIP LOCKED;
+
+-- name: SetOpening :exec
+-- opened_at stays as long as the rotation stays open.
+UPDATE rotations SET open_until = sqlc.narg('open_until'), look_at = sqlc.narg('look_at'),
+    opened_at = CASE WHEN open_until <= sqlc.arg('now')::timestamptz AND coalesce(sqlc.narg('open_until')::timestamptz, 'infinity') > sqlc.arg('now')::timestamptz
+        THEN sqlc.arg('now')::timestamptz ELSE opened_at END
+WHERE id = sqlc.arg('id');
+
+-- name: OldestOpenKey :one
+-- The oldest key among the units that a rotation has not turned yet; epoch: none is known.
+SELECT coalesce(min(k.key_since), 'epoch')::timestamptz AS since FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
+WHERE t.rotation_id = sqlc.arg('rotation') AND t.finished_at IS NULL;
+
+-- name: LookAgain :exec
+-- The windows of a policy changed: a scheduler asks for its rotations anew.
+UPDATE rotations SET look_at = coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())
+WHERE policy = sqlc.arg('policy') AND trigger = 'schedule' AND finished_at IS NULL;
+
+-- name: OldUnits :many
+-- Units of a target, found by the range of their ids, whose key is in use since a time or longer. What is
+-- parked waits for a person, unless the unit has a newer key by now.
+SELECT u.id, u.target, u.system, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name, k.key_id, k.key_since, k.key_exact
+FROM units u JOIN unit_keys k ON k.unit_id = u.id
+WHERE u.id >= sqlc.arg('target')::text || '.' AND u.id < sqlc.arg('target')::text || '/' AND u.target = sqlc.arg('target') AND u.rotatable
+    AND k.key_since <= sqlc.arg('before')::timestamptz
+    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = u.id AND t.state = 'parked' AND t.finished_at > k.key_since)
+ORDER BY k.key_since, u.id;

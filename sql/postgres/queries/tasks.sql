@@ -19,17 +19,20 @@ WITH clock AS MATERIALIZED (
     SELECT t.rotation_id, t.unit_id, w.* FROM write w JOIN tasks t ON t.id = w.id WHERE t.state = 'pending'
     FOR NO KEY UPDATE OF t
 ), running AS MATERIALIZED (
-    SELECT r.id AS rotation_id, r.requested_at, f.turn, f.task_id
-    FROM rotations r LEFT JOIN policies p ON p.name = r.policy
+    SELECT r.id AS rotation_id, r.requested_at, f.turn, f.task_id,
+        CASE WHEN r.min_interval > 0 THEN clock.at - r.min_interval * interval '1 microsecond' END AS too_soon
+    FROM clock CROSS JOIN rotations r LEFT JOIN policies p ON p.name = r.policy
     LEFT JOIN LATERAL (
         SELECT c.turn, c.task_id FROM feeds c
         WHERE c.target = r.target AND c.rotation_id = r.id ORDER BY c.turn DESC, c.task_id DESC LIMIT 1
     ) f ON true
     WHERE r.id IN (SELECT c.rotation_id FROM candidate c) AND r.state = 'running' AND NOT r.halted AND NOT coalesce(p.paused, false)
+        AND (r.open_until IS NULL OR r.open_until > clock.at)
 ), ready AS (
     UPDATE unit_keys k SET intended = c.id
     FROM candidate c JOIN running r ON r.rotation_id = c.rotation_id
     WHERE k.unit_id = c.unit_id AND k.intended IS NULL AND NOT (k.key_exact AND k.key_since > r.requested_at)
+        AND (r.too_soon IS NULL OR k.turned_at IS NULL OR k.turned_at <= r.too_soon)
     RETURNING c.*, r.turn, r.task_id
 )
 UPDATE tasks SET
@@ -51,10 +54,12 @@ RETURNING tasks.id, tasks.epoch;
 SELECT t.id, (CASE
     WHEN t.state = 'intended' THEN 'taken'
     WHEN t.state <> 'pending' THEN 'done'
-    WHEN r.state <> 'running' OR r.halted OR coalesce(p.paused, false) THEN 'held'
+    WHEN r.state <> 'running' OR r.halted OR coalesce(p.paused, false) OR r.open_until <= clock.at THEN 'held'
     WHEN k.key_exact AND k.key_since > r.requested_at THEN 'turned'
+    WHEN r.min_interval > 0 AND k.turned_at > clock.at - r.min_interval * interval '1 microsecond' THEN 'soon'
     ELSE 'busy' END)::text AS verdict
-FROM tasks t
+FROM (SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at) clock
+CROSS JOIN tasks t
 JOIN rotations r ON r.id = t.rotation_id
 JOIN unit_keys k ON k.unit_id = t.unit_id
 LEFT JOIN policies p ON p.name = r.policy
@@ -103,7 +108,8 @@ WITH clock AS MATERIALIZED (
         intended = NULL,
         key_id = CASE WHEN n.state = 'succeeded' THEN n.key_after ELSE n.key_before END,
         key_since = CASE WHEN n.state = 'succeeded' THEN clock.at WHEN n.known_key <> n.key_before THEN n.intended_at ELSE k.key_since END,
-        key_exact = n.state = 'succeeded' OR (k.key_exact AND n.known_key = n.key_before)
+        key_exact = n.state = 'succeeded' OR (k.key_exact AND n.known_key = n.key_before),
+        turned_at = CASE WHEN n.state = 'succeeded' THEN clock.at ELSE k.turned_at END
     FROM known n, clock
     WHERE k.unit_id = n.unit_id
 ), told AS (

@@ -24,17 +24,29 @@ CREATE TABLE policies (
     paused        INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
     paused_by     TEXT    NOT NULL DEFAULT '',
     pause_note    TEXT    NOT NULL DEFAULT '',
+    paused_until  INTEGER, -- when a scheduler resumes it; NULL: a person does
+    resumed_at    INTEGER,
     next_local    TEXT,
     next_timezone TEXT,
     next_at       INTEGER,
-    -- When a scheduler looks at the policy: at next_at, or later if its slot could not be computed.
+    -- When a scheduler looks at the policy: at next_at; later if its slot could not be computed; earlier
+    -- if a key may get too old until then.
     wake_at       INTEGER,
+    deadline_at   INTEGER, -- when a key gets too old, if no window opens before
+    -- The last slot that came and did not fire, and why.
+    skipped_slot   TEXT,
+    skipped_reason TEXT,
+    skipped_at     INTEGER,
+    CHECK ((skipped_slot IS NULL) = (skipped_reason IS NULL)),
+    CHECK ((skipped_slot IS NULL) = (skipped_at IS NULL)),
+    CHECK (paused OR paused_until IS NULL),
     CHECK ((next_at IS NULL) = (next_local IS NULL)),
     CHECK ((next_at IS NULL) = (next_timezone IS NULL)),
-    CHECK ((next_at IS NULL) = (wake_at IS NULL)),
-    CHECK (wake_at >= next_at)
+    CHECK ((next_at IS NULL) = (wake_at IS NULL))
 ) STRICT;
 CREATE INDEX policies_due ON policies (wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX policies_deadline ON policies (deadline_at) WHERE deadline_at IS NOT NULL;
+CREATE INDEX policies_resume ON policies (paused_until) WHERE paused_until IS NOT NULL;
 
 -- What happens to a target. The row outlives the resource: open tasks may still need it.
 CREATE TABLE targets (
@@ -67,6 +79,7 @@ CREATE TABLE unit_keys (
     key_id    TEXT    NOT NULL DEFAULT '',
     key_since INTEGER,
     key_exact INTEGER NOT NULL DEFAULT 0 CHECK (key_exact IN (0, 1)),
+    turned_at INTEGER, -- when a task turned it last, whatever was seen since
     CHECK ((key_id = '') = (key_since IS NULL)),
     CHECK (key_id <> '' OR NOT key_exact)
 ) STRICT, WITHOUT ROWID;
@@ -87,6 +100,12 @@ CREATE TABLE rotations (
     owner        TEXT, -- the planner that has it
     lease_until  INTEGER,
     not_before   INTEGER,
+    -- The policy's windows: it may work until then (NULL: always), and at look_at a scheduler asks again.
+    open_until   INTEGER,
+    look_at      INTEGER,
+    opened_at    INTEGER, -- when it was last let go on
+    supersedes   INTEGER NOT NULL DEFAULT 0 CHECK (supersedes IN (0, 1)), -- those of its policy before it are to be stopped
+    min_interval INTEGER NOT NULL DEFAULT 0 CHECK (min_interval >= 0), -- milliseconds, as it was planned
     -- Tasks by state, stored when the rotation ends; until then they are counted.
     total        INTEGER NOT NULL DEFAULT 0 CHECK (total >= 0),
     succeeded    INTEGER NOT NULL DEFAULT 0 CHECK (succeeded >= 0),
@@ -114,6 +133,10 @@ CREATE UNIQUE INDEX rotations_slot ON rotations (policy, slot) WHERE slot IS NOT
 CREATE UNIQUE INDEX rotations_trigger_id ON rotations (trigger_id) WHERE trigger_id IS NOT NULL;
 CREATE INDEX rotations_unplanned ON rotations (id) WHERE state IN ('requested', 'planning');
 CREATE INDEX rotations_retries ON rotations (retry_of) WHERE retry_of IS NOT NULL;
+-- What has not ended, by policy: a scheduled one waits for those before it.
+CREATE INDEX rotations_open ON rotations (policy, id) WHERE finished_at IS NULL;
+CREATE INDEX rotations_superseding ON rotations (policy) WHERE supersedes AND finished_at IS NULL;
+CREATE INDEX rotations_looks ON rotations (look_at) WHERE look_at IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX rotations_running ON rotations (target, id) WHERE state = 'running';
 
 -- A planned task counts as handed to the queue as soon as the newest of its rotation's feeds is at or
@@ -171,6 +194,8 @@ CREATE INDEX tasks_planned ON tasks (rotation_id, turn) WHERE finished_at IS NUL
 CREATE INDEX tasks_returned ON tasks (rotation_id, turn) WHERE back = 'pending';
 -- Open intents that nobody works on, whatever became of their rotation or policy.
 CREATE INDEX tasks_orphaned ON tasks (target, turn) WHERE back = 'intended';
+-- What a person has to look at.
+CREATE INDEX tasks_parked ON tasks (unit_id) WHERE state = 'parked';
 CREATE INDEX tasks_handed ON tasks (target, handed_at) WHERE handed_at IS NOT NULL;
 
 -- How far a rotation's planned tasks were handed out at which time: one row for each hand-out, until

@@ -49,6 +49,7 @@ WHERE rotation_id = sqlc.arg(rotation_id) AND finished_at IS NULL AND back IS NU
 -- Rotations of the target whose pending tasks may be handed out, oldest first.
 SELECT rotations.id, rotations.policy FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
 WHERE rotations.target = sqlc.arg(target) AND rotations.state = 'running' AND NOT rotations.halted AND coalesce(policies.paused, 0) = 0
+    AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now))
 ORDER BY rotations.id;
 
 -- name: PlannedTasks :many

@@ -2,7 +2,8 @@
 SELECT * FROM resources WHERE kind = sqlc.arg(kind) AND name = sqlc.arg(name);
 
 -- name: Resources :many
-SELECT resources.*, policies.paused, policies.paused_by, policies.pause_note, policies.next_local, policies.next_timezone,
+SELECT resources.*, policies.paused, policies.paused_by, policies.pause_note, policies.paused_until, policies.skipped_slot,
+    policies.skipped_reason, policies.skipped_at, policies.next_local, policies.next_timezone,
     policies.next_at, targets.hold_until, targets.hold_reason
 FROM resources
 LEFT JOIN policies ON resources.kind = 'Policy' AND policies.name = resources.name
@@ -26,17 +27,18 @@ INSERT INTO targets (name) VALUES (sqlc.arg(name)) ON CONFLICT (name) DO NOTHING
 
 -- name: UpsertPolicySlot :exec
 INSERT INTO policies (name, next_local, next_timezone, next_at, wake_at)
-VALUES (sqlc.arg(name), sqlc.arg(next_local), sqlc.arg(next_timezone), sqlc.arg(next_at), sqlc.arg(next_at))
+VALUES (sqlc.arg(name), sqlc.arg(next_local), sqlc.arg(next_timezone), sqlc.arg(next_at), sqlc.arg(wake_at))
 ON CONFLICT (name) DO UPDATE SET
-    next_local = excluded.next_local, next_timezone = excluded.next_timezone, next_at = excluded.next_at, wake_at = excluded.wake_at;
+    next_local = excluded.next_local, next_timezone = excluded.next_timezone, next_at = excluded.next_at, wake_at = excluded.wake_at,
+    deadline_at = NULL;
 
 -- name: PausePolicy :execrows
-UPDATE policies SET paused = 1, paused_by = sqlc.arg(paused_by), pause_note = sqlc.arg(pause_note)
+UPDATE policies SET paused = 1, paused_by = sqlc.arg(paused_by), pause_note = sqlc.arg(pause_note), paused_until = sqlc.arg(paused_until)
 WHERE name = sqlc.arg(name);
 
 -- name: ResumePolicy :execrows
 UPDATE policies
-SET paused = 0, paused_by = '', pause_note = '', next_local = sqlc.arg(next_local),
+SET paused = 0, paused_by = '', pause_note = '', paused_until = NULL, resumed_at = sqlc.arg(now), next_local = sqlc.arg(next_local),
     next_timezone = sqlc.arg(next_timezone), next_at = sqlc.arg(next_at), wake_at = sqlc.arg(next_at)
 WHERE name = sqlc.arg(name);
 
@@ -46,9 +48,9 @@ SELECT CAST(EXISTS (SELECT 1 FROM tasks WHERE tasks.target = sqlc.arg(name) AND 
     OR EXISTS (SELECT 1 FROM rotations WHERE rotations.target = sqlc.arg(name) AND rotations.state IN ('requested', 'planning')) AS INTEGER);
 
 -- name: PausedUnfinished :one
--- Whether the policy is paused and a rotation of it has not ended.
+-- Whether the policy is paused, or has windows, and a rotation of it has not ended.
 SELECT CAST(EXISTS (SELECT 1 FROM policies JOIN rotations ON rotations.policy = policies.name
-    WHERE policies.name = sqlc.arg(name) AND policies.paused = 1 AND rotations.finished_at IS NULL) AS INTEGER);
+    WHERE policies.name = sqlc.arg(name) AND (policies.paused = 1 OR rotations.open_until IS NOT NULL) AND rotations.finished_at IS NULL) AS INTEGER);
 
 -- name: DeletePolicy :exec
 DELETE FROM policies WHERE name = sqlc.arg(name);

@@ -25,23 +25,30 @@ SELECT count(*) AS total,
 FROM tasks WHERE rotation_id = sqlc.arg(rotation_id);
 
 -- name: InsertRotation :exec
-INSERT INTO rotations (id, policy, target, "trigger", trigger_id, slot, reason, requested_by, only_units, state, requested_at)
+INSERT INTO rotations (id, policy, target, "trigger", trigger_id, slot, reason, requested_by, only_units, state, requested_at, open_until, look_at, supersedes)
 VALUES (sqlc.arg(id), sqlc.arg(policy), sqlc.arg(target), sqlc.arg(triggered_by), sqlc.arg(trigger_id), sqlc.arg(slot),
-    sqlc.arg(reason), sqlc.arg(requested_by), sqlc.arg(only_units), 'requested', sqlc.arg(requested_at));
+    sqlc.arg(reason), sqlc.arg(requested_by), sqlc.arg(only_units), 'requested', sqlc.arg(requested_at),
+    sqlc.arg(open_until), sqlc.arg(look_at), sqlc.arg(supersedes));
 
 -- name: ClaimRotation :one
+-- One that a schedule started waits for the rotations of its policy before it, and for its windows.
 UPDATE rotations
 SET state = 'planning', owner = sqlc.arg(owner), lease_until = sqlc.arg(lease_until), not_before = NULL, trouble = '',
     started_at = coalesce(started_at, sqlc.arg(now))
-WHERE id = sqlc.arg(id) AND state IN ('requested', 'planning')
-    AND (lease_until IS NULL OR lease_until <= sqlc.arg(now) OR owner = sqlc.arg(owner))
-    AND (not_before IS NULL OR not_before <= sqlc.arg(now))
+WHERE rotations.id = sqlc.arg(id) AND rotations.state IN ('requested', 'planning')
+    AND (rotations.lease_until IS NULL OR rotations.lease_until <= sqlc.arg(now) OR rotations.owner = sqlc.arg(owner))
+    AND (rotations.not_before IS NULL OR rotations.not_before <= sqlc.arg(now)) AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now))
+    AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
 RETURNING *;
 
--- name: StartRotation :execrows
+-- name: SetMinInterval :exec
+UPDATE rotations SET min_interval = sqlc.arg(min_interval) WHERE id = sqlc.arg(id);
+
+-- name: StartRotation :one
 UPDATE rotations
 SET state = 'running', owner = NULL, lease_until = NULL, not_before = NULL
-WHERE id = sqlc.arg(id) AND state = 'planning' AND owner = sqlc.arg(owner);
+WHERE id = sqlc.arg(id) AND state = 'planning' AND owner = sqlc.arg(owner)
+RETURNING requested_at, min_interval;
 
 -- name: FailRotation :execrows
 UPDATE rotations
@@ -54,10 +61,12 @@ SET owner = NULL, lease_until = NULL, not_before = sqlc.arg(not_before), trouble
 WHERE id = sqlc.arg(id) AND state = 'planning' AND owner = sqlc.arg(owner);
 
 -- name: UnplannedRotations :many
-SELECT id FROM rotations
-WHERE state IN ('requested', 'planning')
-    AND (lease_until IS NULL OR lease_until <= sqlc.arg(now)) AND (not_before IS NULL OR not_before <= sqlc.arg(now))
-ORDER BY id
+SELECT rotations.id FROM rotations
+WHERE rotations.state IN ('requested', 'planning')
+    AND (rotations.lease_until IS NULL OR rotations.lease_until <= sqlc.arg(now)) AND (rotations.not_before IS NULL OR rotations.not_before <= sqlc.arg(now))
+    AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now))
+    AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
+ORDER BY rotations.id
 LIMIT sqlc.arg(max_rows);
 
 -- name: UpsertUnit :exec
@@ -77,8 +86,11 @@ WHERE units.project_name <> excluded.project_name OR units.cluster_name <> exclu
 -- What is known of a unit's key stays.
 INSERT INTO unit_keys (unit_id) VALUES (sqlc.arg(unit_id)) ON CONFLICT (unit_id) DO NOTHING;
 
+-- name: TurnedAt :one
+SELECT turned_at FROM unit_keys WHERE unit_id = sqlc.arg(unit_id);
+
 -- name: InsertTask :exec
-INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, reason, not_before, finished_at)
+INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, back, reason, not_before, finished_at)
 VALUES (sqlc.arg(id), sqlc.arg(rotation_id), sqlc.arg(unit_id), sqlc.arg(target), sqlc.arg(project_id), sqlc.arg(turn),
-    sqlc.arg(state), sqlc.arg(reason), sqlc.arg(not_before), sqlc.arg(finished_at))
+    sqlc.arg(state), sqlc.narg(back), sqlc.arg(reason), sqlc.arg(not_before), sqlc.arg(finished_at))
 ON CONFLICT (rotation_id, unit_id) DO NOTHING;

@@ -40,7 +40,8 @@ VALUES (sqlc.arg(id), sqlc.arg(unit_id), sqlc.arg(key_id), sqlc.arg(previous_key
     sqlc.arg(rotation_id), sqlc.arg(task_id));
 
 -- name: SetUnitKey :exec
-UPDATE unit_keys SET key_id = sqlc.arg(key_id), key_since = sqlc.arg(key_since), key_exact = sqlc.arg(exact)
+UPDATE unit_keys SET key_id = sqlc.arg(key_id), key_since = sqlc.arg(key_since), key_exact = sqlc.arg(exact),
+    turned_at = coalesce(sqlc.narg(turned_at), turned_at)
 WHERE unit_id = sqlc.arg(unit_id);
 
 -- name: RotationTasks :many

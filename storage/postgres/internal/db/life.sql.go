@@ -106,7 +106,7 @@ func (q *Queries) DoneRotations(ctx context.Context, db DBTX) ([]keyturn.ID, err
 }
 
 const endCounts = `-- name: EndCounts :many
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, c.total, c.succeeded, c.failed, c.skipped, c.parked, c.stopped
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, c.total, c.succeeded, c.failed, c.skipped, c.parked, c.stopped
 FROM rotations r JOIN (
     SELECT t.rotation_id, count(*) AS total, count(*) FILTER (WHERE t.state = 'succeeded') AS succeeded,
         count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) FILTER (WHERE t.state = 'skipped') AS skipped,
@@ -152,6 +152,11 @@ func (q *Queries) EndCounts(ctx context.Context, db DBTX, ids []keyturn.ID) ([]E
 			&i.Rotation.Owner,
 			&i.Rotation.LeaseUntil,
 			&i.Rotation.NotBefore,
+			&i.Rotation.OpenUntil,
+			&i.Rotation.LookAt,
+			&i.Rotation.OpenedAt,
+			&i.Rotation.Supersedes,
+			&i.Rotation.MinInterval,
 			&i.Rotation.Total,
 			&i.Rotation.Succeeded,
 			&i.Rotation.Failed,
@@ -199,7 +204,7 @@ UPDATE rotations r SET state = d.state, trouble = d.trouble, total = d.total, su
     skipped = d.skipped, parked = d.parked, finished_at = coalesce(r.finished_at, clock.at)
 FROM done d, clock
 WHERE r.id = d.id
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at
+RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at
 `
 
 type EndRotationsParams struct {
@@ -250,6 +255,11 @@ func (q *Queries) EndRotations(ctx context.Context, db DBTX, arg EndRotationsPar
 			&i.Owner,
 			&i.LeaseUntil,
 			&i.NotBefore,
+			&i.OpenUntil,
+			&i.LookAt,
+			&i.OpenedAt,
+			&i.Supersedes,
+			&i.MinInterval,
 			&i.Total,
 			&i.Succeeded,
 			&i.Failed,
@@ -391,7 +401,7 @@ func (q *Queries) LockParked(ctx context.Context, db DBTX, id keyturn.ID) (LockP
 }
 
 const lockRotation = `-- name: LockRotation :one
-SELECT id, policy, target, trigger, trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE id = $1 FOR UPDATE
+SELECT id, policy, target, trigger, trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE id = $1 FOR UPDATE
 `
 
 func (q *Queries) LockRotation(ctx context.Context, db DBTX, id keyturn.ID) (Rotation, error) {
@@ -412,6 +422,11 @@ func (q *Queries) LockRotation(ctx context.Context, db DBTX, id keyturn.ID) (Rot
 		&i.Owner,
 		&i.LeaseUntil,
 		&i.NotBefore,
+		&i.OpenUntil,
+		&i.LookAt,
+		&i.OpenedAt,
+		&i.Supersedes,
+		&i.MinInterval,
 		&i.Total,
 		&i.Succeeded,
 		&i.Failed,
@@ -519,7 +534,7 @@ WITH RECURSIVE family AS (
     UNION
     SELECT r.id FROM rotations r JOIN family f ON r.retry_of = f.id
 )
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at FROM rotations r JOIN family f ON f.id = r.id
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at FROM rotations r JOIN family f ON f.id = r.id
 WHERE r.state IN ('requested', 'planning', 'running') ORDER BY r.requested_at DESC, r.id DESC
 `
 
@@ -548,6 +563,11 @@ func (q *Queries) OpenRetries(ctx context.Context, db DBTX, rotation keyturn.ID)
 			&i.Owner,
 			&i.LeaseUntil,
 			&i.NotBefore,
+			&i.OpenUntil,
+			&i.LookAt,
+			&i.OpenedAt,
+			&i.Supersedes,
+			&i.MinInterval,
 			&i.Total,
 			&i.Succeeded,
 			&i.Failed,
@@ -656,7 +676,7 @@ func (q *Queries) ResolveTask(ctx context.Context, db DBTX, arg ResolveTaskParam
 }
 
 const rotationOfTask = `-- name: RotationOfTask :one
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at FROM tasks t JOIN rotations r ON r.id = t.rotation_id WHERE t.id = $1
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at FROM tasks t JOIN rotations r ON r.id = t.rotation_id WHERE t.id = $1
 `
 
 func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, task keyturn.ID) (Rotation, error) {
@@ -677,6 +697,11 @@ func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, task keyturn.ID) 
 		&i.Owner,
 		&i.LeaseUntil,
 		&i.NotBefore,
+		&i.OpenUntil,
+		&i.LookAt,
+		&i.OpenedAt,
+		&i.Supersedes,
+		&i.MinInterval,
 		&i.Total,
 		&i.Succeeded,
 		&i.Failed,
@@ -709,7 +734,7 @@ UPDATE rotations r SET
 FROM clock
 WHERE r.id = $5 AND r.state IN ('requested', 'planning', 'running')
     AND (NOT r.halted OR ($3::boolean AND r.cancelled_at IS NULL))
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at
+RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at
 `
 
 type StopRotationParams struct {
@@ -749,6 +774,11 @@ func (q *Queries) StopRotation(ctx context.Context, db DBTX, arg StopRotationPar
 		&i.Owner,
 		&i.LeaseUntil,
 		&i.NotBefore,
+		&i.OpenUntil,
+		&i.LookAt,
+		&i.OpenedAt,
+		&i.Supersedes,
+		&i.MinInterval,
 		&i.Total,
 		&i.Succeeded,
 		&i.Failed,

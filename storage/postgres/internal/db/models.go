@@ -47,6 +47,11 @@ type Rotation struct {
 	Owner       *string
 	LeaseUntil  *time.Time
 	NotBefore   *time.Time
+	OpenUntil   *time.Time
+	LookAt      *time.Time
+	OpenedAt    *time.Time
+	Supersedes  bool
+	MinInterval int64
 	Total       int32
 	Succeeded   int32
 	Failed      int32

@@ -125,18 +125,25 @@ func (q *Queries) OrphanedPolicies(ctx context.Context, db DBTX) ([]OrphanedPoli
 }
 
 const pausePolicy = `-- name: PausePolicy :execrows
-UPDATE policies SET paused = true, paused_by = $1, pause_note = $2 WHERE name = $3
+UPDATE policies SET paused = true, paused_by = $1, pause_note = $2, paused_until = $3
+WHERE name = $4
 `
 
 type PausePolicyParams struct {
-	By   string
-	Note string
-	Name string
+	By    string
+	Note  string
+	Until *time.Time
+	Name  string
 }
 
 // Its next slot stays: a scheduler moves it on without firing.
 func (q *Queries) PausePolicy(ctx context.Context, db DBTX, arg PausePolicyParams) (int64, error) {
-	result, err := db.Exec(ctx, pausePolicy, arg.By, arg.Note, arg.Name)
+	result, err := db.Exec(ctx, pausePolicy,
+		arg.By,
+		arg.Note,
+		arg.Until,
+		arg.Name,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -145,10 +152,10 @@ func (q *Queries) PausePolicy(ctx context.Context, db DBTX, arg PausePolicyParam
 
 const pausedUnfinished = `-- name: PausedUnfinished :one
 SELECT (EXISTS (SELECT 1 FROM policies p JOIN rotations r ON r.policy = p.name
-    WHERE p.name = $1::text AND p.paused AND r.finished_at IS NULL))::boolean
+    WHERE p.name = $1::text AND (p.paused OR r.open_until IS NOT NULL) AND r.finished_at IS NULL))::boolean
 `
 
-// Whether the policy is paused and a rotation of it has not ended.
+// Whether the policy is paused, or has windows, and a rotation of it has not ended.
 func (q *Queries) PausedUnfinished(ctx context.Context, db DBTX, name string) (bool, error) {
 	row := db.QueryRow(ctx, pausedUnfinished, name)
 	var column_1 bool
@@ -159,6 +166,7 @@ func (q *Queries) PausedUnfinished(ctx context.Context, db DBTX, name string) (b
 const resources = `-- name: Resources :many
 SELECT s.kind, s.name, s.spec, s.generation, s.created_at, s.updated_at,
     coalesce(p.paused, false)::boolean AS paused, coalesce(p.paused_by, '')::text AS paused_by, coalesce(p.pause_note, '')::text AS pause_note,
+    p.paused_until, p.skipped_slot, p.skipped_reason, p.skipped_at,
     p.next_local, p.next_timezone, p.next_at, g.hold_until, coalesce(g.hold_reason, '')::text AS hold_reason,
     coalesce($1::timestamptz, clock_timestamp())::timestamptz AS now
 FROM resources s
@@ -175,21 +183,25 @@ type ResourcesParams struct {
 }
 
 type ResourcesRow struct {
-	Kind         string
-	Name         string
-	Spec         []byte
-	Generation   int64
-	CreatedAt    time.Time
-	UpdatedAt    time.Time
-	Paused       bool
-	PausedBy     string
-	PauseNote    string
-	NextLocal    *string
-	NextTimezone *string
-	NextAt       *time.Time
-	HoldUntil    *time.Time
-	HoldReason   string
-	Now          time.Time
+	Kind          string
+	Name          string
+	Spec          []byte
+	Generation    int64
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	Paused        bool
+	PausedBy      string
+	PauseNote     string
+	PausedUntil   *time.Time
+	SkippedSlot   *string
+	SkippedReason *string
+	SkippedAt     *time.Time
+	NextLocal     *string
+	NextTimezone  *string
+	NextAt        *time.Time
+	HoldUntil     *time.Time
+	HoldReason    string
+	Now           time.Time
 }
 
 // All, those of one kind, or one.
@@ -212,6 +224,10 @@ func (q *Queries) Resources(ctx context.Context, db DBTX, arg ResourcesParams) (
 			&i.Paused,
 			&i.PausedBy,
 			&i.PauseNote,
+			&i.PausedUntil,
+			&i.SkippedSlot,
+			&i.SkippedReason,
+			&i.SkippedAt,
 			&i.NextLocal,
 			&i.NextTimezone,
 			&i.NextAt,
@@ -230,12 +246,14 @@ func (q *Queries) Resources(ctx context.Context, db DBTX, arg ResourcesParams) (
 }
 
 const resumePolicy = `-- name: ResumePolicy :execrows
-UPDATE policies SET paused = false, paused_by = '', pause_note = '',
-    next_local = $1, next_timezone = $2, next_at = $3, wake_at = $3
-WHERE name = $4
+UPDATE policies SET paused = false, paused_by = '', pause_note = '', paused_until = NULL,
+    resumed_at = coalesce($1::timestamptz, clock_timestamp()),
+    next_local = $2, next_timezone = $3, next_at = $4, wake_at = $4
+WHERE name = $5
 `
 
 type ResumePolicyParams struct {
+	Now          *time.Time
 	NextLocal    *string
 	NextTimezone *string
 	NextAt       *time.Time
@@ -244,6 +262,7 @@ type ResumePolicyParams struct {
 
 func (q *Queries) ResumePolicy(ctx context.Context, db DBTX, arg ResumePolicyParams) (int64, error) {
 	result, err := db.Exec(ctx, resumePolicy,
+		arg.Now,
 		arg.NextLocal,
 		arg.NextTimezone,
 		arg.NextAt,
@@ -257,9 +276,9 @@ func (q *Queries) ResumePolicy(ctx context.Context, db DBTX, arg ResumePolicyPar
 
 const setSlot = `-- name: SetSlot :exec
 INSERT INTO policies (name, next_local, next_timezone, next_at, wake_at)
-VALUES ($1, $2, $3, $4, $4)
+VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (name) DO UPDATE SET next_local = excluded.next_local, next_timezone = excluded.next_timezone,
-    next_at = excluded.next_at, wake_at = excluded.wake_at
+    next_at = excluded.next_at, wake_at = excluded.wake_at, deadline_at = NULL
 `
 
 type SetSlotParams struct {
@@ -267,6 +286,7 @@ type SetSlotParams struct {
 	NextLocal    *string
 	NextTimezone *string
 	NextAt       *time.Time
+	WakeAt       *time.Time
 }
 
 func (q *Queries) SetSlot(ctx context.Context, db DBTX, arg SetSlotParams) error {
@@ -275,6 +295,7 @@ func (q *Queries) SetSlot(ctx context.Context, db DBTX, arg SetSlotParams) error
 		arg.NextLocal,
 		arg.NextTimezone,
 		arg.NextAt,
+		arg.WakeAt,
 	)
 	return err
 }

@@ -22,8 +22,11 @@ UPDATE rotations r SET
 FROM clock, resources s LEFT JOIN policies p ON p.name = s.name
 WHERE r.id = $3 AND r.state IN ('requested', 'planning')
     AND (r.lease_until IS NULL OR r.lease_until < clock.at OR r.owner = $1)
-    AND (r.not_before IS NULL OR r.not_before <= clock.at) AND s.kind = 'Policy' AND s.name = r.policy
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, s.spec, s.generation, coalesce(p.paused, false)::boolean AS paused
+    AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at)
+    AND (r.trigger <> 'schedule' OR (SELECT o.id FROM rotations o WHERE o.policy = r.policy AND o.finished_at IS NULL
+            AND (o.requested_at, o.id) < (r.requested_at, r.id) LIMIT 1) IS NULL)
+    AND s.kind = 'Policy' AND s.name = r.policy
+RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, s.spec, s.generation, coalesce(p.paused, false)::boolean AS paused
 `
 
 type ClaimRotationParams struct {
@@ -40,6 +43,7 @@ type ClaimRotationRow struct {
 	Paused     bool
 }
 
+// One that a schedule started waits for the rotations of its policy before it, and for its windows.
 func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationParams) (ClaimRotationRow, error) {
 	row := db.QueryRow(ctx, claimRotation,
 		arg.Owner,
@@ -63,6 +67,11 @@ func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationP
 		&i.Rotation.Owner,
 		&i.Rotation.LeaseUntil,
 		&i.Rotation.NotBefore,
+		&i.Rotation.OpenUntil,
+		&i.Rotation.LookAt,
+		&i.Rotation.OpenedAt,
+		&i.Rotation.Supersedes,
+		&i.Rotation.MinInterval,
 		&i.Rotation.Total,
 		&i.Rotation.Succeeded,
 		&i.Rotation.Failed,
@@ -144,7 +153,7 @@ func (q *Queries) FailUnplannable(ctx context.Context, db DBTX, arg FailUnplanna
 }
 
 const lockPlan = `-- name: LockPlan :one
-SELECT target FROM rotations WHERE id = $1 AND state = 'planning' AND owner = $2::text FOR UPDATE
+SELECT target, requested_at, min_interval FROM rotations WHERE id = $1 AND state = 'planning' AND owner = $2::text FOR UPDATE
 `
 
 type LockPlanParams struct {
@@ -152,12 +161,18 @@ type LockPlanParams struct {
 	Owner string
 }
 
+type LockPlanRow struct {
+	Target      string
+	RequestedAt time.Time
+	MinInterval int64
+}
+
 // The rotation is the owner's to plan until the transaction ends.
-func (q *Queries) LockPlan(ctx context.Context, db DBTX, arg LockPlanParams) (string, error) {
+func (q *Queries) LockPlan(ctx context.Context, db DBTX, arg LockPlanParams) (LockPlanRow, error) {
 	row := db.QueryRow(ctx, lockPlan, arg.ID, arg.Owner)
-	var target string
-	err := row.Scan(&target)
-	return target, err
+	var i LockPlanRow
+	err := row.Scan(&i.Target, &i.RequestedAt, &i.MinInterval)
+	return i, err
 }
 
 const postponeRotation = `-- name: PostponeRotation :execrows
@@ -236,7 +251,7 @@ func (q *Queries) Request(ctx context.Context, db DBTX, arg RequestParams) (keyt
 }
 
 const rotation = `-- name: Rotation :one
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
     c.skipped AS tasks_skipped, c.parked AS tasks_parked
 FROM rotations r
 CROSS JOIN LATERAL (
@@ -275,6 +290,11 @@ func (q *Queries) Rotation(ctx context.Context, db DBTX, id keyturn.ID) (Rotatio
 		&i.Rotation.Owner,
 		&i.Rotation.LeaseUntil,
 		&i.Rotation.NotBefore,
+		&i.Rotation.OpenUntil,
+		&i.Rotation.LookAt,
+		&i.Rotation.OpenedAt,
+		&i.Rotation.Supersedes,
+		&i.Rotation.MinInterval,
 		&i.Rotation.Total,
 		&i.Rotation.Succeeded,
 		&i.Rotation.Failed,
@@ -322,7 +342,7 @@ func (q *Queries) RotationByKey(ctx context.Context, db DBTX, arg RotationByKeyP
 }
 
 const rotations = `-- name: Rotations :many
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
     c.skipped AS tasks_skipped, c.parked AS tasks_parked
 FROM rotations r
 CROSS JOIN LATERAL (
@@ -383,6 +403,11 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 			&i.Rotation.Owner,
 			&i.Rotation.LeaseUntil,
 			&i.Rotation.NotBefore,
+			&i.Rotation.OpenUntil,
+			&i.Rotation.LookAt,
+			&i.Rotation.OpenedAt,
+			&i.Rotation.Supersedes,
+			&i.Rotation.MinInterval,
 			&i.Rotation.Total,
 			&i.Rotation.Succeeded,
 			&i.Rotation.Failed,
@@ -418,26 +443,42 @@ WITH clock AS MATERIALIZED (
 ), plan AS MATERIALIZED (
     SELECT unnest($4::uuid[]) AS id, unnest($5::integer[]) AS turn,
         unnest($6::text[]) AS unit_id, unnest($7::text[]) AS project_id,
-        unnest($8::boolean[]) AS rotatable, unnest($9::text[]) AS reason
+        unnest($8::boolean[]) AS rotatable, unnest($9::text[]) AS reason,
+        unnest($10::bigint[]) AS delay
+), ready AS MATERIALIZED (
+    SELECT p.id, p.turn, p.unit_id, p.project_id, p.rotatable AND NOT soon.yes AS go,
+        CASE WHEN p.rotatable AND soon.yes THEN $11::text ELSE p.reason END AS reason,
+        CASE WHEN p.delay > 0 THEN greatest(clock.at, $12::timestamptz + p.delay * interval '1 microsecond') ELSE clock.at END AS not_before,
+        clock.at
+    FROM plan p CROSS JOIN clock CROSS JOIN LATERAL (
+        SELECT $13::bigint > 0 AND coalesce((SELECT k.turned_at FROM unit_keys k WHERE k.unit_id = p.unit_id)
+            > clock.at - $13::bigint * interval '1 microsecond', false) AS yes
+    ) soon
 )
-INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, reason, not_before, finished_at)
+INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, back, reason, not_before, finished_at)
 SELECT id, $1::uuid, unit_id, $2::text, project_id, turn,
-    CASE WHEN rotatable THEN 'pending' ELSE 'skipped' END, reason, clock.at, CASE WHEN NOT rotatable THEN clock.at END
-FROM plan, clock
+    CASE WHEN go THEN 'pending' ELSE 'skipped' END, CASE WHEN go AND not_before > at THEN 'pending' END, reason, not_before, CASE WHEN NOT go THEN at END
+FROM ready
 `
 
 type SaveTasksParams struct {
-	Rotation   keyturn.ID
-	Target     string
-	Now        *time.Time
-	Ids        []keyturn.ID
-	Turns      []int32
-	UnitIds    []string
-	ProjectIds []string
-	Rotatable  []bool
-	Reasons    []string
+	Rotation    keyturn.ID
+	Target      string
+	Now         *time.Time
+	Ids         []keyturn.ID
+	Turns       []int32
+	UnitIds     []string
+	ProjectIds  []string
+	Rotatable   []bool
+	Reasons     []string
+	Delays      []int64
+	TooSoon     string
+	RequestedAt time.Time
+	MinInterval int64
 }
 
+// A delay counts from the rotation's request. A unit that was turned less than the policy's least interval
+// ago is skipped.
 func (q *Queries) SaveTasks(ctx context.Context, db DBTX, arg SaveTasksParams) error {
 	_, err := db.Exec(ctx, saveTasks,
 		arg.Rotation,
@@ -449,6 +490,10 @@ func (q *Queries) SaveTasks(ctx context.Context, db DBTX, arg SaveTasksParams) e
 		arg.ProjectIds,
 		arg.Rotatable,
 		arg.Reasons,
+		arg.Delays,
+		arg.TooSoon,
+		arg.RequestedAt,
+		arg.MinInterval,
 	)
 	return err
 }
@@ -508,6 +553,21 @@ func (q *Queries) SaveUnits(ctx context.Context, db DBTX, arg SaveUnitsParams) e
 	return err
 }
 
+const setMinInterval = `-- name: SetMinInterval :exec
+UPDATE rotations SET min_interval = $1 WHERE id = $2 AND state = 'planning' AND owner = $3::text
+`
+
+type SetMinIntervalParams struct {
+	MinInterval int64
+	ID          keyturn.ID
+	Owner       string
+}
+
+func (q *Queries) SetMinInterval(ctx context.Context, db DBTX, arg SetMinIntervalParams) error {
+	_, err := db.Exec(ctx, setMinInterval, arg.MinInterval, arg.ID, arg.Owner)
+	return err
+}
+
 const startRotation = `-- name: StartRotation :exec
 UPDATE rotations SET state = 'running', owner = NULL, lease_until = NULL, trouble = '' WHERE id = $1
 `
@@ -523,7 +583,9 @@ WITH clock AS MATERIALIZED (
 )
 SELECT r.id FROM rotations r, clock
 WHERE r.state IN ('requested', 'planning') AND (r.lease_until IS NULL OR r.lease_until < clock.at)
-    AND (r.not_before IS NULL OR r.not_before <= clock.at)
+    AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at)
+    AND (r.trigger <> 'schedule' OR (SELECT o.id FROM rotations o WHERE o.policy = r.policy AND o.finished_at IS NULL
+            AND (o.requested_at, o.id) < (r.requested_at, r.id) LIMIT 1) IS NULL)
 ORDER BY r.requested_at, r.id LIMIT $1
 `
 

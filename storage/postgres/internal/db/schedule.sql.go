@@ -16,11 +16,14 @@ const advancePolicies = `-- name: AdvancePolicies :exec
 WITH slot AS MATERIALIZED (
     SELECT unnest($1::text[]) AS name, unnest($2::timestamptz[]) AS was,
         unnest($3::text[]) AS local, unnest($4::text[]) AS timezone,
-        unnest($5::timestamptz[]) AS at, unnest($6::boolean[]) AS ends
+        unnest($5::timestamptz[]) AS at, unnest($6::timestamptz[]) AS wake,
+        unnest($7::boolean[]) AS ends,
+        nullif(unnest($8::timestamptz[]), 'epoch') AS deadline -- epoch: none
 )
 UPDATE policies p SET
     next_local = CASE WHEN NOT s.ends THEN s.local END, next_timezone = CASE WHEN NOT s.ends THEN s.timezone END,
-    next_at = CASE WHEN NOT s.ends THEN s.at END, wake_at = CASE WHEN NOT s.ends THEN s.at END
+    next_at = CASE WHEN NOT s.ends THEN s.at END, wake_at = CASE WHEN NOT s.ends THEN s.wake END,
+    deadline_at = s.deadline
 FROM slot s WHERE p.name = s.name AND p.next_at = s.was
 `
 
@@ -30,7 +33,9 @@ type AdvancePoliciesParams struct {
 	Locals    []string
 	Timezones []string
 	Ats       []time.Time
+	Wakes     []time.Time
 	Ends      []bool
+	Deadlines []time.Time
 }
 
 // A slot without a time ends the policy's schedule.
@@ -41,9 +46,63 @@ func (q *Queries) AdvancePolicies(ctx context.Context, db DBTX, arg AdvancePolic
 		arg.Locals,
 		arg.Timezones,
 		arg.Ats,
+		arg.Wakes,
 		arg.Ends,
+		arg.Deadlines,
 	)
 	return err
+}
+
+const dueLooks = `-- name: DueLooks :many
+WITH clock AS MATERIALIZED (
+    SELECT coalesce($2::timestamptz, clock_timestamp()) AS at
+)
+SELECT r.id, r.policy, r.open_until, s.spec, coalesce(s.generation, 0)::bigint AS generation, (SELECT at FROM clock)::timestamptz AS now
+FROM rotations r LEFT JOIN resources s ON s.kind = 'Policy' AND s.name = r.policy
+WHERE r.look_at <= (SELECT at FROM clock) AND r.finished_at IS NULL
+ORDER BY r.look_at LIMIT $1 FOR UPDATE OF r SKIP LOCKED
+`
+
+type DueLooksParams struct {
+	Max int32
+	Now *time.Time
+}
+
+type DueLooksRow struct {
+	ID         keyturn.ID
+	Policy     string
+	OpenUntil  *time.Time
+	Spec       []byte
+	Generation int64
+	Now        time.Time
+}
+
+// Rotations that have not ended and whose policy's windows are to be looked at.
+func (q *Queries) DueLooks(ctx context.Context, db DBTX, arg DueLooksParams) ([]DueLooksRow, error) {
+	rows, err := db.Query(ctx, dueLooks, arg.Max, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DueLooksRow
+	for rows.Next() {
+		var i DueLooksRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Policy,
+			&i.OpenUntil,
+			&i.Spec,
+			&i.Generation,
+			&i.Now,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const duePolicies = `-- name: DuePolicies :many
@@ -51,9 +110,10 @@ WITH clock AS MATERIALIZED (
     SELECT coalesce($2::timestamptz, clock_timestamp()) AS at
 )
 SELECT p.name, p.paused, p.next_local::text AS next_local, p.next_timezone::text AS next_timezone, p.next_at::timestamptz AS next_at,
+    ((SELECT r.id FROM rotations r WHERE r.policy = p.name AND r.finished_at IS NULL LIMIT 1) IS NOT NULL)::boolean AS under_way,
     s.spec, s.generation, (SELECT at FROM clock)::timestamptz AS now
 FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
-WHERE p.wake_at <= (SELECT at FROM clock)
+WHERE p.wake_at <= (SELECT at FROM clock) AND (p.paused_until IS NULL OR p.paused_until > (SELECT at FROM clock))
 ORDER BY p.wake_at, p.name LIMIT $1 FOR UPDATE OF p SKIP LOCKED
 `
 
@@ -68,6 +128,7 @@ type DuePoliciesRow struct {
 	NextLocal    string
 	NextTimezone string
 	NextAt       time.Time
+	UnderWay     bool
 	Spec         []byte
 	Generation   int64
 	Now          time.Time
@@ -88,6 +149,81 @@ func (q *Queries) DuePolicies(ctx context.Context, db DBTX, arg DuePoliciesParam
 			&i.NextLocal,
 			&i.NextTimezone,
 			&i.NextAt,
+			&i.UnderWay,
+			&i.Spec,
+			&i.Generation,
+			&i.Now,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const endPause = `-- name: EndPause :exec
+UPDATE policies SET paused = false, paused_by = '', pause_note = '', paused_until = NULL, resumed_at = $1::timestamptz,
+    next_local = $2, next_timezone = $3, next_at = $4, wake_at = $4
+WHERE name = $5
+`
+
+type EndPauseParams struct {
+	Now          time.Time
+	NextLocal    *string
+	NextTimezone *string
+	NextAt       *time.Time
+	Name         string
+}
+
+func (q *Queries) EndPause(ctx context.Context, db DBTX, arg EndPauseParams) error {
+	_, err := db.Exec(ctx, endPause,
+		arg.Now,
+		arg.NextLocal,
+		arg.NextTimezone,
+		arg.NextAt,
+		arg.Name,
+	)
+	return err
+}
+
+const endedPauses = `-- name: EndedPauses :many
+WITH clock AS MATERIALIZED (
+    SELECT coalesce($2::timestamptz, clock_timestamp()) AS at
+)
+SELECT p.name, p.paused_until::timestamptz AS paused_until, s.spec, s.generation, (SELECT at FROM clock)::timestamptz AS now
+FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
+WHERE p.paused_until <= (SELECT at FROM clock)
+ORDER BY p.paused_until, p.name LIMIT $1 FOR UPDATE OF p SKIP LOCKED
+`
+
+type EndedPausesParams struct {
+	Max int32
+	Now *time.Time
+}
+
+type EndedPausesRow struct {
+	Name        string
+	PausedUntil time.Time
+	Spec        []byte
+	Generation  int64
+	Now         time.Time
+}
+
+func (q *Queries) EndedPauses(ctx context.Context, db DBTX, arg EndedPausesParams) ([]EndedPausesRow, error) {
+	rows, err := db.Query(ctx, endedPauses, arg.Max, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EndedPausesRow
+	for rows.Next() {
+		var i EndedPausesRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.PausedUntil,
 			&i.Spec,
 			&i.Generation,
 			&i.Now,
@@ -105,24 +241,33 @@ func (q *Queries) DuePolicies(ctx context.Context, db DBTX, arg DuePoliciesParam
 const fireSlots = `-- name: FireSlots :many
 WITH slot AS MATERIALIZED (
     SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS policy,
-        unnest($3::text[]) AS target, unnest($4::text[]) AS slot
+        unnest($3::text[]) AS target, unnest($4::text[]) AS slot,
+        unnest($5::text[]) AS reason, unnest($6::boolean[]) AS supersedes, unnest($7::text[]) AS only_units,
+        nullif(unnest($8::timestamptz[]), 'epoch') AS open_until, -- epoch: none
+        nullif(unnest($9::timestamptz[]), 'epoch') AS look_at
 ), fired AS (
-    INSERT INTO rotations (id, policy, target, trigger, slot, reason, requested_by, only_units, requested_at)
-    SELECT id, policy, target, 'schedule', slot, '', '', '{}', $5::timestamptz FROM slot
+    INSERT INTO rotations (id, policy, target, trigger, slot, reason, requested_by, only_units, requested_at, open_until, look_at, supersedes)
+    SELECT id, policy, target, 'schedule', slot, reason, '', only_units::jsonb, $10::timestamptz, open_until, look_at, supersedes FROM slot
     ON CONFLICT DO NOTHING
     RETURNING id
 ), told AS (
-    INSERT INTO announcements (id, type, rotation_id) SELECT gen_random_uuid(), 'rotation.requested', id FROM fired
+    -- A rotation is requested once, so its id names the announcement as well.
+    INSERT INTO announcements (id, type, rotation_id) SELECT id, 'rotation.requested', id FROM fired
 )
 SELECT id FROM fired
 `
 
 type FireSlotsParams struct {
-	Ids      []keyturn.ID
-	Policies []string
-	Targets  []string
-	Slots    []string
-	Now      time.Time
+	Ids        []keyturn.ID
+	Policies   []string
+	Targets    []string
+	Slots      []string
+	Reasons    []string
+	Supersede  []bool
+	Only       []string
+	OpenUntils []time.Time
+	LookAts    []time.Time
+	Now        time.Time
 }
 
 // Inserts a rotation for each slot that has none, and an announcement for each of those.
@@ -132,6 +277,11 @@ func (q *Queries) FireSlots(ctx context.Context, db DBTX, arg FireSlotsParams) (
 		arg.Policies,
 		arg.Targets,
 		arg.Slots,
+		arg.Reasons,
+		arg.Supersede,
+		arg.Only,
+		arg.OpenUntils,
+		arg.LookAts,
 		arg.Now,
 	)
 	if err != nil {
@@ -166,9 +316,28 @@ func (q *Queries) LeavePolicies(ctx context.Context, db DBTX, arg LeavePoliciesP
 	return err
 }
 
+const lookAgain = `-- name: LookAgain :exec
+UPDATE rotations SET look_at = coalesce($1::timestamptz, clock_timestamp())
+WHERE policy = $2 AND trigger = 'schedule' AND finished_at IS NULL
+`
+
+type LookAgainParams struct {
+	Now    *time.Time
+	Policy string
+}
+
+// The windows of a policy changed: a scheduler asks for its rotations anew.
+func (q *Queries) LookAgain(ctx context.Context, db DBTX, arg LookAgainParams) error {
+	_, err := db.Exec(ctx, lookAgain, arg.Now, arg.Policy)
+	return err
+}
+
 const nextDue = `-- name: NextDue :one
-SELECT p.wake_at::timestamptz AS wake_at, coalesce($1::timestamptz, clock_timestamp())::timestamptz AS now
-FROM policies p WHERE p.wake_at IS NOT NULL ORDER BY p.wake_at LIMIT 1
+SELECT coalesce(least(
+    (SELECT p.wake_at FROM policies p WHERE p.wake_at IS NOT NULL ORDER BY p.wake_at LIMIT 1),
+    (SELECT p.paused_until FROM policies p WHERE p.paused_until IS NOT NULL ORDER BY p.paused_until LIMIT 1),
+    (SELECT r.look_at FROM rotations r WHERE r.look_at IS NOT NULL AND r.finished_at IS NULL ORDER BY r.look_at LIMIT 1)
+    ), 'epoch')::timestamptz AS wake_at, coalesce($1::timestamptz, clock_timestamp())::timestamptz AS now
 `
 
 type NextDueRow struct {
@@ -176,9 +345,167 @@ type NextDueRow struct {
 	Now    time.Time
 }
 
+// The first of: a slot, the end of a pause, a window's edge for a rotation. Each is the least entry of an
+// index. Epoch: there is none.
 func (q *Queries) NextDue(ctx context.Context, db DBTX, now *time.Time) (NextDueRow, error) {
 	row := db.QueryRow(ctx, nextDue, now)
 	var i NextDueRow
 	err := row.Scan(&i.WakeAt, &i.Now)
 	return i, err
+}
+
+const noteSkipped = `-- name: NoteSkipped :exec
+WITH slot AS MATERIALIZED (
+    SELECT unnest($2::text[]) AS name, unnest($3::text[]) AS slot, unnest($4::text[]) AS reason
+)
+UPDATE policies p SET skipped_slot = s.slot, skipped_reason = s.reason, skipped_at = $1::timestamptz
+FROM slot s WHERE p.name = s.name
+`
+
+type NoteSkippedParams struct {
+	Now     time.Time
+	Names   []string
+	Slots   []string
+	Reasons []string
+}
+
+// Slots that came and did not fire.
+func (q *Queries) NoteSkipped(ctx context.Context, db DBTX, arg NoteSkippedParams) error {
+	_, err := db.Exec(ctx, noteSkipped,
+		arg.Now,
+		arg.Names,
+		arg.Slots,
+		arg.Reasons,
+	)
+	return err
+}
+
+const oldUnits = `-- name: OldUnits :many
+SELECT u.id, u.target, u.system, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name, k.key_id, k.key_since, k.key_exact
+FROM units u JOIN unit_keys k ON k.unit_id = u.id
+WHERE u.id >= $1::text || '.' AND u.id < $1::text || '/' AND u.target = $1 AND u.rotatable
+    AND k.key_since <= $2::timestamptz
+    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = u.id AND t.state = 'parked' AND t.finished_at > k.key_since)
+ORDER BY k.key_since, u.id
+`
+
+type OldUnitsParams struct {
+	Target string
+	Before time.Time
+}
+
+type OldUnitsRow struct {
+	ID          string
+	Target      string
+	System      string
+	ProjectID   string
+	ProjectName string
+	ClusterID   string
+	ClusterName string
+	Component   string
+	Name        string
+	KeyID       string
+	KeySince    *time.Time
+	KeyExact    bool
+}
+
+// Units of a target, found by the range of their ids, whose key is in use since a time or longer. What is
+// parked waits for a person, unless the unit has a newer key by now.
+func (q *Queries) OldUnits(ctx context.Context, db DBTX, arg OldUnitsParams) ([]OldUnitsRow, error) {
+	rows, err := db.Query(ctx, oldUnits, arg.Target, arg.Before)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OldUnitsRow
+	for rows.Next() {
+		var i OldUnitsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Target,
+			&i.System,
+			&i.ProjectID,
+			&i.ProjectName,
+			&i.ClusterID,
+			&i.ClusterName,
+			&i.Component,
+			&i.Name,
+			&i.KeyID,
+			&i.KeySince,
+			&i.KeyExact,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const oldestOpenKey = `-- name: OldestOpenKey :one
+SELECT coalesce(min(k.key_since), 'epoch')::timestamptz AS since FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
+WHERE t.rotation_id = $1 AND t.finished_at IS NULL
+`
+
+// The oldest key among the units that a rotation has not turned yet; epoch: none is known.
+func (q *Queries) OldestOpenKey(ctx context.Context, db DBTX, rotation keyturn.ID) (time.Time, error) {
+	row := db.QueryRow(ctx, oldestOpenKey, rotation)
+	var since time.Time
+	err := row.Scan(&since)
+	return since, err
+}
+
+const setOpening = `-- name: SetOpening :exec
+UPDATE rotations SET open_until = $1, look_at = $2,
+    opened_at = CASE WHEN open_until <= $3::timestamptz AND coalesce($1::timestamptz, 'infinity') > $3::timestamptz
+        THEN $3::timestamptz ELSE opened_at END
+WHERE id = $4
+`
+
+type SetOpeningParams struct {
+	OpenUntil *time.Time
+	LookAt    *time.Time
+	Now       time.Time
+	ID        keyturn.ID
+}
+
+// opened_at stays as long as the rotation stays open.
+func (q *Queries) SetOpening(ctx context.Context, db DBTX, arg SetOpeningParams) error {
+	_, err := db.Exec(ctx, setOpening,
+		arg.OpenUntil,
+		arg.LookAt,
+		arg.Now,
+		arg.ID,
+	)
+	return err
+}
+
+const superseded = `-- name: Superseded :many
+SELECT o.id FROM rotations n JOIN rotations o ON o.policy = n.policy AND o.finished_at IS NULL
+    AND (o.requested_at, o.id) < (n.requested_at, n.id)
+WHERE n.supersedes AND n.finished_at IS NULL AND NOT o.halted
+ORDER BY o.id LIMIT $1
+`
+
+// Rotations that have not ended, although a later one of their policy is to take their place.
+func (q *Queries) Superseded(ctx context.Context, db DBTX, max int32) ([]keyturn.ID, error) {
+	rows, err := db.Query(ctx, superseded, max)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []keyturn.ID
+	for rows.Next() {
+		var id keyturn.ID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

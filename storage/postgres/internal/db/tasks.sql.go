@@ -53,7 +53,8 @@ WITH clock AS MATERIALIZED (
         intended = NULL,
         key_id = CASE WHEN n.state = 'succeeded' THEN n.key_after ELSE n.key_before END,
         key_since = CASE WHEN n.state = 'succeeded' THEN clock.at WHEN n.known_key <> n.key_before THEN n.intended_at ELSE k.key_since END,
-        key_exact = n.state = 'succeeded' OR (k.key_exact AND n.known_key = n.key_before)
+        key_exact = n.state = 'succeeded' OR (k.key_exact AND n.known_key = n.key_before),
+        turned_at = CASE WHEN n.state = 'succeeded' THEN clock.at ELSE k.turned_at END
     FROM known n, clock
     WHERE k.unit_id = n.unit_id
 ), told AS (
@@ -134,17 +135,20 @@ WITH clock AS MATERIALIZED (
     SELECT t.rotation_id, t.unit_id, w.id, w.owner, w.before, w.want, w.data, w.apply_for, w.lease FROM write w JOIN tasks t ON t.id = w.id WHERE t.state = 'pending'
     FOR NO KEY UPDATE OF t
 ), running AS MATERIALIZED (
-    SELECT r.id AS rotation_id, r.requested_at, f.turn, f.task_id
-    FROM rotations r LEFT JOIN policies p ON p.name = r.policy
+    SELECT r.id AS rotation_id, r.requested_at, f.turn, f.task_id,
+        CASE WHEN r.min_interval > 0 THEN clock.at - r.min_interval * interval '1 microsecond' END AS too_soon
+    FROM clock CROSS JOIN rotations r LEFT JOIN policies p ON p.name = r.policy
     LEFT JOIN LATERAL (
         SELECT c.turn, c.task_id FROM feeds c
         WHERE c.target = r.target AND c.rotation_id = r.id ORDER BY c.turn DESC, c.task_id DESC LIMIT 1
     ) f ON true
     WHERE r.id IN (SELECT c.rotation_id FROM candidate c) AND r.state = 'running' AND NOT r.halted AND NOT coalesce(p.paused, false)
+        AND (r.open_until IS NULL OR r.open_until > clock.at)
 ), ready AS (
     UPDATE unit_keys k SET intended = c.id
     FROM candidate c JOIN running r ON r.rotation_id = c.rotation_id
     WHERE k.unit_id = c.unit_id AND k.intended IS NULL AND NOT (k.key_exact AND k.key_since > r.requested_at)
+        AND (r.too_soon IS NULL OR k.turned_at IS NULL OR k.turned_at <= r.too_soon)
     RETURNING c.rotation_id, c.unit_id, c.id, c.owner, c.before, c.want, c.data, c.apply_for, c.lease, r.turn, r.task_id
 )
 UPDATE tasks SET
@@ -306,15 +310,22 @@ const verdicts = `-- name: Verdicts :many
 SELECT t.id, (CASE
     WHEN t.state = 'intended' THEN 'taken'
     WHEN t.state <> 'pending' THEN 'done'
-    WHEN r.state <> 'running' OR r.halted OR coalesce(p.paused, false) THEN 'held'
+    WHEN r.state <> 'running' OR r.halted OR coalesce(p.paused, false) OR r.open_until <= clock.at THEN 'held'
     WHEN k.key_exact AND k.key_since > r.requested_at THEN 'turned'
+    WHEN r.min_interval > 0 AND k.turned_at > clock.at - r.min_interval * interval '1 microsecond' THEN 'soon'
     ELSE 'busy' END)::text AS verdict
-FROM tasks t
+FROM (SELECT coalesce($1::timestamptz, clock_timestamp()) AS at) clock
+CROSS JOIN tasks t
 JOIN rotations r ON r.id = t.rotation_id
 JOIN unit_keys k ON k.unit_id = t.unit_id
 LEFT JOIN policies p ON p.name = r.policy
-WHERE t.id = ANY ($1::uuid[])
+WHERE t.id = ANY ($2::uuid[])
 `
+
+type VerdictsParams struct {
+	Now *time.Time
+	Ids []keyturn.ID
+}
 
 type VerdictsRow struct {
 	ID      keyturn.ID
@@ -322,8 +333,8 @@ type VerdictsRow struct {
 }
 
 // Why tasks got no leave. A task that passes by now is told to wait: it may simply ask again.
-func (q *Queries) Verdicts(ctx context.Context, db DBTX, ids []keyturn.ID) ([]VerdictsRow, error) {
-	rows, err := db.Query(ctx, verdicts, ids)
+func (q *Queries) Verdicts(ctx context.Context, db DBTX, arg VerdictsParams) ([]VerdictsRow, error) {
+	rows, err := db.Query(ctx, verdicts, arg.Now, arg.Ids)
 	if err != nil {
 		return nil, err
 	}

@@ -39,8 +39,14 @@ func (q *Queries) FedTasks(ctx context.Context, db DBTX, arg FedTasksParams) (Fe
 const feedableRotations = `-- name: FeedableRotations :many
 SELECT rotations.id, rotations.policy FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
 WHERE rotations.target = ?1 AND rotations.state = 'running' AND NOT rotations.halted AND coalesce(policies.paused, 0) = 0
+    AND (rotations.open_until IS NULL OR rotations.open_until > ?2)
 ORDER BY rotations.id
 `
+
+type FeedableRotationsParams struct {
+	Target string
+	Now    sql.NullInt64
+}
 
 type FeedableRotationsRow struct {
 	ID     string
@@ -48,8 +54,8 @@ type FeedableRotationsRow struct {
 }
 
 // Rotations of the target whose pending tasks may be handed out, oldest first.
-func (q *Queries) FeedableRotations(ctx context.Context, db DBTX, target string) ([]FeedableRotationsRow, error) {
-	rows, err := db.QueryContext(ctx, feedableRotations, target)
+func (q *Queries) FeedableRotations(ctx context.Context, db DBTX, arg FeedableRotationsParams) ([]FeedableRotationsRow, error) {
+	rows, err := db.QueryContext(ctx, feedableRotations, arg.Target, arg.Now)
 	if err != nil {
 		return nil, err
 	}

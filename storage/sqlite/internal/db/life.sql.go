@@ -314,7 +314,7 @@ WITH RECURSIVE family (id) AS (
     UNION
     SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
 )
-SELECT r.id, r.policy, r.target, r."trigger", r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at FROM rotations r JOIN family g ON g.id = r.id
+SELECT r.id, r.policy, r.target, r."trigger", r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at FROM rotations r JOIN family g ON g.id = r.id
 WHERE r.state IN ('requested', 'planning', 'running') ORDER BY r.id DESC
 `
 
@@ -343,6 +343,11 @@ func (q *Queries) OpenRetries(ctx context.Context, db DBTX, rotationID sql.NullS
 			&i.Owner,
 			&i.LeaseUntil,
 			&i.NotBefore,
+			&i.OpenUntil,
+			&i.LookAt,
+			&i.OpenedAt,
+			&i.Supersedes,
+			&i.MinInterval,
 			&i.Total,
 			&i.Succeeded,
 			&i.Failed,
@@ -403,7 +408,7 @@ func (q *Queries) ResolveTask(ctx context.Context, db DBTX, arg ResolveTaskParam
 }
 
 const rotationOfTask = `-- name: RotationOfTask :one
-SELECT rotations.id, rotations.policy, rotations.target, rotations."trigger", rotations.trigger_id, rotations.slot, rotations.reason, rotations.trouble, rotations.requested_by, rotations.only_units, rotations.state, rotations.owner, rotations.lease_until, rotations.not_before, rotations.total, rotations.succeeded, rotations.failed, rotations.skipped, rotations.parked, rotations.requested_at, rotations.started_at, rotations.finished_at, rotations.retry_of, rotations.halted, rotations.stop_reason, rotations.cancelled_by, rotations.cancelled_at FROM tasks JOIN rotations ON rotations.id = tasks.rotation_id WHERE tasks.id = ?1
+SELECT rotations.id, rotations.policy, rotations.target, rotations."trigger", rotations.trigger_id, rotations.slot, rotations.reason, rotations.trouble, rotations.requested_by, rotations.only_units, rotations.state, rotations.owner, rotations.lease_until, rotations.not_before, rotations.open_until, rotations.look_at, rotations.opened_at, rotations.supersedes, rotations.min_interval, rotations.total, rotations.succeeded, rotations.failed, rotations.skipped, rotations.parked, rotations.requested_at, rotations.started_at, rotations.finished_at, rotations.retry_of, rotations.halted, rotations.stop_reason, rotations.cancelled_by, rotations.cancelled_at FROM tasks JOIN rotations ON rotations.id = tasks.rotation_id WHERE tasks.id = ?1
 `
 
 func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, taskID string) (Rotation, error) {
@@ -424,6 +429,11 @@ func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, taskID string) (R
 		&i.Owner,
 		&i.LeaseUntil,
 		&i.NotBefore,
+		&i.OpenUntil,
+		&i.LookAt,
+		&i.OpenedAt,
+		&i.Supersedes,
+		&i.MinInterval,
 		&i.Total,
 		&i.Succeeded,
 		&i.Failed,
@@ -575,7 +585,7 @@ func (q *Queries) UnitIntended(ctx context.Context, db DBTX, unitID string) (boo
 }
 
 const unitKey = `-- name: UnitKey :one
-SELECT unit_id, key_id, key_since, key_exact FROM unit_keys WHERE unit_id = ?1
+SELECT unit_id, key_id, key_since, key_exact, turned_at FROM unit_keys WHERE unit_id = ?1
 `
 
 func (q *Queries) UnitKey(ctx context.Context, db DBTX, unitID string) (UnitKey, error) {
@@ -586,6 +596,7 @@ func (q *Queries) UnitKey(ctx context.Context, db DBTX, unitID string) (UnitKey,
 		&i.KeyID,
 		&i.KeySince,
 		&i.KeyExact,
+		&i.TurnedAt,
 	)
 	return i, err
 }

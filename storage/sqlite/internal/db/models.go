@@ -60,14 +60,20 @@ type KeyRecord struct {
 }
 
 type Policy struct {
-	Name         string
-	Paused       int64
-	PausedBy     string
-	PauseNote    string
-	NextLocal    sql.NullString
-	NextTimezone sql.NullString
-	NextAt       sql.NullInt64
-	WakeAt       sql.NullInt64
+	Name          string
+	Paused        int64
+	PausedBy      string
+	PauseNote     string
+	PausedUntil   sql.NullInt64
+	ResumedAt     sql.NullInt64
+	NextLocal     sql.NullString
+	NextTimezone  sql.NullString
+	NextAt        sql.NullInt64
+	WakeAt        sql.NullInt64
+	DeadlineAt    sql.NullInt64
+	SkippedSlot   sql.NullString
+	SkippedReason sql.NullString
+	SkippedAt     sql.NullInt64
 }
 
 type Resource struct {
@@ -94,6 +100,11 @@ type Rotation struct {
 	Owner       sql.NullString
 	LeaseUntil  sql.NullInt64
 	NotBefore   sql.NullInt64
+	OpenUntil   sql.NullInt64
+	LookAt      sql.NullInt64
+	OpenedAt    sql.NullInt64
+	Supersedes  int64
+	MinInterval int64
 	Total       int64
 	Succeeded   int64
 	Failed      int64
@@ -176,4 +187,5 @@ type UnitKey struct {
 	KeyID    string
 	KeySince sql.NullInt64
 	KeyExact int64
+	TurnedAt sql.NullInt64
 }

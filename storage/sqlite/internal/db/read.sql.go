@@ -200,7 +200,7 @@ func (q *Queries) KeyAges(ctx context.Context, db DBTX) ([]KeyAgesRow, error) {
 }
 
 const units = `-- name: Units :many
-SELECT units.id, units.target, units.system, units.project_id, units.project_name, units.cluster_id, units.cluster_name, units.component, units.name, units.fcv, units.rotatable, units.reason, unit_keys.unit_id, unit_keys.key_id, unit_keys.key_since, unit_keys.key_exact
+SELECT units.id, units.target, units.system, units.project_id, units.project_name, units.cluster_id, units.cluster_name, units.component, units.name, units.fcv, units.rotatable, units.reason, unit_keys.unit_id, unit_keys.key_id, unit_keys.key_since, unit_keys.key_exact, unit_keys.turned_at
 FROM units CROSS JOIN unit_keys ON unit_keys.unit_id = units.id
 WHERE units.id > ?1
     AND (?2 = '' OR units.target = ?2)
@@ -258,6 +258,7 @@ func (q *Queries) Units(ctx context.Context, db DBTX, arg UnitsParams) ([]UnitsR
 			&i.UnitKey.KeyID,
 			&i.UnitKey.KeySince,
 			&i.UnitKey.KeyExact,
+			&i.UnitKey.TurnedAt,
 		); err != nil {
 			return nil, err
 		}

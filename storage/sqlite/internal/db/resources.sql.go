@@ -72,18 +72,24 @@ func (q *Queries) MissingTarget(ctx context.Context, db DBTX, policy string) (st
 }
 
 const pausePolicy = `-- name: PausePolicy :execrows
-UPDATE policies SET paused = 1, paused_by = ?1, pause_note = ?2
-WHERE name = ?3
+UPDATE policies SET paused = 1, paused_by = ?1, pause_note = ?2, paused_until = ?3
+WHERE name = ?4
 `
 
 type PausePolicyParams struct {
-	PausedBy  string
-	PauseNote string
-	Name      string
+	PausedBy    string
+	PauseNote   string
+	PausedUntil sql.NullInt64
+	Name        string
 }
 
 func (q *Queries) PausePolicy(ctx context.Context, db DBTX, arg PausePolicyParams) (int64, error) {
-	result, err := db.ExecContext(ctx, pausePolicy, arg.PausedBy, arg.PauseNote, arg.Name)
+	result, err := db.ExecContext(ctx, pausePolicy,
+		arg.PausedBy,
+		arg.PauseNote,
+		arg.PausedUntil,
+		arg.Name,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -92,10 +98,10 @@ func (q *Queries) PausePolicy(ctx context.Context, db DBTX, arg PausePolicyParam
 
 const pausedUnfinished = `-- name: PausedUnfinished :one
 SELECT CAST(EXISTS (SELECT 1 FROM policies JOIN rotations ON rotations.policy = policies.name
-    WHERE policies.name = ?1 AND policies.paused = 1 AND rotations.finished_at IS NULL) AS INTEGER)
+    WHERE policies.name = ?1 AND (policies.paused = 1 OR rotations.open_until IS NOT NULL) AND rotations.finished_at IS NULL) AS INTEGER)
 `
 
-// Whether the policy is paused and a rotation of it has not ended.
+// Whether the policy is paused, or has windows, and a rotation of it has not ended.
 func (q *Queries) PausedUnfinished(ctx context.Context, db DBTX, name string) (int64, error) {
 	row := db.QueryRowContext(ctx, pausedUnfinished, name)
 	var column_1 int64
@@ -141,7 +147,8 @@ func (q *Queries) Resource(ctx context.Context, db DBTX, arg ResourceParams) (Re
 }
 
 const resources = `-- name: Resources :many
-SELECT resources.kind, resources.name, resources.spec, resources.generation, resources.created_at, resources.updated_at, policies.paused, policies.paused_by, policies.pause_note, policies.next_local, policies.next_timezone,
+SELECT resources.kind, resources.name, resources.spec, resources.generation, resources.created_at, resources.updated_at, policies.paused, policies.paused_by, policies.pause_note, policies.paused_until, policies.skipped_slot,
+    policies.skipped_reason, policies.skipped_at, policies.next_local, policies.next_timezone,
     policies.next_at, targets.hold_until, targets.hold_reason
 FROM resources
 LEFT JOIN policies ON resources.kind = 'Policy' AND policies.name = resources.name
@@ -156,20 +163,24 @@ type ResourcesParams struct {
 }
 
 type ResourcesRow struct {
-	Kind         string
-	Name         string
-	Spec         string
-	Generation   int64
-	CreatedAt    int64
-	UpdatedAt    int64
-	Paused       sql.NullInt64
-	PausedBy     sql.NullString
-	PauseNote    sql.NullString
-	NextLocal    sql.NullString
-	NextTimezone sql.NullString
-	NextAt       sql.NullInt64
-	HoldUntil    sql.NullInt64
-	HoldReason   sql.NullString
+	Kind          string
+	Name          string
+	Spec          string
+	Generation    int64
+	CreatedAt     int64
+	UpdatedAt     int64
+	Paused        sql.NullInt64
+	PausedBy      sql.NullString
+	PauseNote     sql.NullString
+	PausedUntil   sql.NullInt64
+	SkippedSlot   sql.NullString
+	SkippedReason sql.NullString
+	SkippedAt     sql.NullInt64
+	NextLocal     sql.NullString
+	NextTimezone  sql.NullString
+	NextAt        sql.NullInt64
+	HoldUntil     sql.NullInt64
+	HoldReason    sql.NullString
 }
 
 func (q *Queries) Resources(ctx context.Context, db DBTX, arg ResourcesParams) ([]ResourcesRow, error) {
@@ -191,6 +202,10 @@ func (q *Queries) Resources(ctx context.Context, db DBTX, arg ResourcesParams) (
 			&i.Paused,
 			&i.PausedBy,
 			&i.PauseNote,
+			&i.PausedUntil,
+			&i.SkippedSlot,
+			&i.SkippedReason,
+			&i.SkippedAt,
 			&i.NextLocal,
 			&i.NextTimezone,
 			&i.NextAt,
@@ -212,12 +227,13 @@ func (q *Queries) Resources(ctx context.Context, db DBTX, arg ResourcesParams) (
 
 const resumePolicy = `-- name: ResumePolicy :execrows
 UPDATE policies
-SET paused = 0, paused_by = '', pause_note = '', next_local = ?1,
-    next_timezone = ?2, next_at = ?3, wake_at = ?3
-WHERE name = ?4
+SET paused = 0, paused_by = '', pause_note = '', paused_until = NULL, resumed_at = ?1, next_local = ?2,
+    next_timezone = ?3, next_at = ?4, wake_at = ?4
+WHERE name = ?5
 `
 
 type ResumePolicyParams struct {
+	Now          sql.NullInt64
 	NextLocal    sql.NullString
 	NextTimezone sql.NullString
 	NextAt       sql.NullInt64
@@ -226,6 +242,7 @@ type ResumePolicyParams struct {
 
 func (q *Queries) ResumePolicy(ctx context.Context, db DBTX, arg ResumePolicyParams) (int64, error) {
 	result, err := db.ExecContext(ctx, resumePolicy,
+		arg.Now,
 		arg.NextLocal,
 		arg.NextTimezone,
 		arg.NextAt,
@@ -274,9 +291,10 @@ func (q *Queries) UpdateResource(ctx context.Context, db DBTX, arg UpdateResourc
 
 const upsertPolicySlot = `-- name: UpsertPolicySlot :exec
 INSERT INTO policies (name, next_local, next_timezone, next_at, wake_at)
-VALUES (?1, ?2, ?3, ?4, ?4)
+VALUES (?1, ?2, ?3, ?4, ?5)
 ON CONFLICT (name) DO UPDATE SET
-    next_local = excluded.next_local, next_timezone = excluded.next_timezone, next_at = excluded.next_at, wake_at = excluded.wake_at
+    next_local = excluded.next_local, next_timezone = excluded.next_timezone, next_at = excluded.next_at, wake_at = excluded.wake_at,
+    deadline_at = NULL
 `
 
 type UpsertPolicySlotParams struct {
@@ -284,6 +302,7 @@ type UpsertPolicySlotParams struct {
 	NextLocal    sql.NullString
 	NextTimezone sql.NullString
 	NextAt       sql.NullInt64
+	WakeAt       sql.NullInt64
 }
 
 func (q *Queries) UpsertPolicySlot(ctx context.Context, db DBTX, arg UpsertPolicySlotParams) error {
@@ -292,6 +311,7 @@ func (q *Queries) UpsertPolicySlot(ctx context.Context, db DBTX, arg UpsertPolic
 		arg.NextLocal,
 		arg.NextTimezone,
 		arg.NextAt,
+		arg.WakeAt,
 	)
 	return err
 }

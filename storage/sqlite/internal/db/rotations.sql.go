@@ -14,10 +14,11 @@ const claimRotation = `-- name: ClaimRotation :one
 UPDATE rotations
 SET state = 'planning', owner = ?1, lease_until = ?2, not_before = NULL, trouble = '',
     started_at = coalesce(started_at, ?3)
-WHERE id = ?4 AND state IN ('requested', 'planning')
-    AND (lease_until IS NULL OR lease_until <= ?3 OR owner = ?1)
-    AND (not_before IS NULL OR not_before <= ?3)
-RETURNING id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at
+WHERE rotations.id = ?4 AND rotations.state IN ('requested', 'planning')
+    AND (rotations.lease_until IS NULL OR rotations.lease_until <= ?3 OR rotations.owner = ?1)
+    AND (rotations.not_before IS NULL OR rotations.not_before <= ?3) AND (rotations.open_until IS NULL OR rotations.open_until > ?3)
+    AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
+RETURNING id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at
 `
 
 type ClaimRotationParams struct {
@@ -27,6 +28,7 @@ type ClaimRotationParams struct {
 	ID         string
 }
 
+// One that a schedule started waits for the rotations of its policy before it, and for its windows.
 func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationParams) (Rotation, error) {
 	row := db.QueryRowContext(ctx, claimRotation,
 		arg.Owner,
@@ -50,6 +52,11 @@ func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationP
 		&i.Owner,
 		&i.LeaseUntil,
 		&i.NotBefore,
+		&i.OpenUntil,
+		&i.LookAt,
+		&i.OpenedAt,
+		&i.Supersedes,
+		&i.MinInterval,
 		&i.Total,
 		&i.Succeeded,
 		&i.Failed,
@@ -124,9 +131,10 @@ func (q *Queries) FailRotation(ctx context.Context, db DBTX, arg FailRotationPar
 }
 
 const insertRotation = `-- name: InsertRotation :exec
-INSERT INTO rotations (id, policy, target, "trigger", trigger_id, slot, reason, requested_by, only_units, state, requested_at)
+INSERT INTO rotations (id, policy, target, "trigger", trigger_id, slot, reason, requested_by, only_units, state, requested_at, open_until, look_at, supersedes)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-    ?7, ?8, ?9, 'requested', ?10)
+    ?7, ?8, ?9, 'requested', ?10,
+    ?11, ?12, ?13)
 `
 
 type InsertRotationParams struct {
@@ -140,6 +148,9 @@ type InsertRotationParams struct {
 	RequestedBy string
 	OnlyUnits   string
 	RequestedAt int64
+	OpenUntil   sql.NullInt64
+	LookAt      sql.NullInt64
+	Supersedes  int64
 }
 
 func (q *Queries) InsertRotation(ctx context.Context, db DBTX, arg InsertRotationParams) error {
@@ -154,14 +165,17 @@ func (q *Queries) InsertRotation(ctx context.Context, db DBTX, arg InsertRotatio
 		arg.RequestedBy,
 		arg.OnlyUnits,
 		arg.RequestedAt,
+		arg.OpenUntil,
+		arg.LookAt,
+		arg.Supersedes,
 	)
 	return err
 }
 
 const insertTask = `-- name: InsertTask :exec
-INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, reason, not_before, finished_at)
+INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, back, reason, not_before, finished_at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-    ?7, ?8, ?9, ?10)
+    ?7, ?8, ?9, ?10, ?11)
 ON CONFLICT (rotation_id, unit_id) DO NOTHING
 `
 
@@ -173,6 +187,7 @@ type InsertTaskParams struct {
 	ProjectID  string
 	Turn       int64
 	State      string
+	Back       sql.NullString
 	Reason     string
 	NotBefore  int64
 	FinishedAt sql.NullInt64
@@ -187,6 +202,7 @@ func (q *Queries) InsertTask(ctx context.Context, db DBTX, arg InsertTaskParams)
 		arg.ProjectID,
 		arg.Turn,
 		arg.State,
+		arg.Back,
 		arg.Reason,
 		arg.NotBefore,
 		arg.FinishedAt,
@@ -231,7 +247,7 @@ func (q *Queries) PostponeRotation(ctx context.Context, db DBTX, arg PostponeRot
 }
 
 const rotation = `-- name: Rotation :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE id = ?1
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE id = ?1
 `
 
 func (q *Queries) Rotation(ctx context.Context, db DBTX, id string) (Rotation, error) {
@@ -252,6 +268,11 @@ func (q *Queries) Rotation(ctx context.Context, db DBTX, id string) (Rotation, e
 		&i.Owner,
 		&i.LeaseUntil,
 		&i.NotBefore,
+		&i.OpenUntil,
+		&i.LookAt,
+		&i.OpenedAt,
+		&i.Supersedes,
+		&i.MinInterval,
 		&i.Total,
 		&i.Succeeded,
 		&i.Failed,
@@ -270,7 +291,7 @@ func (q *Queries) Rotation(ctx context.Context, db DBTX, id string) (Rotation, e
 }
 
 const rotationOfSlot = `-- name: RotationOfSlot :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE policy = ?1 AND slot = ?2
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE policy = ?1 AND slot = ?2
 `
 
 type RotationOfSlotParams struct {
@@ -296,6 +317,11 @@ func (q *Queries) RotationOfSlot(ctx context.Context, db DBTX, arg RotationOfSlo
 		&i.Owner,
 		&i.LeaseUntil,
 		&i.NotBefore,
+		&i.OpenUntil,
+		&i.LookAt,
+		&i.OpenedAt,
+		&i.Supersedes,
+		&i.MinInterval,
 		&i.Total,
 		&i.Succeeded,
 		&i.Failed,
@@ -314,7 +340,7 @@ func (q *Queries) RotationOfSlot(ctx context.Context, db DBTX, arg RotationOfSlo
 }
 
 const rotationOfTrigger = `-- name: RotationOfTrigger :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE trigger_id = ?1
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE trigger_id = ?1
 `
 
 func (q *Queries) RotationOfTrigger(ctx context.Context, db DBTX, triggerID sql.NullString) (Rotation, error) {
@@ -335,6 +361,11 @@ func (q *Queries) RotationOfTrigger(ctx context.Context, db DBTX, triggerID sql.
 		&i.Owner,
 		&i.LeaseUntil,
 		&i.NotBefore,
+		&i.OpenUntil,
+		&i.LookAt,
+		&i.OpenedAt,
+		&i.Supersedes,
+		&i.MinInterval,
 		&i.Total,
 		&i.Succeeded,
 		&i.Failed,
@@ -353,7 +384,7 @@ func (q *Queries) RotationOfTrigger(ctx context.Context, db DBTX, triggerID sql.
 }
 
 const rotations = `-- name: Rotations :many
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations
 WHERE (?1 = '' OR id < ?1)
     AND (?2 = '' OR policy = ?2)
     AND (?3 = '' OR state = ?3)
@@ -398,6 +429,11 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 			&i.Owner,
 			&i.LeaseUntil,
 			&i.NotBefore,
+			&i.OpenUntil,
+			&i.LookAt,
+			&i.OpenedAt,
+			&i.Supersedes,
+			&i.MinInterval,
 			&i.Total,
 			&i.Succeeded,
 			&i.Failed,
@@ -425,10 +461,25 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 	return items, nil
 }
 
-const startRotation = `-- name: StartRotation :execrows
+const setMinInterval = `-- name: SetMinInterval :exec
+UPDATE rotations SET min_interval = ?1 WHERE id = ?2
+`
+
+type SetMinIntervalParams struct {
+	MinInterval int64
+	ID          string
+}
+
+func (q *Queries) SetMinInterval(ctx context.Context, db DBTX, arg SetMinIntervalParams) error {
+	_, err := db.ExecContext(ctx, setMinInterval, arg.MinInterval, arg.ID)
+	return err
+}
+
+const startRotation = `-- name: StartRotation :one
 UPDATE rotations
 SET state = 'running', owner = NULL, lease_until = NULL, not_before = NULL
 WHERE id = ?1 AND state = 'planning' AND owner = ?2
+RETURNING requested_at, min_interval
 `
 
 type StartRotationParams struct {
@@ -436,19 +487,36 @@ type StartRotationParams struct {
 	Owner sql.NullString
 }
 
-func (q *Queries) StartRotation(ctx context.Context, db DBTX, arg StartRotationParams) (int64, error) {
-	result, err := db.ExecContext(ctx, startRotation, arg.ID, arg.Owner)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+type StartRotationRow struct {
+	RequestedAt int64
+	MinInterval int64
+}
+
+func (q *Queries) StartRotation(ctx context.Context, db DBTX, arg StartRotationParams) (StartRotationRow, error) {
+	row := db.QueryRowContext(ctx, startRotation, arg.ID, arg.Owner)
+	var i StartRotationRow
+	err := row.Scan(&i.RequestedAt, &i.MinInterval)
+	return i, err
+}
+
+const turnedAt = `-- name: TurnedAt :one
+SELECT turned_at FROM unit_keys WHERE unit_id = ?1
+`
+
+func (q *Queries) TurnedAt(ctx context.Context, db DBTX, unitID string) (sql.NullInt64, error) {
+	row := db.QueryRowContext(ctx, turnedAt, unitID)
+	var turned_at sql.NullInt64
+	err := row.Scan(&turned_at)
+	return turned_at, err
 }
 
 const unplannedRotations = `-- name: UnplannedRotations :many
-SELECT id FROM rotations
-WHERE state IN ('requested', 'planning')
-    AND (lease_until IS NULL OR lease_until <= ?1) AND (not_before IS NULL OR not_before <= ?1)
-ORDER BY id
+SELECT rotations.id FROM rotations
+WHERE rotations.state IN ('requested', 'planning')
+    AND (rotations.lease_until IS NULL OR rotations.lease_until <= ?1) AND (rotations.not_before IS NULL OR rotations.not_before <= ?1)
+    AND (rotations.open_until IS NULL OR rotations.open_until > ?1)
+    AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
+ORDER BY rotations.id
 LIMIT ?2
 `
 

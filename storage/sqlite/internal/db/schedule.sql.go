@@ -12,14 +12,17 @@ import (
 
 const advancePolicy = `-- name: AdvancePolicy :exec
 UPDATE policies
-SET next_local = ?1, next_timezone = ?2, next_at = ?3, wake_at = ?3
-WHERE name = ?4
+SET next_local = ?1, next_timezone = ?2, next_at = ?3, wake_at = ?4,
+    deadline_at = ?5
+WHERE name = ?6
 `
 
 type AdvancePolicyParams struct {
 	NextLocal    sql.NullString
 	NextTimezone sql.NullString
 	NextAt       sql.NullInt64
+	WakeAt       sql.NullInt64
+	DeadlineAt   sql.NullInt64
 	Name         string
 }
 
@@ -28,15 +31,60 @@ func (q *Queries) AdvancePolicy(ctx context.Context, db DBTX, arg AdvancePolicyP
 		arg.NextLocal,
 		arg.NextTimezone,
 		arg.NextAt,
+		arg.WakeAt,
+		arg.DeadlineAt,
 		arg.Name,
 	)
 	return err
 }
 
+const dueLooks = `-- name: DueLooks :many
+SELECT id, policy, open_until FROM rotations
+WHERE look_at IS NOT NULL AND look_at <= ?1 AND finished_at IS NULL
+ORDER BY look_at
+LIMIT ?2
+`
+
+type DueLooksParams struct {
+	Now     sql.NullInt64
+	MaxRows int64
+}
+
+type DueLooksRow struct {
+	ID        string
+	Policy    string
+	OpenUntil sql.NullInt64
+}
+
+// Rotations that have not ended and whose policy's windows are to be looked at.
+func (q *Queries) DueLooks(ctx context.Context, db DBTX, arg DueLooksParams) ([]DueLooksRow, error) {
+	rows, err := db.QueryContext(ctx, dueLooks, arg.Now, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DueLooksRow
+	for rows.Next() {
+		var i DueLooksRow
+		if err := rows.Scan(&i.ID, &i.Policy, &i.OpenUntil); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const duePolicies = `-- name: DuePolicies :many
-SELECT policies.name, policies.paused, policies.next_local, policies.next_timezone, policies.next_at, resources.spec, resources.generation
+SELECT policies.name, policies.paused, policies.next_local, policies.next_timezone, policies.next_at, resources.spec, resources.generation,
+    CAST(EXISTS (SELECT 1 FROM rotations WHERE rotations.policy = policies.name AND rotations.finished_at IS NULL) AS INTEGER) AS under_way
 FROM policies CROSS JOIN resources ON resources.kind = 'Policy' AND resources.name = policies.name
-WHERE policies.wake_at <= ?1
+WHERE policies.wake_at <= ?1 AND (policies.paused_until IS NULL OR policies.paused_until > ?1)
 ORDER BY policies.wake_at
 LIMIT ?2
 `
@@ -54,6 +102,7 @@ type DuePoliciesRow struct {
 	NextAt       sql.NullInt64
 	Spec         string
 	Generation   int64
+	UnderWay     int64
 }
 
 // CROSS JOIN makes SQLite start with what is due, not with all the policies there are.
@@ -72,6 +121,55 @@ func (q *Queries) DuePolicies(ctx context.Context, db DBTX, arg DuePoliciesParam
 			&i.NextLocal,
 			&i.NextTimezone,
 			&i.NextAt,
+			&i.Spec,
+			&i.Generation,
+			&i.UnderWay,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const endedPauses = `-- name: EndedPauses :many
+SELECT policies.name, policies.paused_until, resources.spec, resources.generation
+FROM policies CROSS JOIN resources ON resources.kind = 'Policy' AND resources.name = policies.name
+WHERE policies.paused_until IS NOT NULL AND policies.paused_until <= ?1
+ORDER BY policies.paused_until
+LIMIT ?2
+`
+
+type EndedPausesParams struct {
+	Now     sql.NullInt64
+	MaxRows int64
+}
+
+type EndedPausesRow struct {
+	Name        string
+	PausedUntil sql.NullInt64
+	Spec        string
+	Generation  int64
+}
+
+func (q *Queries) EndedPauses(ctx context.Context, db DBTX, arg EndedPausesParams) ([]EndedPausesRow, error) {
+	rows, err := db.QueryContext(ctx, endedPauses, arg.Now, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EndedPausesRow
+	for rows.Next() {
+		var i EndedPausesRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.PausedUntil,
 			&i.Spec,
 			&i.Generation,
 		); err != nil {
@@ -102,15 +200,163 @@ func (q *Queries) LeavePolicy(ctx context.Context, db DBTX, arg LeavePolicyParam
 	return err
 }
 
-const nextDue = `-- name: NextDue :one
+const lookAgain = `-- name: LookAgain :exec
+UPDATE rotations SET look_at = ?1 WHERE policy = ?2 AND "trigger" = 'schedule' AND finished_at IS NULL
+`
+
+type LookAgainParams struct {
+	Now    sql.NullInt64
+	Policy string
+}
+
+// The windows of a policy changed: a scheduler asks for its rotations anew.
+func (q *Queries) LookAgain(ctx context.Context, db DBTX, arg LookAgainParams) error {
+	_, err := db.ExecContext(ctx, lookAgain, arg.Now, arg.Policy)
+	return err
+}
+
+const nextLook = `-- name: NextLook :one
+SELECT look_at FROM rotations WHERE look_at IS NOT NULL AND finished_at IS NULL ORDER BY look_at LIMIT 1
+`
+
+func (q *Queries) NextLook(ctx context.Context, db DBTX) (sql.NullInt64, error) {
+	row := db.QueryRowContext(ctx, nextLook)
+	var look_at sql.NullInt64
+	err := row.Scan(&look_at)
+	return look_at, err
+}
+
+const nextPauseEnds = `-- name: NextPauseEnds :one
+SELECT paused_until FROM policies WHERE paused_until IS NOT NULL ORDER BY paused_until LIMIT 1
+`
+
+func (q *Queries) NextPauseEnds(ctx context.Context, db DBTX) (sql.NullInt64, error) {
+	row := db.QueryRowContext(ctx, nextPauseEnds)
+	var paused_until sql.NullInt64
+	err := row.Scan(&paused_until)
+	return paused_until, err
+}
+
+const nextSlotDue = `-- name: NextSlotDue :one
 SELECT wake_at FROM policies WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1
 `
 
-func (q *Queries) NextDue(ctx context.Context, db DBTX) (sql.NullInt64, error) {
-	row := db.QueryRowContext(ctx, nextDue)
+func (q *Queries) NextSlotDue(ctx context.Context, db DBTX) (sql.NullInt64, error) {
+	row := db.QueryRowContext(ctx, nextSlotDue)
 	var wake_at sql.NullInt64
 	err := row.Scan(&wake_at)
 	return wake_at, err
+}
+
+const noteSkipped = `-- name: NoteSkipped :exec
+UPDATE policies SET skipped_slot = ?1, skipped_reason = ?2, skipped_at = ?3 WHERE name = ?4
+`
+
+type NoteSkippedParams struct {
+	Slot   sql.NullString
+	Reason sql.NullString
+	Now    sql.NullInt64
+	Name   string
+}
+
+// A slot that came and did not fire.
+func (q *Queries) NoteSkipped(ctx context.Context, db DBTX, arg NoteSkippedParams) error {
+	_, err := db.ExecContext(ctx, noteSkipped,
+		arg.Slot,
+		arg.Reason,
+		arg.Now,
+		arg.Name,
+	)
+	return err
+}
+
+const oldUnits = `-- name: OldUnits :many
+SELECT units.id, units.target, units.system, units.project_id, units.project_name, units.cluster_id, units.cluster_name, units.component,
+    units.name, unit_keys.key_id, unit_keys.key_since, unit_keys.key_exact
+FROM units CROSS JOIN unit_keys ON unit_keys.unit_id = units.id
+WHERE units.id >= CAST(?1 AS TEXT) AND units.id < CAST(?2 AS TEXT)
+    AND units.target = ?3 AND units.rotatable = 1
+    AND unit_keys.key_since <= ?4
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.unit_id = units.id AND tasks.state = 'parked' AND tasks.finished_at > unit_keys.key_since)
+ORDER BY unit_keys.key_since, units.id
+`
+
+type OldUnitsParams struct {
+	IdsFrom   string
+	IdsTo     string
+	Target    string
+	KeyBefore sql.NullInt64
+}
+
+type OldUnitsRow struct {
+	ID          string
+	Target      string
+	System      string
+	ProjectID   string
+	ProjectName string
+	ClusterID   string
+	ClusterName string
+	Component   string
+	Name        string
+	KeyID       string
+	KeySince    sql.NullInt64
+	KeyExact    int64
+}
+
+// Units of a target, found by the range of their ids, whose key is in use since a time or longer. What is
+// parked waits for a person, unless the unit has a newer key by now.
+func (q *Queries) OldUnits(ctx context.Context, db DBTX, arg OldUnitsParams) ([]OldUnitsRow, error) {
+	rows, err := db.QueryContext(ctx, oldUnits,
+		arg.IdsFrom,
+		arg.IdsTo,
+		arg.Target,
+		arg.KeyBefore,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OldUnitsRow
+	for rows.Next() {
+		var i OldUnitsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Target,
+			&i.System,
+			&i.ProjectID,
+			&i.ProjectName,
+			&i.ClusterID,
+			&i.ClusterName,
+			&i.Component,
+			&i.Name,
+			&i.KeyID,
+			&i.KeySince,
+			&i.KeyExact,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const oldestOpenKey = `-- name: OldestOpenKey :one
+SELECT CAST(coalesce(min(unit_keys.key_since), 0) AS INTEGER) AS since FROM tasks CROSS JOIN unit_keys ON unit_keys.unit_id = tasks.unit_id
+WHERE tasks.rotation_id = ?1 AND tasks.finished_at IS NULL
+`
+
+// The oldest key among the units that a rotation has not turned yet; 0: none is known.
+func (q *Queries) OldestOpenKey(ctx context.Context, db DBTX, rotationID string) (int64, error) {
+	row := db.QueryRowContext(ctx, oldestOpenKey, rotationID)
+	var since int64
+	err := row.Scan(&since)
+	return since, err
 }
 
 const policy = `-- name: Policy :one
@@ -130,4 +376,56 @@ func (q *Queries) Policy(ctx context.Context, db DBTX, name string) (PolicyRow, 
 	var i PolicyRow
 	err := row.Scan(&i.Spec, &i.Generation, &i.Paused)
 	return i, err
+}
+
+const setOpening = `-- name: SetOpening :exec
+UPDATE rotations SET open_until = ?1, look_at = ?2, opened_at = coalesce(?3, opened_at)
+WHERE id = ?4
+`
+
+type SetOpeningParams struct {
+	OpenUntil sql.NullInt64
+	LookAt    sql.NullInt64
+	OpenedAt  sql.NullInt64
+	ID        string
+}
+
+func (q *Queries) SetOpening(ctx context.Context, db DBTX, arg SetOpeningParams) error {
+	_, err := db.ExecContext(ctx, setOpening,
+		arg.OpenUntil,
+		arg.LookAt,
+		arg.OpenedAt,
+		arg.ID,
+	)
+	return err
+}
+
+const superseded = `-- name: Superseded :many
+SELECT o.id FROM rotations AS n CROSS JOIN rotations AS o ON o.policy = n.policy AND o.finished_at IS NULL AND o.id < n.id
+WHERE n.supersedes AND n.finished_at IS NULL AND NOT o.halted
+ORDER BY o.id LIMIT ?1
+`
+
+// Rotations that have not ended, although a later one of their policy is to take their place.
+func (q *Queries) Superseded(ctx context.Context, db DBTX, maxRows int64) ([]string, error) {
+	rows, err := db.QueryContext(ctx, superseded, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

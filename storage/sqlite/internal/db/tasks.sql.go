@@ -279,14 +279,16 @@ func (q *Queries) RotationTasks(ctx context.Context, db DBTX, arg RotationTasksP
 }
 
 const setUnitKey = `-- name: SetUnitKey :exec
-UPDATE unit_keys SET key_id = ?1, key_since = ?2, key_exact = ?3
-WHERE unit_id = ?4
+UPDATE unit_keys SET key_id = ?1, key_since = ?2, key_exact = ?3,
+    turned_at = coalesce(?4, turned_at)
+WHERE unit_id = ?5
 `
 
 type SetUnitKeyParams struct {
 	KeyID    string
 	KeySince sql.NullInt64
 	Exact    int64
+	TurnedAt sql.NullInt64
 	UnitID   string
 }
 
@@ -295,6 +297,7 @@ func (q *Queries) SetUnitKey(ctx context.Context, db DBTX, arg SetUnitKeyParams)
 		arg.KeyID,
 		arg.KeySince,
 		arg.Exact,
+		arg.TurnedAt,
 		arg.UnitID,
 	)
 	return err
