@@ -158,6 +158,13 @@ type MissedPolicy struct {
 	Late   time.Duration
 }
 
+// PastDeadline is a policy of which a key gets too old before its next window opens.
+type PastDeadline struct {
+	Policy string
+	At     time.Time // when the first key passes alerts.criticalAfter
+	NextAt time.Time // when the next slot fires; zero: none does
+}
+
 // StuckRotation is a rotation that may go on and does not.
 type StuckRotation struct {
 	Rotation ID

@@ -25,6 +25,7 @@ type Metrics struct {
 	callSeconds *prometheus.HistogramVec
 	commitSize  *prometheus.HistogramVec
 	commitTime  *prometheus.HistogramVec
+	watch       watchMetrics
 }
 
 // NewMetrics registers the worker's metrics.
@@ -76,6 +77,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	reg.MustRegister(m.rotations, m.tasks, m.triggers, m.errors, m.refused, m.guarded, m.inFlight, m.units, m.keyAge,
 		m.taskSeconds, m.planSeconds, m.callSeconds, m.commitSize, m.commitTime)
+	m.watch = newWatchMetrics(reg)
 	return m
 }
 

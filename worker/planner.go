@@ -96,6 +96,7 @@ func (p *Planner) plan(ctx context.Context, id keyturn.ID) error {
 	case len(units) == 0:
 		err = p.store.FailRotation(ctx, id, p.owner, nothingSelected(policy, rotation.Only))
 	default:
+		spread(policy, rotation, units)
 		if err = p.store.SavePlan(ctx, id, p.owner, inTurn(units)); err == nil {
 			p.planned(rotation.Target)
 		}
@@ -104,6 +105,18 @@ func (p *Planner) plan(ctx context.Context, id keyturn.ID) error {
 		return nil // cancelled, or another planner took it over meanwhile
 	}
 	return err
+}
+
+// spread delays the units of a scheduled rotation by their places within the policy's jitter. The keys
+// that maxAge asks for are spread already.
+func spread(policy keyturn.Policy, rotation keyturn.Rotation, units []keyturn.Unit) {
+	jitter := policy.Schedule.Jitter.Std()
+	if jitter <= 0 || rotation.Trigger != keyturn.TriggerSchedule || policy.Schedule.MaxAge > 0 {
+		return
+	}
+	for i := range units {
+		units[i].Delay = keyturn.Spread(policy.Name, units[i].ID, jitter)
+	}
 }
 
 func nothingSelected(policy keyturn.Policy, only keyturn.Selection) string {

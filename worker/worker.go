@@ -29,6 +29,7 @@ type Store interface {
 	FeedStore
 	AnnounceStore
 	TriggerStore
+	WatchStore
 }
 
 // TargetLister lists the targets that there are now.
@@ -124,6 +125,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { w.sweeper.run(ctx) })
 	running.Go(func() { w.announcer.run(ctx) })
+	running.Go(func() { (&watch{w.cfg.Store, w.cfg.Logger, w.cfg.Metrics}).run(ctx) })
 	running.Go(func() {
 		w.keepConsuming(ctx, "rotations", func() error {
 			return w.cfg.Queue.ConsumeRotations(ctx, planConcurrency, w.planner.handle)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -114,7 +115,13 @@ func (e *env) printPolicies(resources []keyturn.Resource) error {
 		state, note := "active", ""
 		if r.Status.Paused {
 			state = "paused"
-			note = joinNonEmpty(": ", "by "+r.Status.PausedBy, r.Status.PauseNote)
+			who := "by " + r.Status.PausedBy
+			if until := r.Status.PausedUntil; until != nil {
+				who += " until " + until.UTC().Format(time.RFC3339)
+			}
+			note = joinNonEmpty(": ", who, r.Status.PauseNote)
+		} else if r.Status.SkippedSlot != "" {
+			note = "did not fire: " + r.Status.SkippedSlot + ": " + r.Status.SkippedReason
 		}
 		t.add(r.Name, policy.Target, firstOf(policy.Schedule.Cron, "by trigger only"), policy.Schedule.Timezone, state, e.nextText(r.Status), note)
 	}

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/client"
 )
 
 func newPlanCommand(e *env) *cobra.Command {
@@ -58,29 +61,57 @@ func (e *env) printPlan(policy string, units []keyturn.Unit) {
 }
 
 func newPauseCommand(e *env) *cobra.Command {
-	var note string
+	var pause client.Pause
+	var until string
 	cmd := &cobra.Command{
 		Use:   "pause POLICY",
 		Short: "Start no rotation of a policy, and hold what has not begun",
 		Long: `Pauses a policy: its slots do not fire, and what its running rotations have
-not begun waits. What has begun is finished. Slots that are missed do not fire later.`,
+not begun waits. What has begun is finished. Slots that are missed do not fire later.
+With --until it goes on by itself.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: completePolicies(e),
 	}
-	cmd.Flags().StringVar(&note, "note", "", "why; shown with the policy")
+	cmd.Flags().StringVar(&pause.Note, "note", "", "why; shown with the policy")
+	cmd.Flags().StringVar(&until, "until", "", "when it goes on: a time such as 2026-12-27T08:00:00+01:00, or how long: 12h, 3d")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := parseUntil(until, &pause); err != nil {
+			return err
+		}
 		c, err := e.client()
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		if _, err := c.Pause(cmd.Context(), args[0], note); err != nil {
+		policy, err := c.Pause(cmd.Context(), args[0], pause)
+		if err != nil {
 			return err
+		}
+		if end := policy.Status.PausedUntil; end != nil {
+			e.printf("policy %s is paused until %s; `keyturn resume %s` lets it go on before\n", args[0], end.UTC().Format(time.RFC3339), args[0])
+			return nil
 		}
 		e.printf("policy %s is paused; `keyturn resume %s` lets it go on\n", args[0], args[0])
 		return nil
 	}
 	return cmd
+}
+
+// parseUntil reads the end of a pause: a time, or how long it lasts.
+func parseUntil(text string, pause *client.Pause) error {
+	if text == "" {
+		return nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		pause.Until = &at
+		return nil
+	}
+	lasts, err := keyturn.ParseDuration(text)
+	if err != nil || lasts <= 0 {
+		return usageErrorf("--until %q is neither a time such as 2026-12-27T08:00:00+01:00 nor how long, such as 12h or 3d", text)
+	}
+	pause.For = lasts
+	return nil
 }
 
 func newResumeCommand(e *env) *cobra.Command {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -40,7 +41,9 @@ type planOutput struct {
 type pauseInput struct {
 	Name string `path:"name" doc:"The policy's name."`
 	Body *struct {
-		Note string `json:"note,omitempty" maxLength:"500" doc:"Why; shown with the policy."`
+		Note  string           `json:"note,omitempty" maxLength:"500" doc:"Why; shown with the policy."`
+		Until *time.Time       `json:"until,omitempty" doc:"When it goes on by itself; not with for. Neither: when it is resumed."`
+		For   keyturn.Duration `json:"for,omitempty" doc:"How long until it goes on by itself: 90m, 12h, 3d. Counted by the database's clock."`
 	}
 }
 
@@ -122,10 +125,42 @@ func (s *server) pause(ctx context.Context, in *pauseInput) (*resourceOutput, er
 	if in.Body != nil {
 		note = in.Body.Note
 	}
-	if err := s.Store.SetPaused(audited(ctx, "policy.pause", in.Name, note, nil), in.Name, true, requestedBy(ctx), note, nil); err != nil {
+	until, err := s.pauseEnd(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	recorded := audited(ctx, "policy.pause", in.Name, note, nil)
+	if until != nil {
+		err = s.Store.PauseUntil(recorded, in.Name, requestedBy(ctx), note, *until)
+	} else {
+		err = s.Store.SetPaused(recorded, in.Name, true, requestedBy(ctx), note, nil)
+	}
+	if err != nil {
 		return nil, missing(err, "policy", in.Name)
 	}
 	return s.changedPolicy(ctx, in.Name)
+}
+
+// pauseEnd returns when a pause ends by the database's clock; nil: when someone resumes the policy.
+func (s *server) pauseEnd(ctx context.Context, in *pauseInput) (*time.Time, error) {
+	if in.Body == nil || in.Body.Until == nil && in.Body.For == 0 {
+		return nil, nil //nolint:nilnil // no end
+	}
+	if in.Body.Until != nil && in.Body.For != 0 {
+		return nil, huma.Error422UnprocessableEntity("until and for are both given: write one of them")
+	}
+	now, err := s.Store.Now(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking the database for the time: %w", err)
+	}
+	until := now.Add(in.Body.For.Std())
+	if in.Body.Until != nil {
+		until = *in.Body.Until
+	}
+	if !until.After(now) {
+		return nil, huma.Error422UnprocessableEntity(fmt.Sprintf("the pause would end at %s, which is not after now: give a later end", until.UTC().Format(time.RFC3339)))
+	}
+	return &until, nil
 }
 
 func (s *server) resume(ctx context.Context, in *nameInput) (*resourceOutput, error) {
@@ -158,7 +193,7 @@ func (s *server) firstSlot(ctx context.Context, spec json.RawMessage) (*keyturn.
 	if err != nil {
 		return nil, err
 	}
-	if sched.Cron == "" {
+	if sched.Cron == "" && sched.MaxAge == 0 {
 		return nil, nil //nolint:nilnil // nil is "no slot": it runs by trigger only
 	}
 	now, err := s.Store.Now(ctx)

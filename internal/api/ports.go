@@ -69,6 +69,8 @@ type ResourceStore interface {
 	// SetPaused pauses or resumes a policy. Resuming sets the next slot anew: slots that
 	// were missed while paused do not fire.
 	SetPaused(ctx context.Context, policy string, paused bool, by, note string, next *keyturn.Slot) error
+	// PauseUntil pauses a policy until a time by the database's clock: then a scheduler resumes it.
+	PauseUntil(ctx context.Context, policy, by, note string, until time.Time) error
 }
 
 // TokenStore keeps the hashes of API tokens.

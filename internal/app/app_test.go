@@ -314,7 +314,7 @@ func (w *world) fires(t *testing.T, kind string) {
 		}
 		return len(rotations) >= 2
 	})
-	if _, err := r.client.Pause(t.Context(), "all", "test"); err != nil {
+	if _, err := r.client.Pause(t.Context(), "all", client.Pause{Note: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	rotations, err := r.client.Rotations(t.Context(), "all", "", 100)

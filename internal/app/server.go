@@ -209,16 +209,13 @@ func checkSchedule(schedule keyturn.Schedule) error {
 }
 
 func firstSlot(schedule keyturn.Schedule, now time.Time) (*keyturn.Slot, error) {
-	if schedule.Cron == "" {
-		return nil, nil //nolint:nilnil // no schedule, no slot
-	}
 	table, err := scheduler.Parse(schedule)
 	if err != nil {
 		return nil, err
 	}
 	slot, ok := table.First(now)
 	if !ok {
-		return nil, nil //nolint:nilnil // the schedule has ended
+		return nil, nil //nolint:nilnil // no schedule, or one that has ended
 	}
 	return &slot, nil
 }

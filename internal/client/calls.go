@@ -140,12 +140,19 @@ func (c *Client) Plan(ctx context.Context, policy string, only keyturn.Selection
 	return p, err
 }
 
+// Pause says how a policy is paused.
+type Pause struct {
+	Note  string           `json:"note,omitzero"`
+	Until *time.Time       `json:"until,omitzero"` // when it goes on by itself
+	For   keyturn.Duration `json:"for,omitzero"`   // the same, from now on by the server's clock
+}
+
 // Pause pauses a policy and returns it.
-func (c *Client) Pause(ctx context.Context, policy, note string) (keyturn.Resource, error) {
+func (c *Client) Pause(ctx context.Context, policy string, p Pause) (keyturn.Resource, error) {
 	var r keyturn.Resource
 	err := c.do(ctx, call{
 		method: http.MethodPost, path: "/policies/" + url.PathEscape(policy) + "/pause",
-		body: map[string]string{"note": note}, repeat: true,
+		body: p, repeat: p.For == 0,
 	}, &r)
 	return r, err
 }

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/client"
 )
 
 // prove lets what is under way end and compares the history with the record
 // that the simulated estate keeps of every change.
 func (d *demo) prove(ctx context.Context) error {
 	d.screen.status("")
-	if _, err := d.client.Pause(ctx, policyName, "the demo ends"); err != nil {
+	if _, err := d.client.Pause(ctx, policyName, client.Pause{Note: "the demo ends"}); err != nil {
 		return fmt.Errorf("pausing the demo's policy: %w", err)
 	}
 	if err := d.settle(ctx); err != nil {

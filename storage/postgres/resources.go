@@ -198,10 +198,13 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 
 // PauseUntil pauses a policy until a time by the database's clock, at which a scheduler resumes it.
 func (s *Store) PauseUntil(ctx context.Context, policy, by, note string, until time.Time) error {
-	n, err := s.q.PausePolicy(ctx, s.pool, db.PausePolicyParams{By: clean(by), Note: clean(note), Until: &until, Name: policy})
-	if err == nil && n == 0 {
-		err = keyturn.ErrNotFound
-	}
+	err := s.audited(ctx, func(on db.DBTX) (bool, error) {
+		n, err := s.q.PausePolicy(ctx, on, db.PausePolicyParams{By: clean(by), Note: clean(note), Until: &until, Name: policy})
+		if err == nil && n == 0 {
+			err = keyturn.ErrNotFound
+		}
+		return true, err
+	})
 	if err != nil {
 		return fmt.Errorf("pausing policy %s until %s: %w", policy, until.UTC().Format(time.RFC3339), err)
 	}

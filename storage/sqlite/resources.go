@@ -234,6 +234,9 @@ func (s *Store) PauseUntil(ctx context.Context, policy, by, note string, until t
 		if err == nil && n == 0 {
 			return keyturn.ErrNotFound
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.writeAudit(ctx, tx)
 	})
 }

@@ -363,7 +363,7 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 		return keyturn.ErrNotFound
 	}
 	status := &s.resources[i].Status
-	status.Paused, status.PausedBy, status.PauseNote = paused, "", ""
+	status.Paused, status.PausedBy, status.PauseNote, status.PausedUntil = paused, "", "", nil
 	if paused {
 		status.PausedBy, status.PauseNote = by, note
 		return nil
