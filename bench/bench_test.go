@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -84,6 +85,7 @@ func bare(b *testing.B, sim *simulator.Server, units int) {
 		b.Fatalf("%d units, %v", len(found), err)
 	}
 	var took time.Duration
+	meter := startMeter(b)
 	for b.Loop() {
 		begin := time.Now()
 		var next atomic.Int64
@@ -101,8 +103,35 @@ func bare(b *testing.B, sim *simulator.Server, units int) {
 		loops.Wait()
 		took += time.Since(begin)
 	}
+	meter.report(b.N * units)
 	b.ReportMetric(float64(b.N*units)/took.Seconds(), "units/s")
 	b.ReportMetric(0, "ns/op")
+}
+
+// meter measures the processor time and the allocations of whatever runs in this process, the simulator
+// included, and the processor time of the database's processes.
+type meter struct {
+	b          *testing.B
+	own, below time.Duration
+	memory     runtime.MemStats
+}
+
+func startMeter(b *testing.B) *meter {
+	b.Helper()
+	m := &meter{b: b}
+	runtime.ReadMemStats(&m.memory)
+	m.own, m.below = spent(b)
+	return m
+}
+
+func (m *meter) report(units int) {
+	m.b.Helper()
+	own, below := spent(m.b)
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	m.b.ReportMetric(float64((own-m.own).Microseconds())/float64(units), "cpu-µs/unit")
+	m.b.ReportMetric(float64((below-m.below).Microseconds())/float64(units), "db-cpu-µs/unit")
+	m.b.ReportMetric(float64(memory.Mallocs-m.memory.Mallocs)/float64(units), "allocs/unit")
 }
 
 func turn(ctx context.Context, sys *opsmanager.Client, unit string) error {
@@ -130,6 +159,7 @@ func whole(b *testing.B, sim *simulator.Server, units int, database string) {
 	requests := sim.Stats().Requests
 	var took, planned time.Duration
 	turned := 0
+	meter := startMeter(b)
 	for b.Loop() {
 		r, err := c.Rotate(b.Context(), client.RotationRequest{Policy: "all", ID: fmt.Sprintf("bench-%d", turned)})
 		if err != nil {
@@ -148,6 +178,7 @@ func whole(b *testing.B, sim *simulator.Server, units int, database string) {
 		planned += planTime(b, c, r)
 		turned += units
 	}
+	meter.report(turned)
 	b.ReportMetric(float64(turned)/took.Seconds(), "units/s")
 	b.ReportMetric(planned.Seconds()/float64(b.N), "plan-s")
 	b.ReportMetric(float64(sim.Stats().Requests-requests)/float64(turned), "requests/unit")
