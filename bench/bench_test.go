@@ -22,6 +22,7 @@ import (
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/app"
 	"github.com/keyturn/keyturn/internal/client"
+	"github.com/keyturn/keyturn/internal/heap"
 	"github.com/keyturn/keyturn/internal/simulator"
 	"github.com/keyturn/keyturn/storage/pgtest"
 	"github.com/keyturn/keyturn/worker/opsmanager"
@@ -32,6 +33,7 @@ const inFlight = 256
 // BenchmarkRotation turns every key of an estate once an iteration and reports
 // units/s; for the whole path also the requests a unit took.
 func BenchmarkRotation(b *testing.B) {
+	defer heap.Keep(heap.Size)() // as `keyturn serve` does; for the bare loop, too
 	for _, latency := range []time.Duration{0, 20 * time.Millisecond} {
 		for _, units := range []int{5_000, 20_000} {
 			name := fmt.Sprintf("latency=%s/units=%d", latency, units)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/keyturn/keyturn/internal/demo"
+	"github.com/keyturn/keyturn/internal/heap"
 )
 
 func newDemoCommand(e *env) *cobra.Command {
@@ -38,6 +39,7 @@ Nothing is left behind.`,
 			// A terminal that is closed must not leave the demo's folder behind.
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
 			defer stop()
+			defer heap.Keep(heap.Size)()
 			return demo.Run(ctx, cfg)
 		},
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/keyturn/keyturn/internal/app"
+	"github.com/keyturn/keyturn/internal/heap"
 )
 
 // serverFlags are the flags of the commands that are, or need, a server's configuration.
@@ -79,6 +80,7 @@ The first start writes an administrator's token into the data directory.`,
 			if err != nil {
 				return &exitError{code: exitUsage, err: err}
 			}
+			defer heap.Keep(heap.Size)()
 			server, err := app.Open(cmd.Context(), cfg, version, log)
 			if err != nil {
 				return err
