@@ -82,7 +82,7 @@ func (c *Client) Apply(ctx context.Context, unit string, _ keyturn.Intent) error
 }
 
 func (c *Client) put(ctx context.Context, q question) error {
-	limited, cancel := context.WithTimeout(ctx, c.target.Timeouts.Request.Std())
+	limited, cancel := c.limited(ctx)
 	defer cancel()
 	// From the moment on at which the request has a connection, some of it may
 	// have been written: net/http may do that at any time after, even while it gives up.

@@ -71,7 +71,7 @@ func (c *Client) wait(ctx context.Context, q question) error {
 }
 
 func (c *Client) ask(ctx context.Context, q question, into any) error {
-	limited, cancel := context.WithTimeout(ctx, c.target.Timeouts.Request.Std())
+	limited, cancel := c.limited(ctx)
 	defer cancel()
 	resp, err := c.rt.RoundTrip(c.request(limited, http.MethodGet, q))
 	if err != nil {
@@ -95,6 +95,16 @@ func (c *Client) ask(ctx context.Context, q question, into any) error {
 		return c.garbled(q, buf.Bytes(), err)
 	}
 	return nil
+}
+
+// limited bounds one call by the target's timeout. A caller's deadline that comes sooner will do: a
+// context of our own costs more than the rest of a request's building.
+func (c *Client) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := c.target.Timeouts.Request.Std()
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= timeout {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, timeout)
 }
 
 // request builds a request without parsing a URL again.
