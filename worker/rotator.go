@@ -48,19 +48,22 @@ type job struct {
 	sys     System
 	target  keyturn.Target
 	gate    *gate
+	place   place
 	started time.Time
 	taken   keyturn.Taken // when the task was found with an open intent
 }
 
 // handle works on one delivery and ends it, or leaves it to come again when
-// what it led to could not be made durable.
-func (r *rotator) handle(ctx context.Context, d Delivery) {
+// what it led to could not be made durable, or the worker stopped before it began.
+func (r *rotator) handle(ctx context.Context, d Delivery, of *places) {
 	// A delivery that was begun is finished also while the worker shuts down.
 	stopping := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handTimeout)
 	defer cancel()
 
-	var j job
+	j := job{place: place{of: of}}
+	of.arrive()
+	defer j.place.leave()
 	if err := json.Unmarshal(d.Data(), &j.QueuedTask); err != nil {
 		reject(ctx, d, r.log, fmt.Sprintf("not a task: %v", err))
 		return
@@ -75,15 +78,19 @@ func (r *rotator) handle(ctx context.Context, d Delivery) {
 	j.started = r.now()
 	j.gate = r.gates.of(target)
 	j.sys, j.target, err = r.systems.System(ctx, target, j.Generation)
-	if err != nil {
+	switch {
+	case err != nil:
 		err = r.unusable(ctx, &j, target, err)
-	} else {
+	case !j.place.take(ctx, stopping):
+		return // nothing was begun
+	default:
 		err = r.run(ctx, stopping, &j)
 	}
 	if err != nil { // not durable: nothing may be acknowledged
 		r.log.Warn("task left to be delivered again", zap.Stringer("task", j.Task), zap.String("unit", j.Unit), zap.Error(err))
 		return
 	}
+	j.place.leave()
 	d.Ack()
 }
 
@@ -117,11 +124,17 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 	}
 	guard := r.startGuard()
 	applyFor := sendSlack + j.target.Timeouts.Request.Std()
-	outcome, err := r.intents.do(ctx, keyturn.IntentWrite{
-		Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + leaseMargin,
+	var outcome keyturn.IntentOutcome
+	back := j.place.while(ctx, func() {
+		outcome, err = r.intents.do(ctx, keyturn.IntentWrite{
+			Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + leaseMargin,
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("recording the intent: %w", err)
+	}
+	if !back {
+		return fmt.Errorf("waiting for a place at the target: %w", ctx.Err())
 	}
 	switch outcome.Verdict {
 	case keyturn.VerdictGo:
@@ -298,6 +311,7 @@ func (r *rotator) putBack(ctx context.Context, j *job, result keyturn.TaskResult
 // finish makes a result durable, however long the database takes: a result
 // that is dropped would have to be found out again.
 func (r *rotator) finish(ctx context.Context, j *job, result keyturn.TaskResult) error {
+	j.place.giveUp() // this is the last step: nothing is asked of the target any more
 	result.Task = j.Task
 	for try := 0; ; try++ {
 		taken, err := r.results.do(ctx, result)

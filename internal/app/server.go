@@ -137,7 +137,7 @@ func (s *Server) makeWorker(version string, registry prometheus.Registerer) {
 	clients := newSystems(s.store, version, s.log.Named("target"))
 	s.worker = worker.New(worker.Config{
 		Owner: owner(), Source: "/keyturn", Store: s.store, Queue: s.bus, Systems: clients, Targets: clients,
-		Logger: s.log.Named("worker"), Metrics: worker.NewMetrics(registry),
+		Logger: s.log.Named("worker"), Metrics: worker.NewMetrics(registry), Alone: s.cfg.alone(),
 	})
 	if s.lost {
 		s.worker.QueueLost()
