@@ -48,8 +48,8 @@ type pubAck struct {
 }
 
 // PublishTasks hands tasks of one target to the workers, all or none for up to
-// 1000. The message id is the task's id and when it was handed out: repeating a
-// call stores nothing twice, handing a task out anew is a new message.
+// 1000. Repeating a call stores them again. Messages have no ids: nobody repeats a publish whose outcome is
+// unknown, the row decides about a message that comes twice, and the server would remember each id for a while.
 func (b *Bus) PublishTasks(ctx context.Context, target string, tasks []keyturn.QueuedTask) error {
 	msgs := make([]*nats.Msg, 0, len(tasks))
 	for i := range tasks {
@@ -65,8 +65,7 @@ func (b *Bus) PublishTasks(ctx context.Context, target string, tasks []keyturn.Q
 		if err != nil {
 			return fmt.Errorf("encoding task %s: %w", task.Task, err)
 		}
-		id := task.Task.String() + "." + strconv.FormatInt(task.Handed, 10)
-		msgs = append(msgs, message(b.topo.tasks(task.Unit), id, body))
+		msgs = append(msgs, &nats.Msg{Subject: b.topo.tasks(task.Unit), Data: body, Header: nats.Header{}})
 	}
 	if err := b.publish(ctx, StreamTask, msgs); err != nil {
 		return fmt.Errorf("publishing %d tasks of %s: %w", len(tasks), target, err)

@@ -74,7 +74,6 @@ func (t topology) stream(kind string) jetstream.StreamConfig {
 		cfg.Description = "Keyturn: tasks that were handed out to workers"
 		cfg.Subjects = []string{t.tasks("") + ">"}
 		cfg.MaxMsgSize = maxQueued
-		cfg.Duplicates = 30 * time.Second // for the retry of a publish that was not answered
 		cfg.MaxAge = day                  // of targets that were removed; others are handed out anew long before
 		cfg.MaxConsumers = 100_000        // one for each target; the server's default is 1000
 		cfg.AllowAtomicPublish = true
