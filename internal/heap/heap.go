@@ -1,7 +1,8 @@
 // Package heap lets the garbage collector run less often while the heap is small.
 //
 // By default it runs each time the heap has doubled. A worker in the middle of a rotation keeps little
-// and throws away much: it would collect many times a second for the sake of a few megabytes.
+// and throws away much: it would collect many times a second for the sake of a few megabytes. While it plans
+// a rotation it keeps much: then it would take twice of that.
 package heap
 
 import (
@@ -16,9 +17,11 @@ import (
 // keeps a server with 20,000 units under 150 MB.
 const Size = 64 << 20
 
+// Percent by which a heap grows until it is collected, https://pkg.go.dev/runtime#hdr-Environment_Variables.
 const (
-	usual = 100 // percent by which a heap grows by default, https://pkg.go.dev/runtime#hdr-Environment_Variables
-	most  = 400 // percent: what a heap may grow by until we hear of its next collection
+	usual = 100
+	least = 33 // of a heap that is about as large as it should be
+	most  = 400
 )
 
 // keeper sets the percentage anew after each collection.
@@ -33,8 +36,8 @@ type keeper struct {
 // token is what a collection finds unused: that tells the keeper of it.
 type token struct{ of *keeper }
 
-// Keep lets the heap grow to size bytes before it is collected; a heap of which more is in use grows by as
-// much as is in use, as ever. It does nothing when the environment says how to collect (GOGC, GOMEMLIMIT).
+// Keep lets the heap grow to size bytes before it is collected, by a third at least and to five times what is
+// in use at most. A heap of which more than twice the size is in use doubles, as ever. It does nothing when the environment says how to collect (GOGC, GOMEMLIMIT).
 // The function that it returns sets everything back.
 func Keep(size uint64) (stop func()) {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
@@ -72,10 +75,10 @@ func (k *keeper) adjust() {
 
 // percentFor is how much a heap may grow, in percent of what is in use, to reach the size.
 func percentFor(size uint64, use usage) int {
-	if use.heap >= size || use.heap == 0 {
+	if use.heap >= 2*size || use.heap == 0 {
 		return usual
 	}
-	return int(min(max((size-use.heap)*100/use.base, usual), most)) //nolint:gosec // at most 400
+	return int(min(max((size-min(size, use.heap))*100/use.base, least), most)) //nolint:gosec // at most 400
 }
 
 // usage is what the last collection found, in bytes. Growth is counted from the base, which has the stacks, too.

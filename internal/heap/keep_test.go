@@ -21,7 +21,7 @@ func TestKeepFollowsCollectionsUntilItIsStopped(t *testing.T) { //nolint:paralle
 	if got := percentAfterCollections(func(p int) bool { return p > 100 }); got <= 100 {
 		t.Errorf("a small heap grows by %d %%, want more than usual", got)
 	}
-	large := make([]byte, 128<<20)
+	large := make([]byte, 129<<20)
 	if got := percentAfterCollections(func(p int) bool { return p == 100 }); got != 100 {
 		t.Errorf("a large heap grows by %d %%, want 100", got)
 	}
