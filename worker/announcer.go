@@ -15,7 +15,6 @@ const (
 	// announceEvery is long so that many events go at once: storing a few hundred costs the bus, and
 	// fetching their announcements the database, hardly more than storing one.
 	announceEvery = 900 * time.Millisecond
-	announceLease = 30 * time.Second
 	announceMost  = 64 // announcements at a time; one names up to a group commit of tasks
 )
 
@@ -25,6 +24,7 @@ type announcer struct {
 	source string // the CloudEvents source
 	store  AnnounceStore
 	queue  Queue
+	lease  time.Duration
 	log    *zap.Logger
 }
 
@@ -50,9 +50,9 @@ func (a *announcer) run(ctx context.Context) {
 }
 
 func (a *announcer) announce(ctx context.Context) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, announceLease)
+	ctx, cancel := context.WithTimeout(ctx, a.lease)
 	defer cancel()
-	batch, err := a.store.Unannounced(ctx, announceMost, announceLease)
+	batch, err := a.store.Unannounced(ctx, announceMost, a.lease)
 	if err != nil || len(batch) == 0 {
 		return 0, err
 	}

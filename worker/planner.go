@@ -12,8 +12,7 @@ import (
 )
 
 const (
-	planLease = time.Minute      // renewed while a plan takes longer
-	planMost  = 30 * time.Minute // the longest that one try to plan may take
+	planMost = 30 * time.Minute // the longest that one try to plan may take
 
 	// How long planning is tried again while the target is away, from the request on. Someone who
 	// asked by hand is there to look; a schedule outlives an outage.
@@ -28,6 +27,7 @@ type Planner struct {
 	systems Systems
 	store   PlanStore
 	planned func(target string) // tells the feeder that there is work
+	timing  Timing              // its PlanLease is renewed while a plan takes longer
 	log     *zap.Logger
 	metrics *Metrics
 }
@@ -76,7 +76,7 @@ func (p *Planner) handle(ctx context.Context, d Delivery) {
 // plan plans one rotation. An error means that the database did not take
 // part; everything else is written down in the rotation.
 func (p *Planner) plan(ctx context.Context, id keyturn.ID) error {
-	rotation, policy, err := p.store.ClaimRotation(ctx, id, p.owner, planLease)
+	rotation, policy, err := p.store.ClaimRotation(ctx, id, p.owner, p.timing.PlanLease)
 	if errors.Is(err, keyturn.ErrNotFound) {
 		return nil // planned already, or somebody is at it
 	}
@@ -150,8 +150,8 @@ func (p *Planner) keepLease(ctx context.Context, lost context.CancelFunc, id key
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for sleep(ctx, planLease/3) {
-			if _, _, err := p.store.ClaimRotation(ctx, id, p.owner, planLease); errors.Is(err, keyturn.ErrNotFound) {
+		for sleep(ctx, p.timing.PlanLease/3) {
+			if _, _, err := p.store.ClaimRotation(ctx, id, p.owner, p.timing.PlanLease); errors.Is(err, keyturn.ErrNotFound) {
 				lost()
 				return
 			}

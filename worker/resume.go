@@ -13,7 +13,7 @@ import (
 // changing anything.
 func (r *rotator) resume(ctx, stopping context.Context, j *job) error {
 	timeouts := j.target.Timeouts
-	lease := sendSlack + 2*timeouts.Request.Std() + leaseMargin
+	lease := r.timing.SendSlack + 2*timeouts.Request.Std() + r.timing.LeaseMargin
 	taken, err := r.store.Take(ctx, j.Task, r.owner, lease, timeouts.Settle.Std())
 	if errors.Is(err, keyturn.ErrNotFound) {
 		return nil // ended, or somebody works on it: the sweeper hands it out again if need be
@@ -51,8 +51,8 @@ func (r *rotator) resume(ctx, stopping context.Context, j *job) error {
 // from before.
 func (r *rotator) reapply(ctx, stopping context.Context, j *job) error {
 	g := r.startGuard()
-	applyFor := sendSlack + j.target.Timeouts.Request.Std()
-	epoch, err := r.store.Reintend(ctx, j.Task, r.owner, j.taken.Epoch, applyFor, applyFor+leaseMargin)
+	applyFor := r.timing.SendSlack + j.target.Timeouts.Request.Std()
+	epoch, err := r.store.Reintend(ctx, j.Task, r.owner, j.taken.Epoch, applyFor, applyFor+r.timing.LeaseMargin)
 	if errors.Is(err, keyturn.ErrNotFound) {
 		return nil
 	}

@@ -12,11 +12,6 @@ import (
 )
 
 const (
-	// sendSlack is how long after its intent a change may still be sent. A process that was
-	// stopped for longer in between sends nothing.
-	sendSlack = 5 * time.Second
-	// leaseMargin is what a lease lasts beyond the last moment at which the change can be under way.
-	leaseMargin = 15 * time.Second
 	// confirmPatience is how long a task keeps its place in the queue while the new key does not
 	// show; after it the task is put back and confirmed later.
 	confirmPatience = 5 * time.Second
@@ -35,6 +30,7 @@ type rotator struct {
 	store   TaskStore
 	hold    func(ctx context.Context, target, reason string, d time.Duration)
 	gates   *gates
+	timing  Timing
 	log     *zap.Logger
 	metrics *Metrics
 
@@ -123,11 +119,11 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 		return r.failedBefore(ctx, j, keyturn.AsSystemError(err, keyturn.KindTransient))
 	}
 	guard := r.startGuard()
-	applyFor := sendSlack + j.target.Timeouts.Request.Std()
+	applyFor := r.timing.SendSlack + j.target.Timeouts.Request.Std()
 	var outcome keyturn.IntentOutcome
 	back := j.place.while(ctx, func() {
 		outcome, err = r.intents.do(ctx, keyturn.IntentWrite{
-			Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + leaseMargin,
+			Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,
 		})
 	})
 	if err != nil {
@@ -175,17 +171,18 @@ func (r *rotator) prepare(ctx context.Context, j *job) (keyturn.Intent, error) {
 // clocks: the monotonic one stands still while a machine is suspended, the wall
 // clock can be set back.
 type guard struct {
-	mono time.Time
-	wall time.Time
+	mono  time.Time
+	wall  time.Time
+	slack time.Duration
 }
 
 func (r *rotator) startGuard() guard {
 	now := r.now()
-	return guard{mono: now, wall: now.Round(0)}
+	return guard{mono: now, wall: now.Round(0), slack: r.timing.SendSlack}
 }
 
 func (g guard) expired(now time.Time) bool {
-	return now.Sub(g.mono) > sendSlack || now.Round(0).Sub(g.wall) > sendSlack || now.Round(0).Before(g.wall)
+	return now.Sub(g.mono) > g.slack || now.Round(0).Sub(g.wall) > g.slack || now.Round(0).Before(g.wall)
 }
 
 // apply sends the one call that changes something. The intent is durable.

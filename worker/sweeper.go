@@ -11,11 +11,7 @@ import (
 )
 
 const (
-	sweepEvery = time.Second
-	// requeueAfter is when a task that was handed out, and that nobody holds, counts as lost by
-	// the queue, if nothing waits there any more. Handing it out twice does no harm, but costs a call.
-	requeueAfter  = time.Minute
-	requeueEvery  = 5 * time.Second
+	sweepEvery    = time.Second
 	never         = 1000 * time.Hour // an age that no task reaches: only asks which targets have tasks to feed
 	unplannedMost = 100
 	// agesEvery is how often the ages of all keys are summed up: it is the one look at everything
@@ -26,12 +22,13 @@ const (
 // sweeper finds what the rows say is still to do, whatever became of the
 // messages: it is the reason why losing every stream loses no work.
 type sweeper struct {
-	store   FeedStore
-	queue   Queue
-	feed    func(target string)
-	targets func() []string // that are served here
-	log     *zap.Logger
-	metrics *Metrics
+	store        FeedStore
+	queue        Queue
+	feed         func(target string)
+	targets      func() []string // that are served here
+	requeueAfter time.Duration
+	log          *zap.Logger
+	metrics      *Metrics
 
 	endings chan struct{} // wakes: a rotation may have ended
 	lost    chan struct{} // wakes: the queue lost messages
@@ -55,7 +52,7 @@ func notify(c chan struct{}) {
 }
 
 func (s *sweeper) run(ctx context.Context) {
-	ticker, ages, requeue := time.NewTicker(sweepEvery), time.NewTicker(agesEvery), time.NewTicker(requeueEvery)
+	ticker, ages, requeue := time.NewTicker(sweepEvery), time.NewTicker(agesEvery), time.NewTicker(s.requeueAfter/12)
 	defer requeue.Stop()
 	defer ticker.Stop()
 	defer ages.Stop()
@@ -96,7 +93,7 @@ func (s *sweeper) sweepLost(ctx context.Context) error {
 			busy = append(busy, target)
 		}
 	}
-	return s.sweep(ctx, requeueAfter, busy)
+	return s.sweep(ctx, s.requeueAfter, busy)
 }
 
 func (s *sweeper) sweep(ctx context.Context, age time.Duration, busy []string) error {

@@ -49,6 +49,7 @@ type Config struct {
 	Metrics *Metrics
 	Now     func() time.Time // default time.Now
 	Alone   bool             // no other worker can get tasks of the same targets
+	Timing  Timing           // zero: the defaults
 }
 
 // Worker plans rotations, turns keys, hands out tasks and announces results.
@@ -71,19 +72,20 @@ func New(cfg Config) *Worker {
 		cfg.Now = time.Now
 	}
 	cfg.Source = cmp.Or(cfg.Source, "/keyturn")
+	cfg.Timing = cfg.Timing.withDefaults()
 	w := &Worker{cfg: cfg, feeders: map[string]*feeder{}, changed: make(chan struct{}, 1)}
 	w.planner = &Planner{
 		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
-		planned: w.feed, log: cfg.Logger, metrics: cfg.Metrics,
+		planned: w.feed, timing: cfg.Timing, log: cfg.Logger, metrics: cfg.Metrics,
 	}
 	w.sweeper = newSweeper()
 	w.sweeper.store, w.sweeper.queue, w.sweeper.feed, w.sweeper.targets = cfg.Store, cfg.Queue, w.feed, w.served
-	w.sweeper.log, w.sweeper.metrics = cfg.Logger, cfg.Metrics
-	w.announcer = &announcer{source: cfg.Source, store: cfg.Store, queue: cfg.Queue, log: cfg.Logger}
+	w.sweeper.requeueAfter, w.sweeper.log, w.sweeper.metrics = cfg.Timing.RequeueAfter, cfg.Logger, cfg.Metrics
+	w.announcer = &announcer{source: cfg.Source, store: cfg.Store, queue: cfg.Queue, lease: cfg.Timing.AnnounceLease, log: cfg.Logger}
 	w.triggers = &triggers{store: cfg.Store, queue: cfg.Queue, log: cfg.Logger, metrics: cfg.Metrics}
 	w.rotator = &rotator{
 		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
-		hold: w.hold, gates: &gates{}, log: cfg.Logger, metrics: cfg.Metrics,
+		hold: w.hold, gates: &gates{}, timing: cfg.Timing, log: cfg.Logger, metrics: cfg.Metrics,
 		intents: &batcher[keyturn.IntentWrite, keyturn.IntentOutcome]{
 			flush: cfg.Store.Intend, max: commitMost, observe: cfg.Metrics.observeCommit("intent"),
 		},

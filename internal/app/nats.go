@@ -43,7 +43,7 @@ func (s *Server) openBus(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectWait)
 	defer cancel()
-	b, err := bus.Connect(ctx, cfg)
+	b, err := bus.Connect(ctx, s.test.bus(cfg))
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ type Server struct {
 	http    *http.Server
 	socket  net.Listener
 	closers []namedCloser // in the order in which things were opened
+	test    instruments   // nothing, unless built for tests that kill processes
 }
 
 type namedCloser struct {
@@ -51,6 +52,9 @@ type namedCloser struct {
 // nothing until Run. What it opened before an error is closed again.
 func Open(ctx context.Context, cfg Config, version string, log *zap.Logger) (_ *Server, err error) {
 	s := &Server{cfg: cfg, log: log}
+	if s.test, err = newInstruments(log); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			s.close(context.WithoutCancel(ctx))
@@ -69,9 +73,9 @@ func Open(ctx context.Context, cfg Config, version string, log *zap.Logger) (_ *
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.registerBus(registry)
 	s.makeWorker(version, registry)
-	s.sched = scheduler.New(scheduler.Config{
+	s.sched = scheduler.New(s.test.scheduler(scheduler.Config{
 		Store: s.store, Publisher: s.bus, Log: log.Named("scheduler"), Metrics: scheduler.NewMetrics(registry),
-	})
+	}))
 	if err := s.openHTTP(ctx, version, registry); err != nil {
 		return nil, err
 	}
@@ -135,10 +139,10 @@ func (s *Server) openStore(ctx context.Context) error {
 
 func (s *Server) makeWorker(version string, registry prometheus.Registerer) {
 	clients := newSystems(s.store, version, s.log.Named("target"))
-	s.worker = worker.New(worker.Config{
+	s.worker = worker.New(s.test.worker(worker.Config{
 		Owner: owner(), Source: "/keyturn", Store: s.store, Queue: s.bus, Systems: clients, Targets: clients,
 		Logger: s.log.Named("worker"), Metrics: worker.NewMetrics(registry), Alone: s.cfg.alone(),
-	})
+	}))
 	if s.lost {
 		s.worker.QueueLost()
 	}
@@ -174,7 +178,7 @@ func (p plans) Plan(ctx context.Context, policy string, only keyturn.Selection) 
 
 func (s *Server) openHTTP(ctx context.Context, version string, registry *prometheus.Registry) error {
 	cfg := api.Config{
-		Store: s.store, Planner: plans{s.store, s.worker}, Keys: s.worker, Waker: s.bus,
+		Store: s.test.api(s.store), Planner: plans{s.store, s.worker}, Keys: s.worker, Waker: s.bus,
 		CheckSchedule: checkSchedule, FirstSlot: firstSlot, OnChange: s.changed,
 		Ready:   []api.Check{{Name: "database", Run: s.store.Ping}, {Name: "nats", Run: s.bus.Healthy}},
 		Metrics: registry, Logger: s.log.Named("api"), Version: version,
