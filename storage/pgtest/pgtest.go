@@ -39,6 +39,8 @@ type Server struct {
 	url      *url.URL // of the maintenance database
 	template string   // the database that every test's is a copy of
 	stop     func() error
+	private  *private // nil: a server that was given
+	ended    <-chan struct{}
 }
 
 // Start starts a private server, or connects to the one of URLVariable, and makes the database that

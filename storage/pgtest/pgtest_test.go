@@ -66,3 +66,46 @@ func TestServer_GivesEachTestACopyAndCleansUp(t *testing.T) {
 		t.Errorf("files of the server are left in %s: %v", dir, err)
 	}
 }
+
+func TestServer_GoesDownAndUpWithWhatWasCommitted(t *testing.T) {
+	t.Parallel()
+	server, err := pgtest.Start(t.Context(), func(context.Context, string) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if !server.Private() {
+		if err := server.Down(t.Context()); err == nil {
+			t.Error("a server that was given was taken down")
+		}
+		return
+	}
+	url := server.Empty(t)
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(t.Context(), `CREATE TABLE kept AS SELECT 'kept' AS name`); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if conn, err := pgx.Connect(t.Context(), url); err == nil {
+		_ = conn.Close(t.Context())
+		t.Error("it answers although it is down")
+	}
+	if err := server.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := query(t, url, `SELECT name FROM kept`); got != "kept" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -21,13 +21,18 @@ import (
 )
 
 // keeper runs Postgres and cleans up after it, also when the test process is killed: then the kernel
-// sends it SIGTERM (Pdeathsig). SIGQUIT is Postgres's immediate shutdown.
+// sends it SIGTERM (Pdeathsig). SIGQUIT is Postgres's immediate shutdown. A server that was
+// taken down (Server.Down) is started again when the file "down" is gone.
 const keeper = `dir=$1; shift
 stop() { trap '' TERM INT; kill -QUIT "$pid" 2>/dev/null; wait "$pid"; rm -rf "$dir"; exit 0; }
 trap stop TERM INT
-"$@" >"$dir/log" 2>&1 &
-pid=$!
-wait "$pid"`
+while :; do
+	"$@" >>"$dir/log" 2>&1 &
+	pid=$!
+	wait "$pid"
+	[ -e "$dir/down" ] || exit
+	while [ -e "$dir/down" ]; do sleep 0.05; done
+done`
 
 // startPrivate makes a cluster in a temporary directory and runs it on a unix socket and a free port of
 // 127.0.0.1, as an unprivileged user if the tests run as root, which Postgres refuses to.
@@ -135,7 +140,7 @@ func (p *private) start(ctx context.Context) (*Server, error) {
 	if err := p.ready(ctx, u.String(), ended); err != nil {
 		return nil, errors.Join(err, stop())
 	}
-	return &Server{url: u, stop: stop}, nil
+	return &Server{url: u, stop: stop, private: p, ended: ended}, nil
 }
 
 func (p *private) writeForServer(path, content string) error {
