@@ -80,7 +80,8 @@ func (p *Points) Arm(at string) error {
 	return nil
 }
 
-// Listen arms what lines say, and answers each with "armed" or what is wrong.
+// Listen arms what lines say, and answers each with "armed" or what is wrong. When they end, so
+// does the process: whoever started it is gone.
 func (p *Points) Listen(lines io.Reader, answers io.Writer) {
 	scanner := bufio.NewScanner(lines)
 	for scanner.Scan() {
@@ -90,6 +91,7 @@ func (p *Points) Listen(lines io.Reader, answers io.Writer) {
 		}
 		_, _ = fmt.Fprintln(answers, answer) // nobody reads it: nobody waits for it
 	}
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // can't fail: it is ourselves
 }
 
 // Pass is called at a point.

@@ -1,0 +1,119 @@
+package storm_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/keyturn/keyturn/storage/pgtest"
+)
+
+// helperVariable makes this test binary a NATS server: its store's folder and port.
+const helperVariable = "KEYTURN_STORM_NATS"
+
+// shared is what the tests of this binary have in common; each part is made when it is first used.
+type shared struct {
+	dir      string
+	binary   func() (string, error)
+	postgres func() (*pgtest.Server, error)
+	nats     func() (*natsProcess, error)
+}
+
+var kit *shared
+
+func TestMain(m *testing.M) {
+	if what := os.Getenv(helperVariable); what != "" {
+		if err := runNATS(what); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "keyturn-storm-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	var pg *pgtest.Server
+	var ns *natsProcess
+	kit = &shared{
+		dir:    dir,
+		binary: sync.OnceValues(func() (string, error) { return build(dir) }),
+		postgres: sync.OnceValues(func() (*pgtest.Server, error) {
+			var err error
+			pg, err = startPostgres(context.Background())
+			return pg, err
+		}),
+		nats: sync.OnceValues(func() (*natsProcess, error) {
+			var err error
+			ns, err = startNATS(context.Background(), filepath.Join(dir, "nats"))
+			return ns, err
+		}),
+	}
+	code = m.Run()
+	if ns != nil {
+		ns.kill()
+	}
+	if pg != nil {
+		err = pg.Stop()
+	}
+	return code, err
+}
+
+// build builds the program as it is released, but for its crash points.
+func build(dir string) (string, error) {
+	path := filepath.Join(dir, "keyturn")
+	cmd := exec.Command("go", "build", "-tags", "crashpoints", "-o", path, "../../cmd/keyturn")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building keyturn: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+func startPostgres(ctx context.Context) (*pgtest.Server, error) {
+	return pgtest.Start(ctx, func(context.Context, string) error { return nil })
+}
+
+// runNATS is a NATS server until its standard input ends, which it does with
+// the process that started it.
+func runNATS(what string) error {
+	store, port, _ := strings.Cut(what, " ")
+	opts := &natsserver.Options{
+		ServerName: "storm", Host: "127.0.0.1", JetStream: true, StoreDir: store, NoSigs: true, NoLog: true,
+		Username: natsUser, Password: natsPassword,
+	}
+	if _, err := fmt.Sscan(port, &opts.Port); err != nil {
+		return err
+	}
+	ns, err := natsserver.NewServer(opts)
+	if err != nil {
+		return err
+	}
+	ns.Start()
+	if !ns.ReadyForConnections(20 * time.Second) {
+		return errors.New("NATS did not start")
+	}
+	fmt.Println("ready")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	ns.Shutdown()
+	return err
+}
