@@ -31,8 +31,8 @@ const (
 )
 
 const (
-	crashUnits  = 12
-	tickingSpec = `
+	crashUnits = 12
+	policies   = `
 ---
 apiVersion: keyturn/v1
 kind: Policy
@@ -42,8 +42,9 @@ spec: {target: om, select: {clusters: [no-such-cluster]}}
 apiVersion: keyturn/v1
 kind: Policy
 name: ticks
-spec: {target: om, schedule: {cron: "* * * * * *"}}
-`
+spec: {target: om`
+	silent  = "}\n"
+	ticking = ", schedule: {cron: \"* * * * * *\"}}\n"
 )
 
 // TestCrashPoints kills a server at every point at which it does something
@@ -106,8 +107,9 @@ func newLane(t *testing.T, kind string) *lane {
 	l.server = newServer(t, "server", set)
 	l.server.begin()
 	l.connect([]string{l.server.url}, filepath.Join(set["KEYTURN_DATA_DIR"], "admin-token"))
-	l.apply(estate{timeouts: shortTimeouts, concurrency: 8, policies: tickingSpec})
-	l.hush()
+	if err := l.tick(t.Context(), silent); err != nil {
+		t.Fatal(err)
+	}
 	return l
 }
 
@@ -142,13 +144,9 @@ func (l *lane) useBus(set map[string]string) {
 	set["KEYTURN_DATABASE_URL"], set["KEYTURN_NATS_URL"], set["KEYTURN_NATS_PREFIX"] = pg.Empty(l.t), l.nats, l.prefix
 }
 
-// hush stops the scheduled policy.
-func (l *lane) hush() {
-	l.t.Helper()
-	until(l.t, 20*time.Second, "the policy to pause", func() bool {
-		_, err := l.front().Pause(l.t.Context(), "ticks", "quiet")
-		return err == nil
-	})
+// tick gives the policy "ticks" its schedule, or takes it away.
+func (l *lane) tick(ctx context.Context, schedule string) error {
+	return l.apply(ctx, estate{timeouts: shortTimeouts, concurrency: 8, policies: policies + schedule})
 }
 
 // die makes the server die at a point, starts it again, and looks.
@@ -165,8 +163,9 @@ func (l *lane) die(point string) {
 	ctx, cancel := context.WithTimeout(l.t.Context(), 60*time.Second)
 	defer cancel()
 	var asking sync.WaitGroup
-	asking.Go(func() { l.stir(ctx, point) })
-	if err := l.server.died(ctx, 40*time.Second); err != nil {
+	life := l.server.process
+	asking.Go(func() { l.stir(ctx, point, life) })
+	if err := life.died(ctx, 40*time.Second); err != nil {
 		l.t.Errorf("at %s: %v", point, err)
 		cancel()
 		asking.Wait()
@@ -177,7 +176,9 @@ func (l *lane) die(point string) {
 	}
 	l.server.begin()
 	asking.Wait()
-	l.hush()
+	if err := l.tick(ctx, silent); err != nil {
+		l.t.Fatal(err)
+	}
 	if !within(ctx, 40*time.Second, l.settled) {
 		l.t.Errorf("after dying at %s, passing %d: something did not end", point, passing)
 	}
@@ -193,12 +194,12 @@ func (l *lane) die(point string) {
 func once(point string) bool {
 	return slices.ContainsFunc([]string{
 		"triggers.", "store.Request", "store.FailRotation", "store.PostponeRotation", "api.", "Reject", "store.Hold",
-		"rotations.", "store.SavePlan", "system.Discover",
+		"rotations.", "store.SavePlan", "system.Discover", "PublishEvents", "store.Announced",
 	}, func(part string) bool { return strings.Contains(point, part) })
 }
 
 // stir makes the server do what passes a point.
-func (l *lane) stir(ctx context.Context, point string) {
+func (l *lane) stir(ctx context.Context, point string, life *process) {
 	fail := func(err error) {
 		if err != nil {
 			l.t.Errorf("making the server pass %s: %v", point, err)
@@ -207,14 +208,8 @@ func (l *lane) stir(ctx context.Context, point string) {
 	policy, faults := "all", simulator.Faults{Seed: 1}
 	switch {
 	case strings.HasPrefix(point, "schedule.") || strings.HasPrefix(point, "publisher."):
-		for {
-			if _, err := l.front().Resume(ctx, "ticks"); err == nil {
-				return
-			}
-			if !pause(ctx, 50*time.Millisecond) {
-				return
-			}
-		}
+		_ = l.tick(ctx, ticking) // it may die before it answers
+		return
 	case strings.HasPrefix(point, "triggers.Reject"):
 		fail(publish(ctx, l.nats, l.prefix+".trigger", `{"policy":`))
 		return
@@ -241,7 +236,12 @@ func (l *lane) stir(ctx context.Context, point string) {
 		faults.PUT.ResetBefore = .7
 	}
 	fail(l.sim.faults(ctx, faults))
-	fail(l.ask(ctx, policy))
+	for range 5 {
+		fail(l.ask(ctx, policy))
+		if within(ctx, 3*time.Second, func() bool { return !life.alive() }) {
+			return
+		}
+	}
 }
 
 // expect waits for the rotation of a message that NATS has acknowledged.

@@ -144,8 +144,7 @@ type estate struct {
 	policies    string // more documents
 }
 
-func (w *world) apply(e estate) {
-	w.t.Helper()
+func (w *world) apply(ctx context.Context, e estate) error {
 	if e.url == "" {
 		e.url = w.sim.url
 	}
@@ -165,9 +164,8 @@ kind: Policy
 name: all
 spec: {target: om}
 %s`, e.url, w.sim.keys[0], w.sim.keys[1], e.concurrency, e.timeouts, e.policies)
-	if _, err := w.front().Apply(w.t.Context(), client.ApplyRequest{Documents: []client.Document{{Name: "storm.yaml", Content: content}}}); err != nil {
-		w.t.Fatal(err)
-	}
+	_, err := w.front().Apply(ctx, client.ApplyRequest{Documents: []client.Document{{Name: "storm.yaml", Content: content}}})
+	return err
 }
 
 // ask asks for a rotation until it is acknowledged, under one id.
