@@ -248,3 +248,13 @@ func (s *server) metric(name string) float64 {
 	}
 	return sum
 }
+
+// dataDir is where a server keeps its files.
+func dataDir(s *server) string {
+	for _, line := range s.env {
+		if dir, ok := strings.CutPrefix(line, "KEYTURN_DATA_DIR="); ok {
+			return dir
+		}
+	}
+	return ""
+}
