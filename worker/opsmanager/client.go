@@ -157,7 +157,7 @@ func newTransport(target keyturn.Target) (*http.Transport, error) {
 	conns := target.Limits.Concurrency + surveyors
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		DialContext:         fenced((&net.Dialer{Timeout: 10 * time.Second}).DialContext),
 		TLSClientConfig:     config,
 		TLSHandshakeTimeout: 10 * time.Second,
 		Protocols:           protocols,

@@ -84,6 +84,8 @@ func (c *Client) Apply(ctx context.Context, unit string, _ keyturn.Intent) error
 func (c *Client) put(ctx context.Context, q question) error {
 	limited, cancel := c.limited(ctx)
 	defer cancel()
+	limited, lift := fence(limited)
+	defer lift()
 	// From the moment on at which the request has a connection, some of it may
 	// have been written: net/http may do that at any time after, even while it gives up.
 	// It asks for another connection only if nothing was written, or, in the transport
