@@ -90,6 +90,10 @@ func TestCheck_FindsWhatIsWrong(t *testing.T) {
 			e.Rotations[1].Tasks[1].State, e.Rotations[1].Counts = "intended", checker.Counts{Total: 2, Succeeded: 1, Pending: 1}
 		}, []checker.Kind{checker.Forgotten}},
 		{"RotationGone", func(e *checker.Evidence) { e.Rotations = e.Rotations[:1] }, []checker.Kind{checker.Forgotten, checker.Untrue}},
+		{"RequestGone", func(e *checker.Evidence) { e.Triggers = []string{"ticket"} }, []checker.Kind{checker.Forgotten}},
+		{"RequestTwice", func(e *checker.Evidence) {
+			e.Triggers, e.Rotations[0].TriggerID, e.Rotations[1].TriggerID = []string{"ticket"}, "ticket", "ticket"
+		}, []checker.Kind{checker.Doubled}},
 		{"UnitLeftOut", func(e *checker.Evidence) {
 			e.Rotations[1].Tasks, e.Rotations[1].Counts = e.Rotations[1].Tasks[:1], checker.Counts{Total: 1, Succeeded: 1}
 		}, []checker.Kind{checker.Forgotten}},

@@ -50,10 +50,12 @@ type Rotation struct {
 	Policy  string `json:"policy"`
 	Trigger string `json:"trigger"`
 	Slot    string `json:"slot"`
-	State   string `json:"state"`
-	Reason  string `json:"reason"`
-	Counts  Counts `json:"counts"`
-	Tasks   []Task `json:"tasks"`
+	// TriggerID is the id under which it was asked for.
+	TriggerID string `json:"triggerId"`
+	State     string `json:"state"`
+	Reason    string `json:"reason"`
+	Counts    Counts `json:"counts"`
+	Tasks     []Task `json:"tasks"`
 }
 
 // Counts are a rotation's tasks by state.
@@ -86,6 +88,8 @@ type Evidence struct {
 	Rotations []Rotation
 	// Asked are the rotations that were acknowledged to whoever asked for them.
 	Asked []string
+	// Triggers are the ids of requests that were acknowledged to whoever published them.
+	Triggers []string
 	// Whole are the policies that select every unit.
 	Whole []string
 }

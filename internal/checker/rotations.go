@@ -7,7 +7,7 @@ import (
 
 // rotations holds rotations and tasks to their end, and to what the history says.
 func (c *check) rotations() {
-	slots, known := map[string]string{}, map[string]bool{}
+	slots, known, triggers := map[string]string{}, map[string]bool{}, map[string]string{}
 	for _, r := range c.evidence.Rotations {
 		known[r.ID] = true
 		if r.Slot != "" {
@@ -17,7 +17,18 @@ func (c *check) rotations() {
 			}
 			slots[name] = r.ID
 		}
+		if r.TriggerID != "" {
+			if other := triggers[r.TriggerID]; other != "" {
+				c.report(Doubled, "rotation "+r.ID, "the request %s was carried out before as %s", r.TriggerID, other)
+			}
+			triggers[r.TriggerID] = r.ID
+		}
 		c.rotation(r)
+	}
+	for _, id := range c.evidence.Triggers {
+		if triggers[id] == "" {
+			c.report(Forgotten, "request "+id, "it was acknowledged and made no rotation")
+		}
 	}
 	for _, id := range c.evidence.Asked {
 		if !known[id] {

@@ -202,6 +202,13 @@ func (s *server) launch(extra ...string) error {
 	return err
 }
 
+// now is the process that runs, or the last one that did.
+func (s *server) now() *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.process
+}
+
 // begin starts the process and waits until it serves.
 func (s *server) begin(extra ...string) {
 	s.t.Helper()
