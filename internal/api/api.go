@@ -41,6 +41,8 @@ type KeyReader interface {
 type Check struct {
 	Name string // "database", "nats"
 	Run  func(ctx context.Context) error
+	// Advice says what stands still while it doesn't work, and what to do.
+	Advice string
 }
 
 // Config is what the API needs. Store is required; what else is left out is
@@ -91,6 +93,7 @@ type server struct {
 	Config
 	tokens *tokenCache
 	huma   huma.API
+	health health
 
 	schedules scheduler.Reader
 }

@@ -22,6 +22,39 @@ func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
 type readiness struct {
 	Status string            `json:"status"` // "ready" or "unavailable"
 	Checks map[string]string `json:"checks"` // "ok" or what is wrong
+	// Problems says more about the checks that are not ok.
+	Problems []unreadiness `json:"problems,omitempty"`
+}
+
+// unreadiness is one part that does not work.
+type unreadiness struct {
+	Check string    `json:"check"`
+	Since time.Time `json:"since"` // the first time that /readyz noticed
+	Error string    `json:"error"`
+	Do    string    `json:"do,omitempty"` // what stands still, and what to do
+}
+
+// health remembers since when checks fail. The zero value is ready.
+type health struct {
+	mu    sync.Mutex
+	since map[string]time.Time
+}
+
+// note returns since when a check fails.
+func (h *health) note(check string, failed bool, now time.Time) time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !failed {
+		delete(h.since, check)
+		return time.Time{}
+	}
+	if h.since == nil {
+		h.since = map[string]time.Time{}
+	}
+	if _, known := h.since[check]; !known {
+		h.since[check] = now.UTC()
+	}
+	return h.since[check]
 }
 
 func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
@@ -36,9 +69,12 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 
 	answer, status := readiness{Status: "ready", Checks: make(map[string]string, len(results))}, http.StatusOK
 	for i, err := range results {
-		answer.Checks[s.Ready[i].Name] = "ok"
+		check := s.Ready[i]
+		answer.Checks[check.Name] = "ok"
+		since := s.health.note(check.Name, err != nil, s.Now())
 		if err != nil {
-			answer.Checks[s.Ready[i].Name] = err.Error()
+			answer.Checks[check.Name] = err.Error()
+			answer.Problems = append(answer.Problems, unreadiness{Check: check.Name, Since: since, Error: err.Error(), Do: check.Advice})
 			answer.Status, status = "unavailable", http.StatusServiceUnavailable
 		}
 	}

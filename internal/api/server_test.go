@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -124,17 +125,23 @@ func TestHealthzAnswersWhateverIsBroken(t *testing.T) {
 }
 
 type readiness struct {
-	Status string
-	Checks map[string]string
+	Status   string
+	Checks   map[string]string
+	Problems []struct {
+		Check, Error, Do string
+		Since            time.Time
+	}
 }
 
 func TestReadyzNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	var broken error
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	f := newFixture(t, func(c *api.Config) {
+		c.Now = func() time.Time { return now }
 		c.Ready = []api.Check{
 			{Name: "database", Run: func(context.Context) error { return nil }},
-			{Name: "nats", Run: func(context.Context) error { return broken }},
+			{Name: "nats", Run: func(context.Context) error { return broken }, Advice: "look at the NATS server"},
 		}
 	})
 	rec := f.call(t, "", http.MethodGet, "/readyz", "")
@@ -145,6 +152,21 @@ func TestReadyzNamesWhatIsWrong(t *testing.T) {
 	got := decode[readiness](t, rec)
 	if got.Status != "unavailable" || got.Checks["database"] != "ok" || got.Checks["nats"] != "no servers available" {
 		t.Errorf("got %+v", got)
+	}
+	first := now
+	now = now.Add(time.Minute)
+	got = decode[readiness](t, f.call(t, "", http.MethodGet, "/readyz", ""))
+	if len(got.Problems) != 1 || got.Problems[0].Check != "nats" || !got.Problems[0].Since.Equal(first) ||
+		got.Problems[0].Error != "no servers available" || got.Problems[0].Do != "look at the NATS server" {
+		t.Errorf("problems %+v", got.Problems)
+	}
+	broken = nil
+	if got := decode[readiness](t, f.call(t, "", http.MethodGet, "/readyz", "")); got.Status != "ready" || len(got.Problems) != 0 {
+		t.Errorf("after it was mended: %+v", got)
+	}
+	broken = errors.New("no servers available")
+	if got := decode[readiness](t, f.call(t, "", http.MethodGet, "/readyz", "")); !got.Problems[0].Since.Equal(now) {
+		t.Errorf("broken again since %s, want %s", got.Problems[0].Since, now)
 	}
 }
 

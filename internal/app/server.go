@@ -180,7 +180,7 @@ func (s *Server) openHTTP(ctx context.Context, version string, registry *prometh
 	cfg := api.Config{
 		Store: s.test.api(s.store), Planner: plans{s.store, s.worker}, Keys: s.worker, Waker: s.bus,
 		CheckSchedule: checkSchedule, FirstSlot: firstSlot, OnChange: s.changed,
-		Ready:   []api.Check{{Name: "database", Run: s.store.Ping}, {Name: "nats", Run: s.bus.Healthy}},
+		Ready:   s.checks(),
 		Metrics: registry, Logger: s.log.Named("api"), Version: version,
 	}
 	handler := api.NewOperations(cfg)
@@ -205,6 +205,22 @@ func (s *Server) openHTTP(ctx context.Context, version string, registry *prometh
 		IdleTimeout:  2 * time.Minute, ErrorLog: zap.NewStdLog(s.log.Named("http")),
 	}
 	return nil
+}
+
+// checks are what /readyz asks.
+func (s *Server) checks() []api.Check {
+	return []api.Check{
+		{
+			Name: "database", Run: s.store.Ping,
+			Advice: "nothing is begun and nothing is sent to targets until the database answers again; then work goes on by itself. " +
+				"Look at the database, and at database_url",
+		},
+		{
+			Name: "nats", Run: s.bus.Healthy,
+			Advice: "tasks that were handed out go on, no new ones are until NATS answers again; then the sweeper hands them out by itself. " +
+				"Look at the NATS server, and at nats_url",
+		},
+	}
 }
 
 // checkSchedule refuses what can't be read, never fires, or has nothing left to fire.
