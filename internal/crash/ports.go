@@ -35,6 +35,10 @@ func portPoints() []string {
 		"store.Intend.after",
 		"store.KeyAges.before",
 		"store.KeyAges.after",
+		"store.MissedPolicies.before",
+		"store.MissedPolicies.after",
+		"store.PastDeadlines.before",
+		"store.PastDeadlines.after",
 		"store.PostponeRotation.before",
 		"store.PostponeRotation.after",
 		"store.Reintend.before",
@@ -47,6 +51,8 @@ func portPoints() []string {
 		"store.Rotation.after",
 		"store.SavePlan.before",
 		"store.SavePlan.after",
+		"store.StuckRotations.before",
+		"store.StuckRotations.after",
 		"store.Take.before",
 		"store.Take.after",
 		"store.Unannounced.before",
@@ -76,10 +82,18 @@ func portPoints() []string {
 		"targets.Targets.after",
 		"schedule.FireDue.before",
 		"schedule.FireDue.after",
+		"schedule.LookAtWindows.before",
+		"schedule.LookAtWindows.after",
 		"schedule.NextDue.before",
 		"schedule.NextDue.after",
-		"publisher.PublishRotation.before",
-		"publisher.PublishRotation.after",
+		"schedule.ResumeDue.before",
+		"schedule.ResumeDue.after",
+		"schedule.StopRotation.before",
+		"schedule.StopRotation.after",
+		"schedule.Superseded.before",
+		"schedule.Superseded.after",
+		"publisher.PublishRotations.before",
+		"publisher.PublishRotations.after",
 	}
 }
 
@@ -158,6 +172,20 @@ func (p storePoints) KeyAges(a0 context.Context) ([]keyturn.KeyAge, error) {
 	return r0, r1
 }
 
+func (p storePoints) MissedPolicies(a0 context.Context, a1 time.Duration) ([]keyturn.MissedPolicy, error) {
+	p.at.Pass("store.MissedPolicies.before")
+	r0, r1 := p.Store.MissedPolicies(a0, a1)
+	p.at.Pass("store.MissedPolicies.after")
+	return r0, r1
+}
+
+func (p storePoints) PastDeadlines(a0 context.Context) ([]keyturn.PastDeadline, error) {
+	p.at.Pass("store.PastDeadlines.before")
+	r0, r1 := p.Store.PastDeadlines(a0)
+	p.at.Pass("store.PastDeadlines.after")
+	return r0, r1
+}
+
 func (p storePoints) PostponeRotation(a0 context.Context, a1 keyturn.ID, a2 string, a3 string, a4 time.Duration) error {
 	p.at.Pass("store.PostponeRotation.before")
 	r0 := p.Store.PostponeRotation(a0, a1, a2, a3, a4)
@@ -198,6 +226,13 @@ func (p storePoints) SavePlan(a0 context.Context, a1 keyturn.ID, a2 string, a3 [
 	r0 := p.Store.SavePlan(a0, a1, a2, a3)
 	p.at.Pass("store.SavePlan.after")
 	return r0
+}
+
+func (p storePoints) StuckRotations(a0 context.Context, a1 time.Duration) ([]keyturn.StuckRotation, error) {
+	p.at.Pass("store.StuckRotations.before")
+	r0, r1 := p.Store.StuckRotations(a0, a1)
+	p.at.Pass("store.StuckRotations.after")
+	return r0, r1
 }
 
 func (p storePoints) Take(a0 context.Context, a1 keyturn.ID, a2 string, a3 time.Duration, a4 time.Duration) (keyturn.Taken, error) {
@@ -332,10 +367,17 @@ type schedulePoints struct {
 	at *Points
 }
 
-func (p schedulePoints) FireDue(a0 context.Context, a1 int, a2 func(keyturn.Due, time.Time) (*keyturn.Slot, error)) ([]keyturn.Rotation, error) {
+func (p schedulePoints) FireDue(a0 context.Context, a1 int, a2 func(keyturn.Due, time.Time) (keyturn.Firing, error)) ([]keyturn.Rotation, error) {
 	p.at.Pass("schedule.FireDue.before")
 	r0, r1 := p.Store.FireDue(a0, a1, a2)
 	p.at.Pass("schedule.FireDue.after")
+	return r0, r1
+}
+
+func (p schedulePoints) LookAtWindows(a0 context.Context, a1 int, a2 func(keyturn.Look, time.Time) (keyturn.Opening, error)) (int, error) {
+	p.at.Pass("schedule.LookAtWindows.before")
+	r0, r1 := p.Store.LookAtWindows(a0, a1, a2)
+	p.at.Pass("schedule.LookAtWindows.after")
 	return r0, r1
 }
 
@@ -346,14 +388,35 @@ func (p schedulePoints) NextDue(a0 context.Context) (time.Duration, bool, error)
 	return r0, r1, r2
 }
 
+func (p schedulePoints) ResumeDue(a0 context.Context, a1 int, a2 func(keyturn.Policy, time.Time, time.Time) (*keyturn.Slot, error)) ([]string, error) {
+	p.at.Pass("schedule.ResumeDue.before")
+	r0, r1 := p.Store.ResumeDue(a0, a1, a2)
+	p.at.Pass("schedule.ResumeDue.after")
+	return r0, r1
+}
+
+func (p schedulePoints) StopRotation(a0 context.Context, a1 keyturn.ID, a2 string, a3 string, a4 bool) (keyturn.Rotation, error) {
+	p.at.Pass("schedule.StopRotation.before")
+	r0, r1 := p.Store.StopRotation(a0, a1, a2, a3, a4)
+	p.at.Pass("schedule.StopRotation.after")
+	return r0, r1
+}
+
+func (p schedulePoints) Superseded(a0 context.Context, a1 int) ([]keyturn.ID, error) {
+	p.at.Pass("schedule.Superseded.before")
+	r0, r1 := p.Store.Superseded(a0, a1)
+	p.at.Pass("schedule.Superseded.after")
+	return r0, r1
+}
+
 type publisherPoints struct {
 	scheduler.Publisher
 	at *Points
 }
 
-func (p publisherPoints) PublishRotation(a0 context.Context, a1 keyturn.ID) error {
-	p.at.Pass("publisher.PublishRotation.before")
-	r0 := p.Publisher.PublishRotation(a0, a1)
-	p.at.Pass("publisher.PublishRotation.after")
+func (p publisherPoints) PublishRotations(a0 context.Context, a1 []keyturn.ID) error {
+	p.at.Pass("publisher.PublishRotations.before")
+	r0 := p.Publisher.PublishRotations(a0, a1)
+	p.at.Pass("publisher.PublishRotations.after")
 	return r0
 }
