@@ -37,7 +37,7 @@ type Credentials struct {
 
 // Limits bound what Keyturn asks of a target.
 type Limits struct {
-	// Concurrency is how many tasks may talk to the target at once, over all replicas. 1 to 1024; 0 means 16.
+	// Concurrency is how many tasks may be in flight at once, over all replicas. 1 to 1024; 0 means 16.
 	Concurrency int `json:"concurrency,omitzero"`
 	// RequestsPerSecond bounds each worker's requests to the target; 0 means no bound.
 	RequestsPerSecond float64 `json:"requestsPerSecond,omitzero"`

@@ -44,22 +44,19 @@ type job struct {
 	sys     System
 	target  keyturn.Target
 	gate    *gate
-	place   place
 	started time.Time
 	taken   keyturn.Taken // when the task was found with an open intent
 }
 
 // handle works on one delivery and ends it, or leaves it to come again when
-// what it led to could not be made durable, or the worker stopped before it began.
-func (r *rotator) handle(ctx context.Context, d Delivery, of *places) {
+// what it led to could not be made durable.
+func (r *rotator) handle(ctx context.Context, d Delivery) {
 	// A delivery that was begun is finished also while the worker shuts down.
 	stopping := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handTimeout)
 	defer cancel()
 
-	j := job{place: place{of: of}}
-	of.arrive()
-	defer j.place.leave()
+	var j job
 	if err := json.Unmarshal(d.Data(), &j.QueuedTask); err != nil {
 		reject(ctx, d, r.log, fmt.Sprintf("not a task: %v", err))
 		return
@@ -74,19 +71,15 @@ func (r *rotator) handle(ctx context.Context, d Delivery, of *places) {
 	j.started = r.now()
 	j.gate = r.gates.of(target)
 	j.sys, j.target, err = r.systems.System(ctx, target, j.Generation)
-	switch {
-	case err != nil:
+	if err != nil {
 		err = r.unusable(ctx, &j, target, err)
-	case !j.place.take(ctx, stopping):
-		return // nothing was begun
-	default:
+	} else {
 		err = r.run(ctx, stopping, &j)
 	}
 	if err != nil { // not durable: nothing may be acknowledged
 		r.log.Warn("task left to be delivered again", zap.Stringer("task", j.Task), zap.String("unit", j.Unit), zap.Error(err))
 		return
 	}
-	j.place.leave()
 	d.Ack()
 }
 
@@ -120,17 +113,11 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 	}
 	guard := r.startGuard()
 	applyFor := r.timing.SendSlack + j.target.Timeouts.Request.Std()
-	var outcome keyturn.IntentOutcome
-	back := j.place.while(ctx, func() {
-		outcome, err = r.intents.do(ctx, keyturn.IntentWrite{
-			Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,
-		})
+	outcome, err := r.intents.do(ctx, keyturn.IntentWrite{
+		Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,
 	})
 	if err != nil {
 		return fmt.Errorf("recording the intent: %w", err)
-	}
-	if !back {
-		return fmt.Errorf("waiting for a place at the target: %w", ctx.Err())
 	}
 	switch outcome.Verdict {
 	case keyturn.VerdictGo:
@@ -308,7 +295,6 @@ func (r *rotator) putBack(ctx context.Context, j *job, result keyturn.TaskResult
 // finish makes a result durable, however long the database takes: a result
 // that is dropped would have to be found out again.
 func (r *rotator) finish(ctx context.Context, j *job, result keyturn.TaskResult) error {
-	j.place.giveUp() // this is the last step: nothing is asked of the target any more
 	result.Task = j.Task
 	for try := 0; ; try++ {
 		taken, err := r.results.do(ctx, result)

@@ -48,7 +48,6 @@ type Config struct {
 	Logger  *zap.Logger
 	Metrics *Metrics
 	Now     func() time.Time // default time.Now
-	Alone   bool             // no other worker can get tasks of the same targets
 	Timing  Timing           // zero: the defaults
 }
 
@@ -224,11 +223,10 @@ func (w *Worker) serve(ctx context.Context, target string, concurrency int) *ser
 	w.mu.Lock()
 	w.feeders[target] = f
 	w.mu.Unlock()
-	at := newPlaces(concurrency, w.cfg.Alone, w.cfg.Now)
 	handle := func(ctx context.Context, d Delivery) {
 		f.taskBegun()
 		defer f.taskEnded()
-		w.rotator.handle(ctx, d, at)
+		w.rotator.handle(ctx, d)
 	}
 	go func() {
 		defer close(s.done)
@@ -237,7 +235,7 @@ func (w *Worker) serve(ctx context.Context, target string, concurrency int) *ser
 		both.Go(func() { f.run(ctx) })
 		both.Go(func() {
 			w.keepConsuming(ctx, "tasks of "+target, func() error {
-				return w.cfg.Queue.ConsumeTasks(ctx, target, mostFor(concurrency), handle)
+				return w.cfg.Queue.ConsumeTasks(ctx, target, concurrency, handle)
 			})
 		})
 		both.Wait()

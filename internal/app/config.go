@@ -141,9 +141,3 @@ func (c Config) Has(role string) bool { return slices.Contains(c.Roles, role) }
 
 // Environ is the process's environment, for LoadConfig.
 func Environ() []string { return os.Environ() }
-
-// alone reports whether no other process can work on the same tasks: they are in this process's own
-// database, or come by its own NATS, which nobody else can reach.
-func (c Config) alone() bool {
-	return c.DatabaseURL == "" || c.NATSURL == "" && c.NATSListen == ""
-}

@@ -141,7 +141,7 @@ func (s *Server) makeWorker(version string, registry prometheus.Registerer) {
 	clients := newSystems(s.store, version, s.log.Named("target"))
 	s.worker = worker.New(s.test.worker(worker.Config{
 		Owner: owner(), Source: "/keyturn", Store: s.store, Queue: s.bus, Systems: clients, Targets: clients,
-		Logger: s.log.Named("worker"), Metrics: worker.NewMetrics(registry), Alone: s.cfg.alone(),
+		Logger: s.log.Named("worker"), Metrics: worker.NewMetrics(registry),
 	}))
 	if s.lost {
 		s.worker.QueueLost()

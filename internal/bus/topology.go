@@ -112,7 +112,7 @@ func (t topology) storage(kind string) jetstream.StorageType {
 func repeatable(kind string) bool { return kind == StreamTask || kind == StreamRotation }
 
 // consumer is the durable pull consumer that all workers share. Its
-// MaxAckPending is the concurrency over all of them: how many messages may be unfinished.
+// MaxAckPending is the concurrency over all of them.
 func (t topology) consumer(name, filter string, concurrency int) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:           name,
