@@ -13,8 +13,8 @@ import (
 	"sync"
 )
 
-// Size is up to where the heap of a server grows before it is collected. With what is not in the heap, it
-// keeps a server with 20,000 units under 150 MB.
+// Size is up to where the heap of a server grows before it is collected. What is not in the heap comes to some
+// 80 MB: docs/performance.md.
 const Size = 64 << 20
 
 // Percent by which a heap grows until it is collected, https://pkg.go.dev/runtime#hdr-Environment_Variables.
