@@ -31,8 +31,13 @@ func ParseID(s string) (ID, error) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return ID{}, fmt.Errorf("%q is not an id: expected a UUID such as 019a9d2e-7c00-7000-8000-000000000000", s)
 	}
-	hexed := s[:8] + s[9:13] + s[14:18] + s[19:23] + s[24:]
-	if _, err := hex.Decode(id[:], []byte(hexed)); err != nil {
+	var digits [32]byte
+	copy(digits[:8], s[:8])
+	copy(digits[8:12], s[9:13])
+	copy(digits[12:16], s[14:18])
+	copy(digits[16:20], s[19:23])
+	copy(digits[20:], s[24:])
+	if _, err := hex.Decode(id[:], digits[:]); err != nil {
 		return ID{}, fmt.Errorf("%q is not an id: %w", s, err)
 	}
 	return id, nil
@@ -44,13 +49,16 @@ func (id ID) IsZero() bool { return id == ID{} }
 // String returns the 36 character form.
 func (id ID) String() string {
 	var b [36]byte
-	hex.Encode(b[:8], id[:4])
-	hex.Encode(b[9:13], id[4:6])
-	hex.Encode(b[14:18], id[6:8])
-	hex.Encode(b[19:23], id[8:10])
-	hex.Encode(b[24:], id[10:])
-	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
-	return string(b[:])
+	return string(id.appendTo(b[:0]))
+}
+
+// appendTo appends the 36 character form.
+func (id ID) appendTo(to []byte) []byte {
+	to = hex.AppendEncode(to, id[:4])
+	for _, part := range [...][]byte{id[4:6], id[6:8], id[8:10], id[10:]} {
+		to = hex.AppendEncode(append(to, '-'), part)
+	}
+	return to
 }
 
 // MarshalText writes the 36 character form; the zero id is the empty string.
@@ -58,7 +66,7 @@ func (id ID) MarshalText() ([]byte, error) {
 	if id.IsZero() {
 		return nil, nil
 	}
-	return []byte(id.String()), nil
+	return id.appendTo(make([]byte, 0, 36)), nil
 }
 
 // UnmarshalText reads what MarshalText wrote.
