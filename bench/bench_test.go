@@ -33,7 +33,8 @@ const inFlight = 256
 // BenchmarkRotation turns every key of an estate once an iteration and reports
 // units/s; for the whole path also the requests a unit took.
 func BenchmarkRotation(b *testing.B) {
-	defer heap.Keep(heap.Size)() // as `keyturn serve` does; for the bare loop, too
+	stop := heap.Keep(heap.Size) // as `keyturn serve` does; for the bare loop, too
+	defer stop()
 	for _, latency := range []time.Duration{0, 20 * time.Millisecond} {
 		for _, units := range []int{5_000, 20_000} {
 			name := fmt.Sprintf("latency=%s/units=%d", latency, units)

@@ -39,7 +39,8 @@ Nothing is left behind.`,
 			// A terminal that is closed must not leave the demo's folder behind.
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
 			defer stop()
-			defer heap.Keep(heap.Size)()
+			stopKeeping := heap.Keep(heap.Size)
+			defer stopKeeping()
 			return demo.Run(ctx, cfg)
 		},
 	}

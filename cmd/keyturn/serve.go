@@ -80,7 +80,8 @@ The first start writes an administrator's token into the data directory.`,
 			if err != nil {
 				return &exitError{code: exitUsage, err: err}
 			}
-			defer heap.Keep(heap.Size)()
+			stopKeeping := heap.Keep(heap.Size)
+			defer stopKeeping()
 			server, err := app.Open(cmd.Context(), cfg, version, log)
 			if err != nil {
 				return err

@@ -78,7 +78,7 @@ func percentFor(size uint64, use usage) int {
 	if use.heap >= 2*size || use.heap == 0 {
 		return usual
 	}
-	return int(min(max((size-min(size, use.heap))*100/use.base, least), most)) //nolint:gosec // at most 400
+	return int(min(max((size-min(size, use.heap))*100/use.base, least), most))
 }
 
 // usage is what the last collection found, in bytes. Growth is counted from the base, which has the stacks, too.
