@@ -2,6 +2,7 @@ package keyturn
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -10,6 +11,19 @@ var ErrNotFound = errors.New("not found")
 
 // ErrConflict is returned when what was asked for does not go with what is there.
 var ErrConflict = errors.New("conflict")
+
+// ConflictError is an ErrConflict that says in one clear line what stands in the way and what to do.
+type ConflictError struct{ Reason string }
+
+func (e *ConflictError) Error() string { return e.Reason }
+
+// Is makes it an ErrConflict.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+// Conflictf returns a ConflictError.
+func Conflictf(format string, args ...any) error {
+	return &ConflictError{Reason: fmt.Sprintf(format, args...)}
+}
 
 // ErrorKind says what an error of a system means for the task that met it.
 type ErrorKind string

@@ -63,9 +63,9 @@ func RetrySelection(of Rotation, missing []MissingUnit, planned bool, open []Rot
 	case len(open) > 0:
 		return Selection{}, parked, &open[0], nil
 	case parked > 0:
-		return Selection{}, parked, nil, fmt.Errorf("%w: nothing else is missing than %d parked, whose outcome is unknown: settle them with `keyturn task resolve`", ErrConflict, parked)
+		return Selection{}, parked, nil, Conflictf("nothing else is missing than %d parked, whose outcome is unknown: settle them with `keyturn task resolve`", parked)
 	default:
-		return Selection{}, 0, nil, fmt.Errorf("%w: nothing is missing: every unit that it was to turn has a new key or can't be rotated", ErrConflict)
+		return Selection{}, 0, nil, Conflictf("nothing is missing: every unit that it was to turn has a new key or can't be rotated")
 	}
 }
 

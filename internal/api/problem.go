@@ -42,6 +42,9 @@ func missing(err error, what, name string) error {
 	if errors.Is(err, keyturn.ErrNotFound) {
 		return huma.Error404NotFound(fmt.Sprintf("there is no %s %q", what, name))
 	}
+	if conflict, ok := errors.AsType[*keyturn.ConflictError](err); ok {
+		return huma.Error409Conflict(what + " " + name + ": " + conflict.Reason)
+	}
 	return fmt.Errorf("%s %q: %w", what, name, err)
 }
 

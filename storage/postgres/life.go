@@ -57,7 +57,7 @@ func (s *Store) stopped(ctx context.Context, tx pgx.Tx, id keyturn.ID, cancelled
 	if state == keyturn.RotationCancelled || !state.Final() || row.Halted && !cancelled {
 		return nil
 	}
-	return fmt.Errorf("it has ended already: %s: %w", state, keyturn.ErrConflict)
+	return keyturn.Conflictf("it has ended already: %s", state)
 }
 
 // FinishRotations ends running rotations without open tasks, and returns them.

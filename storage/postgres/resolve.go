@@ -81,7 +81,7 @@ func (s *Store) resolve(ctx context.Context, tx pgx.Tx, d keyturn.Decision) (rot
 		return rotation, retried, notFound(err)
 	}
 	if task.State != string(keyturn.TaskParked) || task.IntendedAt == nil {
-		return rotation, retried, fmt.Errorf("it is %s: only what is parked can be resolved: %w", task.State, keyturn.ErrConflict)
+		return rotation, retried, keyturn.Conflictf("it is %s: only what is parked can be resolved", task.State)
 	}
 	ended := keyturn.RotationState(rotation.State).Final()
 	arg := db.ResolveTaskParams{ID: d.Task, State: string(d.As), Reason: clean(d.Text()), Now: s.clock(), Announcement: s.newID()}
@@ -94,7 +94,7 @@ func (s *Store) resolve(ctx context.Context, tx pgx.Tx, d keyturn.Decision) (rot
 		only := keyturn.Selection{Projects: []string{task.ProjectID}, Units: []string{task.UnitID}}
 		retried, err = s.insertRetry(ctx, tx, rotation, d.By, d.Reason, only)
 	case d.As == keyturn.TaskPending && rotation.Halted:
-		err = fmt.Errorf("its rotation is being stopped: try again when it has ended: %w", keyturn.ErrConflict)
+		err = keyturn.Conflictf("its rotation is being stopped: try again when it has ended")
 	}
 	if err != nil {
 		return rotation, retried, err
@@ -117,15 +117,15 @@ func (s *Store) recordResolved(ctx context.Context, tx pgx.Tx, id, rotation keyt
 	turnedSince := task.KeyID != task.KeyBefore && task.KeySince != nil && task.KeySince.After(*task.IntendedAt)
 	switch {
 	case key == task.KeyBefore:
-		return fmt.Errorf("key %s was in use before, so nothing was turned: resolve it as retry or failed: %w", key, keyturn.ErrConflict)
+		return keyturn.Conflictf("key %s was in use before, so nothing was turned: resolve it as retry or failed", key)
 	case origin == string(keyturn.OriginRotated):
-		return fmt.Errorf("another rotation made key %s: resolve it as failed: %w", key, keyturn.ErrConflict)
+		return keyturn.Conflictf("another rotation made key %s: resolve it as failed", key)
 	case origin != "": // seen since, and now we know who made it
 		return nil
 	case !task.Open.IsZero():
-		return fmt.Errorf("another rotation works on the unit: try again when it is done with it: %w", keyturn.ErrConflict)
+		return keyturn.Conflictf("another rotation works on the unit: try again when it is done with it")
 	case turnedSince:
-		return fmt.Errorf("the unit has had key %s since then, and key %s was never seen: resolve it as failed: %w", task.KeyID, key, keyturn.ErrConflict)
+		return keyturn.Conflictf("the unit has had key %s since then, and key %s was never seen: resolve it as failed", task.KeyID, key)
 	}
 	return s.q.RecordResolved(ctx, tx, db.RecordResolvedParams{
 		ID: s.newID(), Unit: task.UnitID, Key: key, Before: task.KeyID, Rotation: rotation, Task: id, IntendedAt: *task.IntendedAt,
@@ -143,7 +143,7 @@ func (s *Store) ResumeRotation(ctx context.Context, id keyturn.ID, by, reason st
 			return notFound(err)
 		}
 		if state := keyturn.RotationState(row.State); !state.Final() {
-			return fmt.Errorf("it is %s: only what has ended can be resumed: %w", state, keyturn.ErrConflict)
+			return keyturn.Conflictf("it is %s: only what has ended can be resumed", state)
 		}
 		only, again, err := s.missing(ctx, tx, row, &out)
 		if err != nil {
@@ -204,7 +204,7 @@ func (s *Store) insertRetry(ctx context.Context, tx pgx.Tx, of db.Rotation, by, 
 	}
 	target, err := s.q.PolicyTarget(ctx, tx, of.Policy)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return keyturn.ID{}, fmt.Errorf("its policy %s is gone: %w", of.Policy, keyturn.ErrConflict)
+		return keyturn.ID{}, keyturn.Conflictf("its policy %s is gone", of.Policy)
 	}
 	if err != nil {
 		return keyturn.ID{}, err
@@ -215,4 +215,3 @@ func (s *Store) insertRetry(ctx context.Context, tx pgx.Tx, of db.Rotation, by, 
 		OnlyUnits: selection, Now: s.clock(), RetryOf: of.ID,
 	})
 }
-

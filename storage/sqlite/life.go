@@ -41,7 +41,7 @@ func (s *Store) stopRotation(ctx context.Context, tx *tx, id keyturn.ID, by, rea
 	case state == keyturn.RotationCancelled, row.Halted != 0 && !cancelled, row.CancelledAt.Valid:
 		return false, nil
 	case state.Final():
-		return false, fmt.Errorf("%w: it has ended already: %s", keyturn.ErrConflict, state)
+		return false, keyturn.Conflictf("it has ended already: %s", state)
 	}
 	p := db.StopRotationParams{
 		ID: row.ID, StopReason: reason, Trouble: keyturn.StopTrouble(by, reason, cancelled), State: row.State,

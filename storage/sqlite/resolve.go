@@ -63,7 +63,7 @@ func (s *Store) resolve(ctx context.Context, tx *tx, d keyturn.Decision, out *ke
 		return found(err)
 	}
 	if task.State != string(keyturn.TaskParked) {
-		return fmt.Errorf("%w: it is %s: only what is parked can be resolved", keyturn.ErrConflict, task.State)
+		return keyturn.Conflictf("it is %s: only what is parked can be resolved", task.State)
 	}
 	rotation, err := s.q.Rotation(ctx, tx, task.RotationID)
 	if err != nil {
@@ -81,7 +81,7 @@ func (s *Store) resolve(ctx context.Context, tx *tx, d keyturn.Decision, out *ke
 		out.Retry = new(keyturn.Rotation)
 		*out.Retry, err = s.insertRetry(ctx, tx, rotation, d.By, d.Reason, only)
 	case d.As == keyturn.TaskPending && rotation.Halted != 0:
-		err = fmt.Errorf("%w: its rotation is being stopped: try again when it has ended", keyturn.ErrConflict)
+		err = keyturn.Conflictf("its rotation is being stopped: try again when it has ended")
 	}
 	if err != nil {
 		return err
@@ -138,15 +138,15 @@ func (s *Store) recordResolved(ctx context.Context, tx *tx, task db.Task, key st
 	}
 	switch {
 	case key == task.KeyBefore:
-		return fmt.Errorf("%w: key %s was in use before, so nothing was turned: resolve it as retry or failed", keyturn.ErrConflict, key)
+		return keyturn.Conflictf("key %s was in use before, so nothing was turned: resolve it as retry or failed", key)
 	case origin == string(keyturn.OriginRotated):
-		return fmt.Errorf("%w: another rotation made key %s: resolve it as failed", keyturn.ErrConflict, key)
+		return keyturn.Conflictf("another rotation made key %s: resolve it as failed", key)
 	case origin != "": // seen since, and now we know who made it
 		return nil
 	case open:
-		return fmt.Errorf("%w: another rotation works on the unit: try again when it is done with it", keyturn.ErrConflict)
+		return keyturn.Conflictf("another rotation works on the unit: try again when it is done with it")
 	case unit.KeyID != task.KeyBefore && unit.KeySince.Int64 > task.IntendedAt.Int64:
-		return fmt.Errorf("%w: the unit has had key %s since then, and key %s was never seen: resolve it as failed", keyturn.ErrConflict, unit.KeyID, key)
+		return keyturn.Conflictf("the unit has had key %s since then, and key %s was never seen: resolve it as failed", unit.KeyID, key)
 	}
 	from := max(task.IntendedAt.Int64, unit.KeySince.Int64)
 	err = s.q.InsertKeyRecord(ctx, tx, db.InsertKeyRecordParams{
@@ -168,7 +168,7 @@ func (s *Store) ResumeRotation(ctx context.Context, id keyturn.ID, by, reason st
 			return found(err)
 		}
 		if state := keyturn.RotationState(row.State); !state.Final() {
-			return fmt.Errorf("%w: it is %s: only what has ended can be resumed", keyturn.ErrConflict, state)
+			return keyturn.Conflictf("it is %s: only what has ended can be resumed", state)
 		}
 		only, parked, again, err := s.missing(ctx, tx, row)
 		if err != nil {
@@ -225,7 +225,7 @@ func (s *Store) missing(ctx context.Context, tx *tx, row db.Rotation) (only keyt
 func (s *Store) insertRetry(ctx context.Context, tx *tx, of db.Rotation, by, reason string, only keyturn.Selection) (keyturn.Rotation, error) {
 	policy, err := s.policy(ctx, tx, of.Policy)
 	if errors.Is(err, keyturn.ErrNotFound) {
-		return keyturn.Rotation{}, fmt.Errorf("%w: its policy %s is gone", keyturn.ErrConflict, of.Policy)
+		return keyturn.Rotation{}, keyturn.Conflictf("its policy %s is gone", of.Policy)
 	}
 	if err != nil {
 		return keyturn.Rotation{}, err

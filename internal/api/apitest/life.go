@@ -2,7 +2,6 @@ package apitest
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/keyturn/keyturn"
@@ -19,7 +18,7 @@ func (s *Store) StopRotation(ctx context.Context, id keyturn.ID, by, reason stri
 		return s.copyOf(r), err
 	}
 	if r.State.Final() {
-		return keyturn.Rotation{}, fmt.Errorf("it has ended already: %s: %w", r.State, keyturn.ErrConflict)
+		return keyturn.Rotation{}, keyturn.Conflictf("it has ended already: %s", r.State)
 	}
 	now := s.now()
 	r.Halted, r.Trouble = true, keyturn.StopTrouble(by, reason, cancelled)
@@ -94,7 +93,7 @@ func (s *Store) ResolveTask(ctx context.Context, d keyturn.Decision) (keyturn.De
 		return keyturn.Decided{}, keyturn.ErrNotFound
 	}
 	if task.State != keyturn.TaskParked {
-		return keyturn.Decided{}, fmt.Errorf("it is %s: only what is parked can be resolved: %w", task.State, keyturn.ErrConflict)
+		return keyturn.Decided{}, keyturn.Conflictf("it is %s: only what is parked can be resolved", task.State)
 	}
 	task.State, task.Reason, task.Resolution, task.KeyAfter = d.As, d.Text(), keyturn.ResolutionByPerson, d.Key
 	r, err := s.rotation(task.Rotation)
@@ -122,7 +121,7 @@ func (s *Store) ResumeRotation(ctx context.Context, id keyturn.ID, by, reason st
 		return keyturn.Resumed{}, err
 	}
 	if !r.State.Final() || r.State == keyturn.RotationSucceeded {
-		return keyturn.Resumed{}, fmt.Errorf("nothing is missing: %w", keyturn.ErrConflict)
+		return keyturn.Resumed{}, keyturn.Conflictf("nothing is missing")
 	}
 	for _, other := range s.rotations {
 		if other.RetryOf != nil && *other.RetryOf == id && !other.State.Final() {
