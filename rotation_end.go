@@ -28,7 +28,7 @@ func (e Ending) Outcome() (RotationState, string) {
 	}
 	var trouble []string
 	switch {
-	case e.Stop != "" && (e.Stopped > 0 || e.Cancelled):
+	case e.Stop != "" && state != RotationSucceeded:
 		trouble = append(trouble, e.Stop)
 	case state == RotationFailed:
 		trouble = append(trouble, fmt.Sprintf("no unit was turned: %d failed, %d parked, %d skipped", e.Counts.Failed, c.Parked, c.Skipped))

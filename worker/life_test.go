@@ -228,6 +228,40 @@ func TestLifeOfARotation(t *testing.T) {
 		b.checkTruth(1)
 	})
 
+	run("StoppedWithAnUnknownOutcomeIsParkedIfThePolicySaysSo", 1, func(t *testing.T, b *bundle) {
+		b.uncertainPark()
+		b.system.apply = func(string, func()) error { return errAmbiguous }
+		defer b.start("w1")()
+		r := b.request("a")
+		pass(30 * time.Second)
+		b.cancel(r.ID)
+		if got := b.await(r.ID, 10*time.Minute); got.State != keyturn.RotationCancelled || got.Counts.Parked != 1 {
+			t.Errorf("ended as %s with %+v", got.State, got.Counts)
+		}
+	})
+
+	run("NeverCarriedOutIsParkedAfterFiveAttempts", 1, func(t *testing.T, b *bundle) {
+		b.system.apply = func(string, func()) error { return errAmbiguous }
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, time.Hour)
+		if task := b.only(r.ID); task.State != keyturn.TaskParked || task.Attempts != 5 || b.sentTo(task.Unit) != 5 {
+			t.Errorf("sent %d times, task %+v", b.sentTo(task.Unit), task)
+		}
+	})
+
+	run("KeyInUseIsAskedForAtTheTarget", 1, func(t *testing.T, b *bundle) {
+		w := worker.New(worker.Config{
+			Owner: "w1", Store: b.store, Queue: b.queue, Systems: b.one, Targets: b.one,
+			Logger: zaptest.NewLogger(t), Metrics: worker.NewMetrics(prometheus.NewRegistry()),
+		})
+		if key, err := w.KeyInUse(t.Context(), b.system.units[0].ID); err != nil || key != "key-0" {
+			t.Errorf("key is %q, %v", key, err)
+		}
+		if _, err := w.KeyInUse(t.Context(), "nonsense"); err == nil {
+			t.Error("nonsense has a key")
+		}
+	})
+
 	for _, by := range []time.Duration{time.Hour, -time.Hour} {
 		run(fmt.Sprintf("ClockSetBy%sAfterTheIntentSendsNothing", by), 1, func(t *testing.T, b *bundle) {
 			clock := &steppedClock{}
@@ -286,10 +320,7 @@ func TestLifeOfARotation(t *testing.T) {
 // parkOne runs a rotation of one unit whose outcome stays unknown, and returns the unit. Nothing was turned.
 func (b *bundle) parkOne() string {
 	b.t.Helper()
-	changed := keyturn.ResourceChange{Kind: keyturn.KindPolicy, Name: "quarterly", Spec: json.RawMessage(`{"target":"om","uncertain":"park"}`), Expect: 1}
-	if err := b.store.ApplyResources(b.t.Context(), []keyturn.ResourceChange{changed}); err != nil {
-		b.t.Fatal(err)
-	}
+	b.uncertainPark()
 	b.system.apply = func(string, func()) error { return errAmbiguous }
 	stop := b.start("w0")
 	defer stop()
@@ -298,4 +329,13 @@ func (b *bundle) parkOne() string {
 		b.t.Fatalf("task %+v", task)
 	}
 	return b.system.units[0].ID
+}
+
+// uncertainPark makes the policy leave unknown outcomes to a person.
+func (b *bundle) uncertainPark() {
+	b.t.Helper()
+	changed := keyturn.ResourceChange{Kind: keyturn.KindPolicy, Name: "quarterly", Spec: json.RawMessage(`{"target":"om","uncertain":"park"}`), Expect: 1}
+	if err := b.store.ApplyResources(b.t.Context(), []keyturn.ResourceChange{changed}); err != nil {
+		b.t.Fatal(err)
+	}
 }

@@ -134,7 +134,7 @@ func (p *Planner) cannotPlan(ctx context.Context, r keyturn.Rotation, cause erro
 		return p.store.FailRotation(ctx, r.ID, p.owner, cause.Error())
 	}
 	patience := otherPatience
-	if r.Trigger == keyturn.TriggerManual {
+	if r.Trigger == keyturn.TriggerManual || r.Trigger == keyturn.TriggerRetry {
 		patience = manualPatience
 	}
 	if p.now().Sub(r.RequestedAt) > patience {

@@ -134,7 +134,11 @@ func (e *env) printRotation(r keyturn.Rotation) {
 	}
 	line("rotation", r.ID.String())
 	line("policy", printable(r.Policy+" on "+r.Target))
-	line("state", s.paint(stateColour(string(r.State)), string(r.State)))
+	state := s.paint(stateColour(string(r.State)), string(r.State))
+	if r.Halted && !r.State.Final() {
+		state += ", being stopped"
+	}
+	line("state", state)
 	line("units", countsText(r.Counts))
 	line("trigger", printable(joinNonEmpty(", ", string(r.Trigger), r.Slot, r.RequestedBy)))
 	line("reason", printable(r.Reason))
