@@ -23,7 +23,8 @@ func TestEnding(t *testing.T) {
 		{"skipped does not spoil it", keyturn.Ending{Counts: keyturn.Counts{Total: 2, Succeeded: 1, Skipped: 1}}, keyturn.RotationSucceeded, ""},
 		{"partial", keyturn.Ending{Counts: keyturn.Counts{Total: 2, Succeeded: 1, Parked: 1}}, keyturn.RotationPartial, ""},
 		{
-			"partial and mixed", keyturn.Ending{Counts: keyturn.Counts{Total: 2, Succeeded: 1, Failed: 1}, Mixed: []string{"p/c"}},
+			"partial and mixed",
+			keyturn.Ending{Counts: keyturn.Counts{Total: 2, Succeeded: 1, Failed: 1}, Mixed: []string{"p/c"}},
 			keyturn.RotationPartial, "only a part has a new key of p/c",
 		},
 		{"failed", keyturn.Ending{Counts: keyturn.Counts{Total: 3, Failed: 1, Parked: 1, Skipped: 1}}, keyturn.RotationFailed, "no unit was turned: 1 failed, 1 parked, 1 skipped"},
@@ -33,7 +34,8 @@ func TestEnding(t *testing.T) {
 		{"halted with nothing left to stop", keyturn.Ending{Stop: stop, Counts: keyturn.Counts{Total: 2, Succeeded: 1, Failed: 1}}, keyturn.RotationPartial, "halted: 4 units failed"},
 		{"halted, and all turned", keyturn.Ending{Stop: stop, Counts: keyturn.Counts{Total: 2, Succeeded: 2}}, keyturn.RotationSucceeded, ""},
 		{
-			"cancelled", keyturn.Ending{Stop: keyturn.StopTrouble("ann", "", true), Cancelled: true, Stopped: 1, Counts: keyturn.Counts{Total: 2, Succeeded: 1, Skipped: 1}, Mixed: []string{"a", "b"}},
+			"cancelled",
+			keyturn.Ending{Stop: keyturn.StopTrouble("ann", "", true), Cancelled: true, Stopped: 1, Counts: keyturn.Counts{Total: 2, Succeeded: 1, Skipped: 1}, Mixed: []string{"a", "b"}},
 			keyturn.RotationCancelled, "cancelled by ann; only a part has a new key of a, b",
 		},
 	}
@@ -59,8 +61,15 @@ func TestMatcherMatchesAsMatchDoes(t *testing.T) {
 		{ID: "om.q.c3", ProjectID: "q", ClusterID: "c3", ClusterName: "y", Name: "[odd]", Component: keyturn.ComponentShard},
 	}
 	for _, sel := range []keyturn.Selection{
-		{}, {Units: []string{"om.p.c1"}}, {Units: []string{"rs2", "c3"}}, {Units: []string{"rs*"}}, {Units: []string{"[odd]"}}, {Units: []string{"nothing"}},
-		{Projects: []string{"p"}, Units: []string{"*"}}, {Clusters: []string{"y"}, Units: []string{"om.p.c1"}}, {Components: []keyturn.Component{keyturn.ComponentShard}},
+		{},
+		{Units: []string{"om.p.c1"}},
+		{Units: []string{"rs2", "c3"}},
+		{Units: []string{"rs*"}},
+		{Units: []string{"[odd]"}},
+		{Units: []string{"nothing"}},
+		{Projects: []string{"p"}, Units: []string{"*"}},
+		{Clusters: []string{"y"}, Units: []string{"om.p.c1"}},
+		{Components: []keyturn.Component{keyturn.ComponentShard}},
 		{Units: []string{`\\[odd]`, "rs1"}},
 	} {
 		match := sel.Matcher()

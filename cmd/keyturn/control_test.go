@@ -86,8 +86,13 @@ func TestTaskIsResolved(t *testing.T) {
 	c.run(t, "task", id).want(t, exitDone).says(t, "parked", "outcome unknown", "key-1", "keyturn task resolve "+id)
 	c.run(t, "rotations", r.ID.String()).want(t, exitDone).says(t, "PARKED TASK", id, "keyturn task resolve ID")
 	for _, args := range [][]string{
-		{id}, {id, "--as", "failed"}, {id, "--as", "maybe", "--reason", "x"}, {id, "--reason", "x"},
-		{id, "--as", "failed", "--reason", " "}, {id, "--as", "retry", "--reason", "x", "--key", "k"}, {"nonsense", "--as", "failed", "--reason", "x"},
+		{id},
+		{id, "--as", "failed"},
+		{id, "--as", "maybe", "--reason", "x"},
+		{id, "--reason", "x"},
+		{id, "--as", "failed", "--reason", " "},
+		{id, "--as", "retry", "--reason", "x", "--key", "k"},
+		{"nonsense", "--as", "failed", "--reason", "x"},
 	} {
 		c.run(t, append([]string{"task", "resolve"}, args...)...).want(t, exitUsage)
 	}

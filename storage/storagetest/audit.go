@@ -1,0 +1,136 @@
+package storagetest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn"
+)
+
+func auditTests() map[string]func(*testing.T, New) {
+	return map[string]func(*testing.T, New){
+		"RotationsAreAuditedWithTheirTransaction": auditRotations,
+		"ResourcesAreAuditedWithTheirTransaction": auditResources,
+		"AuditPages":        auditPages,
+		"AuditIsAppendOnly": auditAppendOnly,
+	}
+}
+
+// audited is a fixture with a context under which changes are recorded.
+type audited struct {
+	*fixture
+	as      context.Context
+	entries int
+}
+
+func newAudited(t *testing.T, newStore New) *audited {
+	t.Helper()
+	f := newFixture(t, newStore)
+	f.estate()
+	return &audited{fixture: f, as: keyturn.WithAudit(f.ctx(), keyturn.AuditEntry{
+		Actor: "ann", Action: "x", Subject: "y", Remote: "192.0.2.1", Reason: "why", Detail: []byte(`{"a": "b"}`),
+	})}
+}
+
+// wrote checks that a change left n entries.
+func (f *audited) wrote(what string, n int, err error) {
+	f.t.Helper()
+	f.ok(err)
+	f.entries += n
+	entries, _, err := f.Audit(f.ctx(), keyturn.AuditFilter{})
+	f.ok(err)
+	if len(entries) != f.entries {
+		f.t.Errorf("%s: %d entries, want %d", what, len(entries), f.entries)
+	}
+}
+
+func auditRotations(t *testing.T, newStore New) {
+	f := newAudited(t, newStore)
+	ctx := f.as
+	r, _, err := f.Request(ctx, keyturn.Request{Policy: "quarterly", Trigger: keyturn.TriggerManual, TriggerID: "1"})
+	f.wrote("request", 1, err)
+	_, _, err = f.Request(ctx, keyturn.Request{Policy: "quarterly", Trigger: keyturn.TriggerManual, TriggerID: "1"})
+	f.wrote("the same request", 0, err)
+	_, _, err = f.Request(ctx, keyturn.Request{Policy: "none", Trigger: keyturn.TriggerManual, TriggerID: "2"})
+	f.is(err, keyturn.ErrNotFound)
+	f.wrote("an unknown policy", 0, nil)
+	_, err = f.StopRotation(ctx, r.ID, "ann", "", true)
+	f.wrote("cancel", 1, err)
+	_, err = f.StopRotation(ctx, r.ID, "ann", "", true)
+	f.wrote("cancel again", 0, err)
+	_, err = f.ResumeRotation(ctx, r.ID, "ann", "")
+	f.wrote("resume", 1, err)
+	_, err = f.ResumeRotation(ctx, r.ID, "ann", "")
+	f.wrote("resume again", 0, err)
+	_, tasks := f.running("quarterly", makeUnit("om", "p1", 1))
+	f.park(tasks[0].ID)
+	_, err = f.ResolveTask(ctx, keyturn.Decision{Task: tasks[0].ID, As: keyturn.TaskSucceeded, By: "ann", Reason: "x", Key: "a"})
+	f.is(err, keyturn.ErrConflict)
+	f.wrote("a refused decision", 0, nil)
+	_, err = f.ResolveTask(ctx, keyturn.Decision{Task: tasks[0].ID, As: keyturn.TaskFailed, By: "ann", Reason: "x"})
+	f.wrote("resolve", 1, err)
+}
+
+func auditResources(t *testing.T, newStore New) {
+	f := newAudited(t, newStore)
+	ctx := f.as
+	f.wrote("pause", 1, f.SetPaused(ctx, "quarterly", true, "ann", "", nil))
+	f.wrote("resume policy", 1, f.SetPaused(ctx, "quarterly", false, "ann", "", nil))
+	f.is(f.SetPaused(ctx, "none", true, "ann", "", nil), keyturn.ErrNotFound)
+	spec := encode(t, keyturn.Target{System: keyturn.SystemOpsManager, URL: "https://b"})
+	f.wrote("apply", 1, f.ApplyResources(ctx, []keyturn.ResourceChange{{Kind: keyturn.KindTarget, Name: "b", Spec: spec}}))
+	f.is(f.ApplyResources(ctx, []keyturn.ResourceChange{{Kind: keyturn.KindTarget, Name: "b", Spec: spec}}), keyturn.ErrConflict)
+	token := keyturn.Token{ID: keyturn.NewID(f.clock.Now()), Name: "ci", Role: keyturn.RoleViewer, CreatedAt: f.clock.Now()}
+	f.wrote("create token", 1, f.CreateToken(ctx, token, [32]byte{1}))
+	f.wrote("revoke token", 1, f.RevokeToken(ctx, token.ID))
+	entries, _, err := f.Audit(f.ctx(), keyturn.AuditFilter{})
+	f.ok(err)
+	if e := entries[0]; e.Actor != "ann" || e.Action != "x" || e.Subject != "y" || e.Remote != "192.0.2.1" || e.Reason != "why" ||
+		!e.At.Equal(f.clock.Now()) || e.ID.IsZero() || !strings.Contains(string(e.Detail), `"b"`) {
+		t.Errorf("entry is %+v", e)
+	}
+}
+
+func auditPages(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	for i := range 5 {
+		f.clock.Advance(time.Second)
+		ctx := keyturn.WithAudit(f.ctx(), keyturn.AuditEntry{Actor: "ann", Action: "policy.pause", Subject: fmt.Sprint(i)})
+		f.ok(f.SetPaused(ctx, "quarterly", true, "ann", "", nil))
+	}
+	var got string
+	page := keyturn.Page{Limit: 2}
+	for {
+		entries, next, err := f.Audit(f.ctx(), keyturn.AuditFilter{Page: page})
+		f.ok(err)
+		for _, e := range entries {
+			got += e.Subject
+			if len(e.Detail) != 0 {
+				t.Errorf("detail is %s, want none", e.Detail)
+			}
+		}
+		if next == "" {
+			break
+		}
+		page.After = next
+	}
+	if got != "43210" {
+		t.Errorf("listed %s, want the newest first, each once", got)
+	}
+}
+
+func auditAppendOnly(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	ctx := keyturn.WithAudit(f.ctx(), keyturn.AuditEntry{Actor: "ann", Action: "policy.pause"})
+	f.ok(f.SetPaused(ctx, "quarterly", true, "ann", "", nil))
+	for _, sql := range []string{`UPDATE audit SET actor = 'bob'`, `DELETE FROM audit`} {
+		if err := f.Exec(f.ctx(), sql); err == nil || !strings.Contains(err.Error(), "append-only") {
+			t.Errorf("%s: error is %v, want that it is append-only", sql, err)
+		}
+	}
+}
