@@ -58,7 +58,15 @@ func (p *calendarParser) parseRule(text string, e *event) (*rule, error) {
 				return nil, fmt.Errorf("INTERVAL=%.20s: expected 1 to %d", value, maxInterval)
 			}
 			r.interval = n
-		case "BYDAY", "BYMONTH", "BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYSETPOS", "WKST":
+		case "BYDAY":
+			if err := checkDays(value, text); err != nil {
+				return nil, err
+			}
+		case "WKST":
+			if !slices.Contains(weekdays(), value) {
+				return nil, fmt.Errorf("WKST=%.20s: expected MO, TU, WE, TH, FR, SA or SU", value)
+			}
+		case "BYMONTH", "BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYSETPOS":
 		default:
 			return nil, fmt.Errorf("%.20s is not understood: write the dates out, or events of their own", name)
 		}
@@ -78,6 +86,37 @@ func (p *calendarParser) parseRule(text string, e *event) (*rule, error) {
 	return r, r.check(e)
 }
 
+func weekdays() []string { return []string{"MO", "TU", "WE", "TH", "FR", "SA", "SU"} }
+
+// checkDays checks BYDAY. The library steps out of its tables on numbers that no
+// month or year has.
+func checkDays(value, rule string) error {
+	rule = strings.ToUpper(rule)
+	most := 53
+	switch {
+	case strings.Contains(rule, "FREQ=DAILY"), strings.Contains(rule, "FREQ=WEEKLY"):
+		most = 0
+	case strings.Contains(rule, "FREQ=MONTHLY"), strings.Contains(rule, "BYMONTH="):
+		most = 5
+	}
+	for day := range strings.SplitSeq(value, ",") {
+		number, name := "", day
+		if i := len(day) - 2; i > 0 {
+			number, name = day[:i], day[i:]
+		}
+		if !slices.Contains(weekdays(), name) {
+			return fmt.Errorf("BYDAY=%.20s: expected MO, TU, WE, TH, FR, SA or SU, or one with a number such as -1FR", day)
+		}
+		if number == "" {
+			continue
+		}
+		if n, err := strconv.Atoi(number); err != nil || n == 0 || max(n, -n) > most {
+			return fmt.Errorf("BYDAY=%.20s: no such day: a number goes up to 5 in months, to 53 in years, and with no other FREQ", day)
+		}
+	}
+	return nil
+}
+
 // until reads the end of a rule as a local time of the event.
 func (p *calendarParser) until(text string, e *event) (time.Time, error) {
 	m, err := p.moment(contentLine{}, text)
@@ -93,7 +132,12 @@ func (p *calendarParser) until(text string, e *event) (time.Time, error) {
 	return m.in(e.zone), nil
 }
 
-func (r *rule) check(e *event) error {
+func (r *rule) check(e *event) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // of the library, on a rule that it did not think of
+			err = fmt.Errorf("this rule can't be used: %v", p)
+		}
+	}()
 	set, err := rrule.NewRRule(r.option)
 	if err != nil {
 		return fmt.Errorf("this rule can't be used: %w", err)
@@ -104,19 +148,23 @@ func (r *rule) check(e *event) error {
 	return nil
 }
 
-// between returns the beginnings of an event in [from, to), as local times.
-func (r *rule) between(e *event, from, to time.Time) []time.Time {
-	option := r.option
-	if years := calendarCycle * r.interval; option.Count == 0 { // the same, with less to step through
-		for option.Dtstart.Year()+years < from.Year() {
-			option.Dtstart = option.Dtstart.AddDate(years, 0, 0)
+// between returns the beginnings of an event in [from, to), as local times. It
+// answers false if they can't be known.
+func (r *rule) between(e *event, from, to time.Time) (begins []time.Time, ok bool) {
+	defer func() {
+		if recover() != nil { // of the library, on a year that it did not think of
+			begins, ok = nil, false
 		}
+	}()
+	option := r.option
+	if option.Count == 0 {
+		option.Dtstart = r.nearer(from)
 	}
 	set, err := rrule.NewRRule(option)
 	if err != nil {
-		return []time.Time{from} // check has built it before; if in doubt, closed
+		return nil, false
 	}
-	begins := set.Between(from, to, true)
+	begins = set.Between(from, to, true)
 	if !e.start.Before(from) && e.start.Before(to) { // the first one counts, whether the rule says so or not
 		begins = append(begins, e.start)
 	}
@@ -125,7 +173,21 @@ func (r *rule) between(e *event, from, to time.Time) []time.Time {
 			begins = append(begins, d)
 		}
 	}
-	return slices.DeleteFunc(begins, e.excepted)
+	return slices.DeleteFunc(begins, e.excepted), true
+}
+
+// nearer returns a start that gives the same beginnings from from on, with fewer
+// to step through.
+func (r *rule) nearer(from time.Time) time.Time {
+	start := r.option.Dtstart
+	days := map[rrule.Frequency]int{rrule.DAILY: 1, rrule.WEEKLY: 7}[r.option.Freq] * r.interval
+	if ahead := int((from.Unix() - start.Unix()) / int64(keyturn.Day/time.Second)); days > 0 && ahead > 0 {
+		return start.AddDate(0, 0, ahead/days*days)
+	}
+	for years := calendarCycle * r.interval; days == 0 && start.Year()+years < from.Year(); {
+		start = start.AddDate(years, 0, 0)
+	}
+	return start
 }
 
 // recurrence is an event that recurs, as a policy sees it.
@@ -158,7 +220,11 @@ func (r *recurring) year(y int) yearSpans {
 	first, last := time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(y+1, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, e := range r.events {
 		from := first.Add(-e.event.length - 2*maxOffset)
-		for _, begin := range e.event.rule.between(&e.event, from, last.Add(2*maxOffset)) {
+		begins, ok := e.event.rule.between(&e.event, from, last.Add(2*maxOffset))
+		if !ok { // closed, if in doubt
+			spread.all = append(spread.all, span{from: first, to: last, note: e.note})
+		}
+		for _, begin := range begins {
 			s := e.event.span(begin, e.zone, e.note)
 			if s.to.After(first) && s.from.Before(last) {
 				spread.all = append(spread.all, s)

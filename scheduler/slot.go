@@ -218,10 +218,11 @@ func (t *Timetable) firstEvery(now time.Time) (keyturn.Slot, bool) {
 	if _, closed := t.calendar.closed(x); closed {
 		x = t.calendar.closedSince(x).Add(-time.Nanosecond)
 	}
-	if x.Before(t.startAt) {
-		return t.everySlot(t.startAt)
+	anchor := t.startAt.Add(time.Second - time.Nanosecond).Truncate(time.Second)
+	if x.Before(anchor) {
+		return t.everySlot(anchor)
 	}
-	return t.everySlot(t.startAt.Add((x.Sub(t.startAt)/t.every + 1) * t.every))
+	return t.everySlot(t.stepAfter(anchor, x))
 }
 
 // nextEvery returns the first slot after x, in step with slot.
@@ -233,8 +234,19 @@ func (t *Timetable) nextEvery(slot keyturn.Slot, x time.Time) (keyturn.Slot, boo
 	if _, closed := t.calendar.closed(x); closed && x.After(slot.At) {
 		x = latest(slot.At, t.calendar.closedSince(x).Add(-time.Nanosecond))
 	}
-	next := planned.Add(max(x.Sub(planned)/t.every, 0)*t.every + t.every)
-	return t.everySlot(latest(next, t.startAt))
+	return t.everySlot(latest(t.stepAfter(planned, x), t.startAt))
+}
+
+// stepAfter returns the first instant after x, and after from, that is whole
+// periods after from. A time.Duration is too short for the years between them.
+func (t *Timetable) stepAfter(from, x time.Time) time.Time {
+	period := int64(t.every / time.Second)
+	steps := max((x.Unix()-from.Unix())/period, 0) + 1
+	at := time.Unix(from.Unix()+steps*period, int64(from.Nanosecond()))
+	for !at.After(x) {
+		at = at.Add(t.every)
+	}
+	return at
 }
 
 func (t *Timetable) everySlot(at time.Time) (keyturn.Slot, bool) {
