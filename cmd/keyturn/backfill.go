@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/keyturn/keyturn/internal/calendar"
 	"github.com/keyturn/keyturn/internal/client"
 )
 
@@ -28,6 +29,11 @@ many slots at once turn each key once.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if req.From == "" {
 			return usageErrorf("--from is missing: give a day such as 2026-03-01")
+		}
+		for flag, text := range map[string]string{"--from": req.From, "--to": req.To} {
+			if _, err := calendar.ParseTime(text, "UTC"); text != "" && err != nil {
+				return usageErrorf("%s: %w", flag, err)
+			}
 		}
 		c, err := e.client()
 		if err != nil {

@@ -55,6 +55,9 @@ With --cron it lists those of a cron line that no policy has yet, without a serv
 		case (len(args) == 0) == (o.line == ""):
 			return usageErrorf("give a policy, or --cron LINE: %s", cmd.UseLine())
 		}
+		if _, err := calendar.ParseTime(o.from, "UTC"); o.from != "" && err != nil {
+			return usageErrorf("--from: %w", err)
+		}
 		schedule, err := e.slotsOf(cmd.Context(), args, o)
 		if err != nil {
 			return err

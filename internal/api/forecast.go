@@ -117,11 +117,8 @@ func (s *server) subject(r keyturn.Resource, policy keyturn.Policy, units []keyt
 	if first, ok := upcoming(table, policyNow{Policy: policy, nextAt: r.Status.NextAt}, now); ok {
 		subject.First = &first
 	}
-	switch {
-	case policy.Paused:
+	if policy.Paused {
 		note = fmt.Sprintf("policy %s is paused: the forecast counts none of its rotations", policy.Name)
-	case policy.Schedule.MaxAge > 0:
-		note = fmt.Sprintf("policy %s turns keys of %s only: fewer than the forecast counts", policy.Name, policy.Schedule.MaxAge)
 	}
 	return subject, note
 }

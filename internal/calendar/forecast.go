@@ -33,6 +33,8 @@ type Subject struct {
 	Quiet bool
 }
 
+func (s Subject) fires() bool { return s.First != nil && !s.Policy.Paused }
+
 // Forecast says what comes.
 type Forecast struct {
 	From      time.Time         `json:"from"`
@@ -99,20 +101,20 @@ func Make(ctx context.Context, subjects []Subject, from, to time.Time) (Forecast
 			f.Rotations = append(f.Rotations, PlannedRotation{Slot: slot, Policy: s.Policy.Name, Units: turned})
 		}
 	}
-	slices.SortStableFunc(f.Rotations, func(a, b PlannedRotation) int {
-		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Policy, b.Policy))
-	})
 	groups, unknown := grouped(subjects)
 	if unknown > 0 {
 		f.Notes = append(f.Notes, fmt.Sprintf("the age of the keys of %d units is not known: they count from their next rotation on", unknown))
 	}
 	err := f.pass(ctx, subjects, groups, slots, ends)
+	slices.SortFunc(f.Rotations, func(a, b PlannedRotation) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Policy, b.Policy), strings.Compare(a.Name, b.Name))
+	})
 	return f, err
 }
 
 // rotations lists a policy's slots before to, and up to when that is all of them.
 func rotations(ctx context.Context, s Subject, to time.Time) ([]Slot, time.Time, error) {
-	if s.First == nil || s.Policy.Paused {
+	if !s.fires() || s.Policy.Schedule.MaxAge > 0 { // when those turn depends on each key
 		return nil, to, nil
 	}
 	list, err := SlotsFrom(ctx, s.Table, *s.First, MaxSlots)
@@ -165,33 +167,37 @@ func grouped(subjects []Subject) (groups []*group, unknown int) {
 	return groups, unknown
 }
 
+// passing is the work on a forecast.
+type passing struct {
+	*Forecast
+
+	subjects []Subject
+	slots    [][]time.Time // of each subject, but for those that turn keys of an age
+	ends     []time.Time
+	lines    map[string]*AgePassed
+	aged     map[string]*PlannedRotation // of policies that turn keys of an age
+}
+
 // pass finds the days on which keys pass the ages of their policies.
 func (f *Forecast) pass(ctx context.Context, subjects []Subject, groups []*group, slots [][]time.Time, ends []time.Time) error {
-	lines := make(map[string]*AgePassed)
+	p := passing{
+		Forecast: f, subjects: subjects, slots: slots, ends: ends,
+		lines: make(map[string]*AgePassed), aged: make(map[string]*PlannedRotation),
+	}
 	steps := 0
 	for _, g := range groups {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("forecasting: %w", err)
 		}
-		turns, end := g.turns(slots, ends)
-		if steps += len(turns) + 1; steps > maxSteps || len(lines) > maxAlerts {
+		if steps += p.follow(g); steps > maxSteps || len(p.lines) > maxAlerts || len(p.aged) > maxAlerts {
 			return ErrTooMuch
 		}
-		begin := g.since
-		for _, until := range append(turns, end) {
-			if !begin.IsZero() {
-				for _, i := range g.subjects {
-					if subjects[i].Quiet {
-						continue
-					}
-					f.passIn(lines, subjects[i], g, begin, until)
-				}
-			}
-			begin = until
-		}
 	}
-	for _, line := range lines {
+	for _, line := range p.lines {
 		f.Ages = append(f.Ages, *line)
+	}
+	for _, r := range p.aged {
+		f.Rotations = append(f.Rotations, *r)
 	}
 	slices.SortFunc(f.Ages, func(a, b AgePassed) int {
 		return cmp.Or(strings.Compare(a.Day, b.Day), strings.Compare(a.Policy, b.Policy), strings.Compare(b.Severity, a.Severity), a.At.Compare(b.At))
@@ -199,8 +205,73 @@ func (f *Forecast) pass(ctx context.Context, subjects []Subject, groups []*group
 	return nil
 }
 
-// turns are the instants at which the keys of a group are turned, and when the
-// forecast for them ends.
+// follow goes through the turns of a group's keys.
+func (p *passing) follow(g *group) (steps int) {
+	turns, end := g.turns(p.slots, p.ends)
+	begin := g.since
+	for ; ; steps++ {
+		until, by := end, keyturn.Slot{}
+		if len(turns) > 0 {
+			until = turns[0]
+		}
+		subject := -1
+		for _, i := range g.subjects {
+			if slot, ok := p.ageTurn(g, p.subjects[i], begin); ok && slot.At.Before(until) {
+				until, by, subject = slot.At, slot, i
+			}
+		}
+		if !begin.IsZero() {
+			for _, i := range g.subjects {
+				if !p.subjects[i].Quiet {
+					p.passIn(p.lines, p.subjects[i], g, begin, until)
+				}
+			}
+		}
+		switch {
+		case subject >= 0:
+			p.note(p.subjects[subject], by, g.units)
+		case len(turns) > 0:
+			turns = turns[1:]
+		default:
+			return steps + 1
+		}
+		begin = until
+	}
+}
+
+// ageTurn is the slot at which a policy with maxAge turns keys made at begin.
+func (p *passing) ageTurn(g *group, s Subject, begin time.Time) (keyturn.Slot, bool) {
+	maxAge := s.Policy.Schedule.MaxAge.Std()
+	if maxAge == 0 || !s.fires() || g.stuck || begin.IsZero() {
+		return keyturn.Slot{}, false
+	}
+	due := begin.Add(maxAge)
+	if !due.After(s.First.At) {
+		return *s.First, true
+	}
+	return s.Table.First(due.Add(-time.Nanosecond))
+}
+
+// note counts units that a policy with maxAge turns at a slot.
+func (p *passing) note(s Subject, slot keyturn.Slot, units int) {
+	if s.Quiet {
+		return
+	}
+	key := s.Policy.Name + " " + slot.Name()
+	r := p.aged[key]
+	if r == nil {
+		described, err := Describe(s.Table, slot)
+		if err != nil { // its time zone is gone
+			return
+		}
+		r = &PlannedRotation{Slot: described, Policy: s.Policy.Name}
+		p.aged[key] = r
+	}
+	r.Units += units
+}
+
+// turns are the instants at which policies turn the keys of a group whatever
+// their age, and when the forecast for them ends.
 func (g *group) turns(slots [][]time.Time, ends []time.Time) ([]time.Time, time.Time) {
 	end := ends[g.subjects[0]]
 	var turns []time.Time

@@ -122,9 +122,8 @@ func checkEach[T any](t *tree, value any, list string, check func(T) error) {
 		message := strings.TrimPrefix(err.Error(), list+"[0]: ")
 		if name, rest, ok := strings.Cut(message, ": "); ok && slices.Contains([]string{"from", "to", "days", "date", "ical", "icalFile"}, name) {
 			if _, there := fields[name]; there {
-				where = child(where, name)
+				where, message = child(where, name), rest
 			}
-			message = rest
 		}
 		t.fail(where, message)
 	}
