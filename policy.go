@@ -105,9 +105,11 @@ func matchAny(patterns []string, names ...string) bool {
 // Slot is one planned firing of a policy, named by its local wall-clock time,
 // so that no change of a time zone's offset makes two of one.
 type Slot struct {
-	Local    string    // 2026-03-29T02:30:00, no offset; for @every the UTC time with a Z
+	// Local is 2026-03-29T02:30:00, no offset; for @every the UTC time with a Z; for the second coming of
+	// a local time that fires both times (FoldBoth) the time with its offset.
+	Local    string
 	Timezone string    // IANA name
-	At       time.Time // the instant at which it fires
+	At       time.Time // the instant at which it fires; after the name's if it waited for a window
 }
 
 // Name identifies the slot within its policy: "2026-03-29T02:30:00 Europe/Berlin".
