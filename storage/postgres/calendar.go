@@ -84,7 +84,7 @@ func (s *Store) LookAtWindows(
 func (s *Store) look(
 	ctx context.Context, tx pgx.Tx, row db.DueLooksRow, decide func(look keyturn.Look, now time.Time) (keyturn.Opening, error),
 ) (keyturn.Opening, error) {
-	if row.Spec == nil {
+	if row.Generation == 0 {
 		return s.lookAgain(row, errors.New("the policy was removed"))
 	}
 	policy, err := policyOf(row.Policy, row.Spec, row.Generation, false)

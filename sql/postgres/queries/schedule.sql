@@ -1,13 +1,19 @@
 -- name: DuePolicies :many
+-- What is due is found and locked before anything is joined to it: the work must not grow with what exists.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+), due AS MATERIALIZED (
+    SELECT p.name, p.paused, p.next_local, p.next_timezone, p.next_at
+    FROM policies p
+    WHERE p.wake_at <= (SELECT at FROM clock) AND (p.paused_until IS NULL OR p.paused_until > (SELECT at FROM clock))
+    ORDER BY p.wake_at LIMIT sqlc.arg('max') FOR UPDATE SKIP LOCKED
 )
-SELECT p.name, p.paused, p.next_local::text AS next_local, p.next_timezone::text AS next_timezone, p.next_at::timestamptz AS next_at,
-    ((SELECT r.id FROM rotations r WHERE r.policy = p.name AND r.finished_at IS NULL LIMIT 1) IS NOT NULL)::boolean AS under_way,
+SELECT d.name, d.paused, d.next_local::text AS next_local, d.next_timezone::text AS next_timezone, d.next_at::timestamptz AS next_at,
+    ((SELECT r.id FROM rotations r WHERE r.policy = d.name AND r.finished_at IS NULL LIMIT 1) IS NOT NULL)::boolean AS under_way,
     s.spec, s.generation, (SELECT at FROM clock)::timestamptz AS now
-FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
-WHERE p.wake_at <= (SELECT at FROM clock) AND (p.paused_until IS NULL OR p.paused_until > (SELECT at FROM clock))
-ORDER BY p.wake_at, p.name LIMIT sqlc.arg('max') FOR UPDATE OF p SKIP LOCKED;
+FROM due d CROSS JOIN LATERAL (
+    SELECT r.spec, r.generation FROM resources r WHERE r.kind = 'Policy' AND r.name = d.name LIMIT 1
+) s;
 
 -- name: FireSlots :many
 -- Inserts a rotation for each slot that has none, and an announcement for each of those.
@@ -48,10 +54,12 @@ UPDATE policies SET wake_at = sqlc.arg('until') WHERE name = ANY (sqlc.arg('name
 
 -- name: Superseded :many
 -- Rotations that have not ended, although a later one of their policy is to take their place.
-SELECT o.id FROM rotations n JOIN rotations o ON o.policy = n.policy AND o.finished_at IS NULL
-    AND (o.requested_at, o.id) < (n.requested_at, n.id)
-WHERE n.supersedes AND n.finished_at IS NULL AND NOT o.halted
-ORDER BY o.id LIMIT sqlc.arg('max');
+SELECT o.id FROM rotations n CROSS JOIN LATERAL (
+    SELECT r.id FROM rotations r WHERE r.policy = n.policy AND r.finished_at IS NULL AND NOT r.halted
+        AND (r.requested_at, r.id) < (n.requested_at, n.id)
+    ORDER BY r.requested_at, r.id LIMIT sqlc.arg('max')
+) o
+WHERE n.supersedes AND n.finished_at IS NULL LIMIT sqlc.arg('max');
 
 -- name: NoteSkipped :exec
 -- Slots that came and did not fire.
@@ -73,11 +81,15 @@ SELECT coalesce(least(
 -- name: EndedPauses :many
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+), ended AS MATERIALIZED (
+    SELECT p.name, p.paused_until FROM policies p
+    WHERE p.paused_until <= (SELECT at FROM clock)
+    ORDER BY p.paused_until LIMIT sqlc.arg('max') FOR UPDATE SKIP LOCKED
 )
-SELECT p.name, p.paused_until::timestamptz AS paused_until, s.spec, s.generation, (SELECT at FROM clock)::timestamptz AS now
-FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
-WHERE p.paused_until <= (SELECT at FROM clock)
-ORDER BY p.paused_until, p.name LIMIT sqlc.arg('max') FOR UPDATE OF p SKIP LOCKED;
+SELECT e.name, e.paused_until::timestamptz AS paused_until, s.spec, s.generation, (SELECT at FROM clock)::timestamptz AS now
+FROM ended e CROSS JOIN LATERAL (
+    SELECT r.spec, r.generation FROM resources r WHERE r.kind = 'Policy' AND r.name = e.name LIMIT 1
+) s;
 
 -- name: EndPause :exec
 UPDATE policies SET paused = false, paused_by = '', pause_note = '', paused_until = NULL, resumed_at = sqlc.arg('now')::timestamptz,
@@ -88,11 +100,16 @@ WHERE name = sqlc.arg('name');
 -- Rotations that have not ended and whose policy's windows are to be looked at.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+), due AS MATERIALIZED (
+    SELECT r.id, r.policy, r.open_until FROM rotations r
+    WHERE r.look_at <= (SELECT at FROM clock) AND r.finished_at IS NULL
+    ORDER BY r.look_at LIMIT sqlc.arg('max') FOR UPDATE SKIP LOCKED
 )
-SELECT r.id, r.policy, r.open_until, s.spec, coalesce(s.generation, 0)::bigint AS generation, (SELECT at FROM clock)::timestamptz AS now
-FROM rotations r LEFT JOIN resources s ON s.kind = 'Policy' AND s.name = r.policy
-WHERE r.look_at <= (SELECT at FROM clock) AND r.finished_at IS NULL
-ORDER BY r.look_at LIMIT sqlc.arg('max') FOR UPDATE OF r SKIP LOCKED;
+SELECT d.id, d.policy, d.open_until, coalesce(s.spec, 'null')::jsonb AS spec, coalesce(s.generation, 0)::bigint AS generation,
+    (SELECT at FROM clock)::timestamptz AS now
+FROM due d LEFT JOIN LATERAL (
+    SELECT r.spec, r.generation FROM resources r WHERE r.kind = 'Policy' AND r.name = d.policy LIMIT 1
+) s ON true;
 
 -- name: SetOpening :exec
 -- opened_at stays as long as the rotation stays open.

@@ -55,17 +55,22 @@ func (q *Queries) AdvancePolicies(ctx context.Context, db DBTX, arg AdvancePolic
 
 const dueLooks = `-- name: DueLooks :many
 WITH clock AS MATERIALIZED (
-    SELECT coalesce($2::timestamptz, clock_timestamp()) AS at
+    SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
+), due AS MATERIALIZED (
+    SELECT r.id, r.policy, r.open_until FROM rotations r
+    WHERE r.look_at <= (SELECT at FROM clock) AND r.finished_at IS NULL
+    ORDER BY r.look_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
-SELECT r.id, r.policy, r.open_until, s.spec, coalesce(s.generation, 0)::bigint AS generation, (SELECT at FROM clock)::timestamptz AS now
-FROM rotations r LEFT JOIN resources s ON s.kind = 'Policy' AND s.name = r.policy
-WHERE r.look_at <= (SELECT at FROM clock) AND r.finished_at IS NULL
-ORDER BY r.look_at LIMIT $1 FOR UPDATE OF r SKIP LOCKED
+SELECT d.id, d.policy, d.open_until, coalesce(s.spec, 'null')::jsonb AS spec, coalesce(s.generation, 0)::bigint AS generation,
+    (SELECT at FROM clock)::timestamptz AS now
+FROM due d LEFT JOIN LATERAL (
+    SELECT r.spec, r.generation FROM resources r WHERE r.kind = 'Policy' AND r.name = d.policy LIMIT 1
+) s ON true
 `
 
 type DueLooksParams struct {
-	Max int32
 	Now *time.Time
+	Max int32
 }
 
 type DueLooksRow struct {
@@ -79,7 +84,7 @@ type DueLooksRow struct {
 
 // Rotations that have not ended and whose policy's windows are to be looked at.
 func (q *Queries) DueLooks(ctx context.Context, db DBTX, arg DueLooksParams) ([]DueLooksRow, error) {
-	rows, err := db.Query(ctx, dueLooks, arg.Max, arg.Now)
+	rows, err := db.Query(ctx, dueLooks, arg.Now, arg.Max)
 	if err != nil {
 		return nil, err
 	}
@@ -107,19 +112,24 @@ func (q *Queries) DueLooks(ctx context.Context, db DBTX, arg DueLooksParams) ([]
 
 const duePolicies = `-- name: DuePolicies :many
 WITH clock AS MATERIALIZED (
-    SELECT coalesce($2::timestamptz, clock_timestamp()) AS at
+    SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
+), due AS MATERIALIZED (
+    SELECT p.name, p.paused, p.next_local, p.next_timezone, p.next_at
+    FROM policies p
+    WHERE p.wake_at <= (SELECT at FROM clock) AND (p.paused_until IS NULL OR p.paused_until > (SELECT at FROM clock))
+    ORDER BY p.wake_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
-SELECT p.name, p.paused, p.next_local::text AS next_local, p.next_timezone::text AS next_timezone, p.next_at::timestamptz AS next_at,
-    ((SELECT r.id FROM rotations r WHERE r.policy = p.name AND r.finished_at IS NULL LIMIT 1) IS NOT NULL)::boolean AS under_way,
+SELECT d.name, d.paused, d.next_local::text AS next_local, d.next_timezone::text AS next_timezone, d.next_at::timestamptz AS next_at,
+    ((SELECT r.id FROM rotations r WHERE r.policy = d.name AND r.finished_at IS NULL LIMIT 1) IS NOT NULL)::boolean AS under_way,
     s.spec, s.generation, (SELECT at FROM clock)::timestamptz AS now
-FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
-WHERE p.wake_at <= (SELECT at FROM clock) AND (p.paused_until IS NULL OR p.paused_until > (SELECT at FROM clock))
-ORDER BY p.wake_at, p.name LIMIT $1 FOR UPDATE OF p SKIP LOCKED
+FROM due d CROSS JOIN LATERAL (
+    SELECT r.spec, r.generation FROM resources r WHERE r.kind = 'Policy' AND r.name = d.name LIMIT 1
+) s
 `
 
 type DuePoliciesParams struct {
-	Max int32
 	Now *time.Time
+	Max int32
 }
 
 type DuePoliciesRow struct {
@@ -134,8 +144,9 @@ type DuePoliciesRow struct {
 	Now          time.Time
 }
 
+// What is due is found and locked before anything is joined to it: the work must not grow with what exists.
 func (q *Queries) DuePolicies(ctx context.Context, db DBTX, arg DuePoliciesParams) ([]DuePoliciesRow, error) {
-	rows, err := db.Query(ctx, duePolicies, arg.Max, arg.Now)
+	rows, err := db.Query(ctx, duePolicies, arg.Now, arg.Max)
 	if err != nil {
 		return nil, err
 	}
@@ -191,17 +202,21 @@ func (q *Queries) EndPause(ctx context.Context, db DBTX, arg EndPauseParams) err
 
 const endedPauses = `-- name: EndedPauses :many
 WITH clock AS MATERIALIZED (
-    SELECT coalesce($2::timestamptz, clock_timestamp()) AS at
+    SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
+), ended AS MATERIALIZED (
+    SELECT p.name, p.paused_until FROM policies p
+    WHERE p.paused_until <= (SELECT at FROM clock)
+    ORDER BY p.paused_until LIMIT $2 FOR UPDATE SKIP LOCKED
 )
-SELECT p.name, p.paused_until::timestamptz AS paused_until, s.spec, s.generation, (SELECT at FROM clock)::timestamptz AS now
-FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
-WHERE p.paused_until <= (SELECT at FROM clock)
-ORDER BY p.paused_until, p.name LIMIT $1 FOR UPDATE OF p SKIP LOCKED
+SELECT e.name, e.paused_until::timestamptz AS paused_until, s.spec, s.generation, (SELECT at FROM clock)::timestamptz AS now
+FROM ended e CROSS JOIN LATERAL (
+    SELECT r.spec, r.generation FROM resources r WHERE r.kind = 'Policy' AND r.name = e.name LIMIT 1
+) s
 `
 
 type EndedPausesParams struct {
-	Max int32
 	Now *time.Time
+	Max int32
 }
 
 type EndedPausesRow struct {
@@ -213,7 +228,7 @@ type EndedPausesRow struct {
 }
 
 func (q *Queries) EndedPauses(ctx context.Context, db DBTX, arg EndedPausesParams) ([]EndedPausesRow, error) {
-	rows, err := db.Query(ctx, endedPauses, arg.Max, arg.Now)
+	rows, err := db.Query(ctx, endedPauses, arg.Now, arg.Max)
 	if err != nil {
 		return nil, err
 	}
@@ -483,10 +498,12 @@ func (q *Queries) SetOpening(ctx context.Context, db DBTX, arg SetOpeningParams)
 }
 
 const superseded = `-- name: Superseded :many
-SELECT o.id FROM rotations n JOIN rotations o ON o.policy = n.policy AND o.finished_at IS NULL
-    AND (o.requested_at, o.id) < (n.requested_at, n.id)
-WHERE n.supersedes AND n.finished_at IS NULL AND NOT o.halted
-ORDER BY o.id LIMIT $1
+SELECT o.id FROM rotations n CROSS JOIN LATERAL (
+    SELECT r.id FROM rotations r WHERE r.policy = n.policy AND r.finished_at IS NULL AND NOT r.halted
+        AND (r.requested_at, r.id) < (n.requested_at, n.id)
+    ORDER BY r.requested_at, r.id LIMIT $1
+) o
+WHERE n.supersedes AND n.finished_at IS NULL LIMIT $1
 `
 
 // Rotations that have not ended, although a later one of their policy is to take their place.
