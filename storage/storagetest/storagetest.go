@@ -20,6 +20,7 @@ type Store interface {
 	worker.FeedStore
 	worker.AnnounceStore
 	worker.TriggerStore
+	worker.WatchStore
 	scheduler.Store
 	api.Store
 
@@ -42,6 +43,9 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Resources": resourceTests(),
 		"Requests":  requestTests(),
 		"Schedule":  scheduleTests(),
+		"Engine":    engineTests(),
+		"Windows":   windowTests(),
+		"Watch":     watchTests(),
 		"Plan":      planTests(),
 		"Feed":      feedTests(),
 		"Refeed":    refeedTests(),

@@ -8,7 +8,7 @@ WITH clock AS MATERIALIZED (
 SELECT p.name, p.next_local::text AS next_local, p.next_timezone::text AS next_timezone, p.next_at::timestamptz AS next_at,
     (SELECT at FROM clock)::timestamptz AS now
 FROM policies p
-WHERE p.wake_at < (SELECT at FROM clock) + interval '1 minute'
+WHERE p.wake_at <= (SELECT at FROM clock) + interval '1 minute'
     AND p.next_at < (SELECT at FROM clock) - sqlc.arg('grace')::bigint * interval '1 microsecond'
     AND (NOT p.paused OR p.paused_until < (SELECT at FROM clock) - sqlc.arg('grace')::bigint * interval '1 microsecond')
     AND NOT EXISTS (SELECT 1 FROM rotations r WHERE r.policy = p.name AND r.slot = p.next_local || ' ' || p.next_timezone)

@@ -3,7 +3,7 @@
 -- name: MissedPolicies :many
 -- A policy whose slot could not be computed is looked at again within the minute: it counts as well.
 SELECT policies.name, policies.next_local, policies.next_timezone, policies.next_at FROM policies
-WHERE policies.wake_at IS NOT NULL AND policies.wake_at < sqlc.arg(soon) AND policies.next_at < sqlc.arg(late) 
+WHERE policies.wake_at IS NOT NULL AND policies.wake_at <= sqlc.arg(soon) AND policies.next_at < sqlc.arg(late) 
     AND (policies.paused = 0 OR policies.paused_until < sqlc.arg(late))
     AND NOT EXISTS (SELECT 1 FROM rotations WHERE rotations.policy = policies.name
         AND rotations.slot = policies.next_local || ' ' || policies.next_timezone)

@@ -13,7 +13,7 @@ import (
 const missedPolicies = `-- name: MissedPolicies :many
 
 SELECT policies.name, policies.next_local, policies.next_timezone, policies.next_at FROM policies
-WHERE policies.wake_at IS NOT NULL AND policies.wake_at < ?1 AND policies.next_at < ?2 
+WHERE policies.wake_at IS NOT NULL AND policies.wake_at <= ?1 AND policies.next_at < ?2 
     AND (policies.paused = 0 OR policies.paused_until < ?2)
     AND NOT EXISTS (SELECT 1 FROM rotations WHERE rotations.policy = policies.name
         AND rotations.slot = policies.next_local || ' ' || policies.next_timezone)
