@@ -23,7 +23,7 @@ const (
 
 // decider decides about the policies of one batch.
 type decider struct {
-	reader *Reader
+	tables *timetables
 	room   int // slots that may still fire beyond one for each policy
 }
 
@@ -41,7 +41,7 @@ type claim struct {
 // decide says what becomes of a slot that is due.
 func (d *decider) decide(due keyturn.Due, now time.Time) claim {
 	c := claim{due: due}
-	timetable, err := d.reader.Timetable(due.Policy.Schedule)
+	timetable, err := d.tables.load(due.Policy.Schedule)
 	if err != nil {
 		c.invalid = fmt.Errorf("reading the schedule of policy %s: %w", due.Policy.Name, err)
 		return c

@@ -4,18 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/keyturn/keyturn"
 )
 
 const (
-	defaultBatch   = 500
+	defaultBatch   = 1000
 	defaultRecheck = 30 * time.Second
 	publishTimeout = 5 * time.Second // of one batch
 	publishAhead   = 4               // batches that wait to be published while the next are fired
+	claimers       = 2               // batches that are fired at once when there is more than one
 )
 
 // Config is what a Scheduler needs.
@@ -24,7 +27,7 @@ type Config struct {
 	Publisher Publisher
 	Log       *zap.Logger
 	Metrics   *Metrics // nil: not counted
-	Batch     int      // policies claimed in one transaction; 0 means 500
+	Batch     int      // policies claimed in one transaction; 0 means 1000, which is the most that is published at once
 	// Recheck bounds how long Run sleeps; 0 means 30s. Timers stand still while a machine is suspended
 	// and know nothing of a clock that was set, so the database's clock is asked again.
 	Recheck time.Duration
@@ -39,7 +42,7 @@ type Scheduler struct {
 	metrics   *Metrics
 	batch     int
 	recheck   time.Duration
-	reader    Reader
+	tables    timetables
 	wake      chan struct{}
 }
 
@@ -91,44 +94,57 @@ func (s *Scheduler) RunOnce(ctx context.Context) (fired int, err error) {
 
 // fireAll fires slots while there are due ones. What was fired is published meanwhile.
 func (s *Scheduler) fireAll(ctx context.Context) (fired int, err error) {
-	var batches chan []keyturn.Rotation
-	done := make(chan struct{})
-	defer func() {
-		if batches != nil {
-			close(batches)
-			<-done
+	more, rotations, err := s.fireBatch(ctx)
+	if err != nil {
+		return 0, err
+	}
+	batches, published := make(chan []keyturn.Rotation, publishAhead), make(chan struct{})
+	go func() {
+		defer close(published)
+		for batch := range batches { // each has a deadline, however the bus is
+			s.publish(ctx, batch)
 		}
 	}()
-	for {
-		more, rotations, err := s.fireBatch(ctx)
-		if err != nil {
-			return fired, err
-		}
-		fired += len(rotations)
-		if len(rotations) > 0 && batches == nil {
-			batches = make(chan []keyturn.Rotation, publishAhead)
-			go func() {
-				defer close(done)
-				for batch := range batches {
-					s.publish(ctx, batch)
-				}
-			}()
-		}
+	var all atomic.Int64
+	hand := func(rotations []keyturn.Rotation) {
+		all.Add(int64(len(rotations)))
 		if len(rotations) > 0 {
-			batches <- rotations // the publisher takes them, however the bus is: it has a deadline
-		}
-		if err := ctx.Err(); err != nil {
-			return fired, fmt.Errorf("firing due slots: %w", err)
-		}
-		if !more {
-			return fired, nil
+			batches <- rotations
 		}
 	}
+	hand(rotations)
+	var claiming errgroup.Group
+	for range claimers {
+		if !more {
+			break
+		}
+		claiming.Go(func() error { return s.fireOn(ctx, hand) })
+	}
+	err = claiming.Wait()
+	close(batches)
+	<-published
+	return int(all.Load()), err
+}
+
+// fireOn fires batches until nothing is left.
+func (s *Scheduler) fireOn(ctx context.Context, hand func([]keyturn.Rotation)) error {
+	for more := true; more; {
+		var rotations []keyturn.Rotation
+		var err error
+		if more, rotations, err = s.fireBatch(ctx); err != nil {
+			return err
+		}
+		hand(rotations)
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("firing due slots: %w", err)
+		}
+	}
+	return nil
 }
 
 // fireBatch fires one batch. more reports that there may be more to do at once.
 func (s *Scheduler) fireBatch(ctx context.Context) (more bool, rotations []keyturn.Rotation, err error) {
-	d := &decider{reader: &s.reader, room: extraSlots}
+	d := &decider{tables: &s.tables, room: extraSlots}
 	claims := make(map[string]claim) // by policy: a store that repeats its transaction asks again
 	rotations, err = s.store.FireDue(ctx, s.batch, func(due keyturn.Due, now time.Time) (keyturn.Firing, error) {
 		c := d.decide(due, now)
@@ -225,7 +241,7 @@ func (s *Scheduler) resume(ctx context.Context) error {
 
 // FirstSlot returns the first slot of a schedule after a time; nil: there is none.
 func (s *Scheduler) FirstSlot(schedule keyturn.Schedule, after time.Time) (*keyturn.Slot, error) {
-	timetable, err := s.reader.Timetable(schedule)
+	timetable, err := s.tables.load(schedule)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +255,7 @@ func (s *Scheduler) FirstSlot(schedule keyturn.Schedule, after time.Time) (*keyt
 func (s *Scheduler) lookAtWindows(ctx context.Context) error {
 	for {
 		looked, err := s.store.LookAtWindows(ctx, s.batch, func(look keyturn.Look, now time.Time) (keyturn.Opening, error) {
-			return openingOf(&s.reader, look, now)
+			return openingOf(&s.tables, look, now)
 		})
 		if err != nil {
 			s.metrics.failed("windows")

@@ -33,8 +33,8 @@ func TestRunOnceFiresEverythingDueInBatches(t *testing.T) {
 		if err != nil || fired != 25 {
 			t.Fatalf("RunOnce: %d, %v, want 25", fired, err)
 		}
-		if store.calls != 3 {
-			t.Errorf("%d calls of FireDue, want 3", store.calls)
+		if store.calls < 3 || store.calls > 4 { // two claim at once
+			t.Errorf("%d calls of FireDue, want 3 or 4", store.calls)
 		}
 		if !slices.Equal(bus.published(), store.ids()) {
 			t.Errorf("published %v, fired %v", bus.published(), store.ids())

@@ -28,9 +28,9 @@ func opening(t *Timetable, now time.Time) keyturn.Opening {
 
 // openingOf says the same of a rotation under way. While its policy's windows are closed until a key gets
 // too old, and deadline is run, only blackouts hold it.
-func openingOf(r *Reader, look keyturn.Look, now time.Time) (keyturn.Opening, error) {
+func openingOf(tables *timetables, look keyturn.Look, now time.Time) (keyturn.Opening, error) {
 	policy := look.Policy.WithDefaults()
-	timetable, err := r.Timetable(policy.Schedule)
+	timetable, err := tables.load(policy.Schedule)
 	if err != nil {
 		return keyturn.Opening{}, fmt.Errorf("reading the schedule of policy %s: %w", policy.Name, err)
 	}
