@@ -197,7 +197,8 @@ type KeyAge struct {
 // be told. What is told is read from the rows it names.
 type Announcement struct {
 	ID       ID
-	Type     string // "rotation.requested", "rotation.started", "rotation.completed" or "tasks"
+	Type     string // "rotation.requested", "rotation.started", "rotation.completed", "tasks" or "keys"
 	Rotation ID     // with a rotation's type
 	Tasks    []ID   // with "tasks": tasks that ended in one commit
+	Keys     []ID   // with "keys": key records that no task made
 }

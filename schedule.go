@@ -116,7 +116,7 @@ type Rollout struct {
 	Canary int `json:"canary,omitzero"`
 	// Batch is how many units are turned before the next are begun: a number ("50") or a share of all units
 	// ("25%", rounded up). Units of one cluster stay together where a batch has room. Empty: all.
-	Batch string `json:"batch,omitzero"`
+	Batch Batch `json:"batch,omitzero"`
 	// MaxFailures halts the rotation when more tasks than this failed or were parked; nil: never.
 	MaxFailures *int `json:"maxFailures,omitzero"`
 	// Order of the units within a cluster.

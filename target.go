@@ -26,7 +26,9 @@ type Target struct {
 	Credentials Credentials    `json:"credentials"`
 	Limits      Limits         `json:"limits,omitzero"`
 	Timeouts    TargetTimeouts `json:"timeouts,omitzero"`
-	TLS         TargetTLS      `json:"tls,omitzero"`
+	// Observe is how often the keys in use are asked for while nothing rotates; nil means 6h, 0 never.
+	Observe *Duration `json:"observe,omitempty"`
+	TLS     TargetTLS `json:"tls,omitzero"`
 }
 
 // Credentials are references to secrets ("env:NAME" or "file:/path"), never secrets.
@@ -60,11 +62,18 @@ type TargetTLS struct {
 	CAFile string `json:"caFile,omitzero"`
 }
 
+// DefaultObserve is how often the keys of a target are looked at: one small request for each unit, four times a day.
+const DefaultObserve = Duration(6 * time.Hour)
+
 // WithDefaults returns a copy in which what was left out has its default.
 func (t Target) WithDefaults() Target {
 	t.Limits.Concurrency = cmp.Or(t.Limits.Concurrency, 16)
 	t.Timeouts.Request = cmp.Or(t.Timeouts.Request, Duration(30*time.Second))
 	t.Timeouts.Settle = cmp.Or(t.Timeouts.Settle, Duration(2*time.Minute))
 	t.Timeouts.Verify = cmp.Or(t.Timeouts.Verify, Duration(5*time.Minute))
+	if t.Observe == nil {
+		every := DefaultObserve
+		t.Observe = &every
+	}
 	return t
 }

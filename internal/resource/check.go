@@ -33,6 +33,7 @@ func checkTarget(t *tree, value any) {
 	checkDuration(t, value, keyturn.Duration(10*time.Minute), "spec", "timeouts", "request")
 	checkDuration(t, value, keyturn.Duration(keyturn.Day), "spec", "timeouts", "settle")
 	checkDuration(t, value, keyturn.Duration(keyturn.Day), "spec", "timeouts", "verify")
+	checkPause(t, value, keyturn.Duration(10*time.Second), keyturn.Duration(366*keyturn.Day), "spec", "observe")
 }
 
 func checkPolicy(t *tree, value any, checkSchedule func(keyturn.Schedule) error) {
@@ -47,6 +48,7 @@ func checkPolicy(t *tree, value any, checkSchedule func(keyturn.Schedule) error)
 			t.fail([]string{"spec", "alerts"}, fmt.Sprintf("warnAfter (%s) must be shorter than criticalAfter (%s)", p.WarnAfter, p.CriticalAfter))
 		}
 	}
+	checkRollout(t, value)
 	checkScheduleOf(t, value, checkSchedule)
 }
 

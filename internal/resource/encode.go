@@ -109,7 +109,8 @@ func byDocumentation(a, b string) int {
 	order := []string{
 		"target", "select", "projects", "clusters", "components", "units", "uncertain", "schedule", "cron", "timezone",
 		"system", "url", "secret", "format", "events", "credentials", "publicKey", "privateKey",
-		"limits", "concurrency", "requestsPerSecond", "timeouts", "request", "settle", "verify", "tls", "caFile",
+		"limits", "concurrency", "requestsPerSecond", "timeouts", "request", "settle", "verify", "observe", "tls", "caFile",
+		"rollout", "canary", "batch", "maxFailures", "order", "pauseBetween",
 		"alerts", "warnAfter", "criticalAfter",
 	}
 	rank := func(name string) int {

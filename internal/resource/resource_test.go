@@ -3,6 +3,7 @@ package resource_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func TestParseReadsTheDocumentedExample(t *testing.T) {
 			Request: keyturn.Duration(30 * time.Second), Settle: keyturn.Duration(2 * time.Minute), Verify: keyturn.Duration(5 * time.Minute),
 		},
 	}
-	if target != want {
+	if !reflect.DeepEqual(target, want.WithDefaults()) {
 		t.Errorf("target: got %+v, want %+v", target, want)
 	}
 	policy, err := resource.Policy(docs[1])
