@@ -141,8 +141,8 @@ type Opening struct {
 	LookAt *time.Time // when that has to be found out anew; nil: never
 }
 
-// Look is a rotation under way whose policy's windows have to be looked at.
-type Look struct {
+// WindowLook is a rotation under way whose policy's windows have to be looked at.
+type WindowLook struct {
 	Rotation ID
 	Policy   Policy
 	// OldestKey returns since when the oldest key is in use among the units that the rotation has not turned yet;

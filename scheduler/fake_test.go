@@ -35,7 +35,7 @@ type fakeStore struct {
 
 // looking is a rotation under way with windows.
 type looking struct {
-	look    keyturn.Look
+	look    keyturn.WindowLook
 	opening keyturn.Opening
 }
 
@@ -138,7 +138,7 @@ func (f *fakeStore) start(w *waiting, firing keyturn.Firing, now time.Time) (fir
 			f.open[w.policy.Name]++
 		}
 		if s.Opening.LookAt != nil || s.Opening.Until != nil {
-			f.looks = append(f.looks, &looking{look: keyturn.Look{Rotation: r.ID, Policy: w.policy, OldestKey: w.oldestKey}, opening: s.Opening})
+			f.looks = append(f.looks, &looking{look: keyturn.WindowLook{Rotation: r.ID, Policy: w.policy, OldestKey: w.oldestKey}, opening: s.Opening})
 		}
 		if s.Supersedes {
 			for _, before := range f.fired {
@@ -176,7 +176,7 @@ func (f *fakeStore) ResumeDue(_ context.Context, _ int, next func(keyturn.Policy
 	return names, nil
 }
 
-func (f *fakeStore) LookAtWindows(_ context.Context, _ int, decide func(keyturn.Look, time.Time) (keyturn.Opening, error)) (int, error) {
+func (f *fakeStore) LookAtWindows(_ context.Context, _ int, decide func(keyturn.WindowLook, time.Time) (keyturn.Opening, error)) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	looked := 0

@@ -25,7 +25,7 @@ type Store interface {
 	// LookAtWindows asks decide about up to limit rotations under way whose windows have to be looked
 	// at, and keeps the answer. An error of decide leaves that rotation as it is for a minute. It returns how
 	// many it has asked about.
-	LookAtWindows(ctx context.Context, limit int, decide func(look keyturn.Look, now time.Time) (keyturn.Opening, error)) (int, error)
+	LookAtWindows(ctx context.Context, limit int, decide func(look keyturn.WindowLook, now time.Time) (keyturn.Opening, error)) (int, error)
 	// Superseded returns rotations that have not ended and are not stopped yet, although a later one of
 	// their policy is to take their place.
 	Superseded(ctx context.Context, limit int) ([]keyturn.ID, error)

@@ -254,7 +254,7 @@ func (s *Scheduler) FirstSlot(schedule keyturn.Schedule, after time.Time) (*keyt
 
 func (s *Scheduler) lookAtWindows(ctx context.Context) error {
 	for {
-		looked, err := s.store.LookAtWindows(ctx, s.batch, func(look keyturn.Look, now time.Time) (keyturn.Opening, error) {
+		looked, err := s.store.LookAtWindows(ctx, s.batch, func(look keyturn.WindowLook, now time.Time) (keyturn.Opening, error) {
 			return openingOf(&s.tables, look, now)
 		})
 		if err != nil {

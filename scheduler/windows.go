@@ -28,7 +28,7 @@ func opening(t *Timetable, now time.Time) keyturn.Opening {
 
 // openingOf says the same of a rotation under way. While its policy's windows are closed until a key gets
 // too old, and deadline is run, only blackouts hold it.
-func openingOf(tables *timetables, look keyturn.Look, now time.Time) (keyturn.Opening, error) {
+func openingOf(tables *timetables, look keyturn.WindowLook, now time.Time) (keyturn.Opening, error) {
 	policy := look.Policy.WithDefaults()
 	timetable, err := tables.load(policy.Schedule)
 	if err != nil {

@@ -74,10 +74,14 @@ func (a *announcer) announce(ctx context.Context) (int, error) {
 
 func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([]Event, error) {
 	var events []Event
-	var ended []keyturn.ID
+	var ended, seen []keyturn.ID
 	for _, note := range notes {
-		if note.Type == "tasks" {
+		switch note.Type {
+		case "tasks":
 			ended = append(ended, note.Tasks...)
+			continue
+		case "keys":
+			seen = append(seen, note.Keys...)
 			continue
 		}
 		r, err := a.store.Rotation(ctx, note.Rotation)
@@ -91,10 +95,20 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 			return nil, err
 		}
 	}
-	if len(ended) == 0 {
+	var err error
+	if len(ended) > 0 {
+		if events, err = a.taskEvents(ctx, events, ended); err != nil {
+			return nil, err
+		}
+	}
+	if len(seen) == 0 {
 		return events, nil
 	}
-	return a.taskEvents(ctx, events, ended)
+	records, err := a.store.AnnouncedKeys(ctx, seen)
+	if err != nil {
+		return nil, err
+	}
+	return a.keyEvents(events, records)
 }
 
 func (a *announcer) taskEvents(ctx context.Context, events []Event, ended []keyturn.ID) ([]Event, error) {
@@ -111,6 +125,11 @@ func (a *announcer) taskEvents(ctx context.Context, events []Event, ended []keyt
 			return nil, err
 		}
 	}
+	return a.keyEvents(events, records)
+}
+
+func (a *announcer) keyEvents(events []Event, records []keyturn.KeyRecord) ([]Event, error) {
+	var err error
 	for _, k := range records {
 		if events, err = a.add(events, "key."+string(k.Origin), k.ID.String(), k.From, k); err != nil {
 			return nil, err

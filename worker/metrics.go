@@ -14,6 +14,10 @@ type Metrics struct {
 	rotations   *prometheus.CounterVec
 	tasks       *prometheus.CounterVec
 	triggers    *prometheus.CounterVec
+	waves       *prometheus.CounterVec
+	halted      *prometheus.CounterVec
+	looks       *prometheus.CounterVec
+	lookedAt    *prometheus.CounterVec
 	errors      *prometheus.CounterVec
 	refused     prometheus.Counter
 	guarded     prometheus.Counter
@@ -75,10 +79,27 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "keyturn_group_commit_duration_seconds", Help: "Time of one group commit.", Buckets: seconds,
 		}, []string{"kind"}),
 	}
+	m.addRollouts()
+	reg.MustRegister(m.waves, m.halted, m.looks, m.lookedAt)
 	reg.MustRegister(m.rotations, m.tasks, m.triggers, m.errors, m.refused, m.guarded, m.inFlight, m.units, m.keyAge,
 		m.taskSeconds, m.planSeconds, m.callSeconds, m.commitSize, m.commitTime)
 	m.watch = newWatchMetrics(reg)
 	return m
+}
+
+func (m *Metrics) addRollouts() {
+	m.waves = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_rollout_waves_total", Help: "Waves of rollouts that were opened after the first.",
+	}, []string{"policy"})
+	m.halted = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_rollouts_halted_total", Help: "Rotations that their rollout halted.",
+	}, []string{"policy"})
+	m.looks = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_observe_sweeps_total", Help: "Looks at all the keys of a target.",
+	}, []string{"target", "result"})
+	m.lookedAt = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keyturn_observed_keys_total", Help: "Keys that were looked at by what was seen.",
+	}, []string{"target", "result"})
 }
 
 // observeAges replaces what was known of the keys' ages.

@@ -97,7 +97,7 @@ func (p *Planner) plan(ctx context.Context, id keyturn.ID) error {
 		err = p.store.FailRotation(ctx, id, p.owner, nothingSelected(policy, rotation.Only))
 	default:
 		spread(policy, rotation, units)
-		if err = p.store.SavePlan(ctx, id, p.owner, inTurn(units)); err == nil {
+		if err = p.save(ctx, id, policy.Rollout, units); err == nil {
 			p.planned(rotation.Target)
 		}
 	}

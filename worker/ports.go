@@ -67,6 +67,9 @@ type PlanStore interface {
 	// running, or failed with the reason if there are no units. Units keep what is known of
 	// their keys. It answers ErrConflict if the rotation is not owner's to plan any more.
 	SavePlan(ctx context.Context, id keyturn.ID, owner string, units []keyturn.Unit) error
+	// SaveRollout does the same for a plan in waves: only the tasks of the first are handed out,
+	// until AdvanceRollouts opens the next.
+	SaveRollout(ctx context.Context, id keyturn.ID, owner string, plan keyturn.RolloutPlan) error
 	// FailRotation ends a rotation that can't be planned.
 	FailRotation(ctx context.Context, id keyturn.ID, owner string, reason string) error
 	// PostponeRotation gives the claim back: somebody may plan it again after the delay.
@@ -85,6 +88,10 @@ type FeedStore interface {
 	// available to Feed again. It returns the targets that have tasks to feed: due, and not handed out.
 	// Pending tasks of the targets that are busy are spared: they may still wait in the queue.
 	Requeue(ctx context.Context, age time.Duration, busy []string) (targets []string, err error)
+	// AdvanceRollouts halts running rollouts in which too much went wrong, as StopRotation does, and opens
+	// the next wave of those whose waves so far have ended and whose pause is over; where the pause begins
+	// only now, the rotation says until when (Wave.NextAt). It returns those that it moved on and those that it halted.
+	AdvanceRollouts(ctx context.Context) (moved, halted []keyturn.Rotation, err error)
 	// FinishRotations ends running rotations without open tasks, with an announcement each,
 	// and returns them. What was put back to pending since its rotation was stopped is skipped.
 	FinishRotations(ctx context.Context) ([]keyturn.Rotation, error)
@@ -105,6 +112,8 @@ type AnnounceStore interface {
 	// AnnouncedTasks returns the tasks with the key records they made; a record's Until is set
 	// when the same task made the next one.
 	AnnouncedTasks(ctx context.Context, tasks []keyturn.ID) ([]keyturn.Task, []keyturn.KeyRecord, error)
+	// AnnouncedKeys returns key records that no task made.
+	AnnouncedKeys(ctx context.Context, keys []keyturn.ID) ([]keyturn.KeyRecord, error)
 	// Rotation returns a rotation with its counts, without its tasks.
 	Rotation(ctx context.Context, id keyturn.ID) (keyturn.Rotation, error)
 	// Announced removes announcements that were published.

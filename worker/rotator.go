@@ -31,6 +31,7 @@ type rotator struct {
 	hold    func(ctx context.Context, target, reason string, d time.Duration)
 	gates   *gates
 	timing  Timing
+	failed  func() // called when a task has failed or was parked: it may halt a rollout
 	log     *zap.Logger
 	metrics *Metrics
 
@@ -324,6 +325,7 @@ func (r *rotator) ended(j *job, result keyturn.TaskResult, taken bool) {
 	if result.State != keyturn.TaskFailed && result.State != keyturn.TaskParked {
 		return
 	}
+	r.failed()
 	r.log.Warn("task ended without a new key",
 		zap.Stringer("task", j.Task), zap.Stringer("rotation", j.Rotation), zap.String("unit", j.Unit),
 		zap.String("state", string(result.State)), zap.String("reason", result.Reason), zap.Duration("took", took))

@@ -133,10 +133,13 @@ func (s *sweeper) sumUpAges(ctx context.Context) {
 	s.metrics.observeAges(ages)
 }
 
-// finish ends the rotations that have no open tasks; each is one wide log event.
+// finish moves rollouts on, and ends the rotations that have no open tasks; each is one wide log event.
 func (s *sweeper) finish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	if err := s.rollOut(ctx); err != nil {
+		return err
+	}
 	ended, err := s.store.FinishRotations(ctx)
 	if len(ended) > 0 {
 		s.sumUpAges(ctx)

@@ -30,6 +30,7 @@ type Store interface {
 	AnnounceStore
 	TriggerStore
 	WatchStore
+	LookStore
 }
 
 // TargetLister lists the targets that there are now.
@@ -59,6 +60,7 @@ type Worker struct {
 	sweeper   *sweeper
 	announcer *announcer
 	triggers  *triggers
+	looker    *looker
 
 	mu      sync.Mutex
 	feeders map[string]*feeder
@@ -84,7 +86,7 @@ func New(cfg Config) *Worker {
 	w.triggers = &triggers{store: cfg.Store, queue: cfg.Queue, log: cfg.Logger, metrics: cfg.Metrics}
 	w.rotator = &rotator{
 		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
-		hold: w.hold, gates: &gates{}, timing: cfg.Timing, log: cfg.Logger, metrics: cfg.Metrics,
+		hold: w.hold, gates: &gates{}, failed: w.sweeper.mayHaveEnded, timing: cfg.Timing, log: cfg.Logger, metrics: cfg.Metrics,
 		intents: &batcher[keyturn.IntentWrite, keyturn.IntentOutcome]{
 			flush: cfg.Store.Intend, max: commitMost, observe: cfg.Metrics.observeCommit("intent"),
 		},
@@ -92,12 +94,25 @@ func New(cfg Config) *Worker {
 			flush: cfg.Store.Finish, max: commitMost, observe: cfg.Metrics.observeCommit("result"),
 		},
 	}
+	w.looker = &looker{
+		owner: cfg.Owner, now: cfg.Now, store: cfg.Store, targets: cfg.Targets, systems: cfg.Systems,
+		rotator: w.rotator, asked: make(chan struct{}, 1), log: cfg.Logger, metrics: cfg.Metrics,
+	}
 	return w
 }
 
-// Plan returns what a rotation of the policy would do now. It changes nothing.
+// Plan returns what a rotation of the policy would do now: with a rollout, in the order and with the number of
+// the waves. It changes nothing.
 func (w *Worker) Plan(ctx context.Context, policy keyturn.Policy, only keyturn.Selection) ([]keyturn.Unit, error) {
-	return w.planner.Plan(ctx, policy, only)
+	units, err := w.planner.Plan(ctx, policy, only)
+	if err != nil || !policy.Rollout.Enabled() {
+		return units, err
+	}
+	plan, err := inWaves(policy.Rollout, units)
+	if err != nil {
+		return nil, err
+	}
+	return numbered(plan), nil
 }
 
 // KeyInUse asks the unit's target which key it uses now. It changes nothing.
@@ -115,6 +130,9 @@ func (w *Worker) KeyInUse(ctx context.Context, unit string) (string, error) {
 	return sys.Current(ctx, unit)
 }
 
+// Look makes this process look soon whether keys of a target are due to be looked at. It never blocks.
+func (w *Worker) Look() { notify(w.looker.asked) }
+
 // QueueLost tells the worker that the queue lost messages: what nobody holds
 // is handed out again at once. It never blocks.
 func (w *Worker) QueueLost() { w.sweeper.queueLost() }
@@ -128,6 +146,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	running.Go(func() { w.sweeper.run(ctx) })
 	running.Go(func() { w.announcer.run(ctx) })
 	running.Go(func() { (&watch{w.cfg.Store, w.cfg.Logger, w.cfg.Metrics}).run(ctx) })
+	running.Go(func() { w.looker.run(ctx) })
 	running.Go(func() {
 		w.keepConsuming(ctx, "rotations", func() error {
 			return w.cfg.Queue.ConsumeRotations(ctx, planConcurrency, w.planner.handle)

@@ -14,6 +14,8 @@ type Store interface {
 	ResourceStore
 	TokenStore
 	RotationControl
+	// AskLook makes a look at the target's keys due now. An unknown target is ErrNotFound.
+	AskLook(ctx context.Context, target string) error
 	// Request inserts a rotation, or finds the one that the same TriggerID made before.
 	Request(ctx context.Context, req keyturn.Request) (r keyturn.Rotation, created bool, err error)
 	// TakenSlots returns those of a policy's slots, by name, that have a rotation.

@@ -374,7 +374,7 @@ func (p schedulePoints) FireDue(a0 context.Context, a1 int, a2 func(keyturn.Due,
 	return r0, r1
 }
 
-func (p schedulePoints) LookAtWindows(a0 context.Context, a1 int, a2 func(keyturn.Look, time.Time) (keyturn.Opening, error)) (int, error) {
+func (p schedulePoints) LookAtWindows(a0 context.Context, a1 int, a2 func(keyturn.WindowLook, time.Time) (keyturn.Opening, error)) (int, error) {
 	p.at.Pass("schedule.LookAtWindows.before")
 	r0, r1 := p.Store.LookAtWindows(a0, a1, a2)
 	p.at.Pass("schedule.LookAtWindows.after")

@@ -53,7 +53,7 @@ func (s *Store) ResumeDue(
 // LookAtWindows asks decide about rotations whose windows have to be looked at again. It is called inside
 // the transaction and must not use the store.
 func (s *Store) LookAtWindows(
-	ctx context.Context, limit int, decide func(look keyturn.Look, now time.Time) (keyturn.Opening, error),
+	ctx context.Context, limit int, decide func(look keyturn.WindowLook, now time.Time) (keyturn.Opening, error),
 ) (int, error) {
 	looked := 0
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
@@ -82,7 +82,7 @@ func (s *Store) LookAtWindows(
 
 // look asks about one rotation. What can't be found out stays as it was, and is asked again.
 func (s *Store) look(
-	ctx context.Context, tx pgx.Tx, row db.DueLooksRow, decide func(look keyturn.Look, now time.Time) (keyturn.Opening, error),
+	ctx context.Context, tx pgx.Tx, row db.DueLooksRow, decide func(look keyturn.WindowLook, now time.Time) (keyturn.Opening, error),
 ) (keyturn.Opening, error) {
 	if row.Generation == 0 {
 		return s.lookAgain(row, errors.New("the policy was removed"))
@@ -92,7 +92,7 @@ func (s *Store) look(
 		return s.lookAgain(row, err)
 	}
 	var broken error
-	opening, err := decide(keyturn.Look{Rotation: row.ID, Policy: policy, OldestKey: func() (*time.Time, error) {
+	opening, err := decide(keyturn.WindowLook{Rotation: row.ID, Policy: policy, OldestKey: func() (*time.Time, error) {
 		var since time.Time
 		since, broken = s.q.OldestOpenKey(ctx, tx, row.ID)
 		if broken != nil || since.Unix() == 0 {

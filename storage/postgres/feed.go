@@ -38,7 +38,7 @@ WITH clock AS MATERIALIZED (
     FROM clock LEFT JOIN targets g ON g.name = $1
     WHERE current_setting('keyturn.feeding') = 'true' AND (g.hold_until IS NULL OR g.hold_until <= clock.at)
 ), running AS MATERIALIZED (
-    SELECT r.id, coalesce(f.turn, 0) AS turn, coalesce(f.task_id, r.id) AS task_id
+    SELECT r.id, coalesce(f.turn, 0) AS turn, coalesce(f.task_id, r.id) AS task_id, coalesce(r.turn_limit, 2147483647) AS turn_limit
     FROM clock CROSS JOIN rotations r LEFT JOIN policies p ON p.name = r.policy LEFT JOIN fed f ON f.rotation_id = r.id
     WHERE r.target = $1 AND r.state = 'running' AND NOT r.halted AND NOT coalesce(p.paused, false)
         AND (r.open_until IS NULL OR r.open_until > clock.at)
@@ -48,14 +48,14 @@ WITH clock AS MATERIALIZED (
         FROM room CROSS JOIN running r CROSS JOIN LATERAL (
             SELECT t.id, t.turn, t.rotation_id, t.unit_id, t.state, t.failures FROM tasks t
             WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND (t.turn, t.id) > (r.turn, r.task_id)
-                AND t.state = 'pending' AND t.back IS NULL AND t.handed_at IS NULL
+                AND t.turn <= r.turn_limit AND t.state = 'pending' AND t.back IS NULL AND t.handed_at IS NULL
             ORDER BY t.turn, t.id LIMIT room.n
         ) w
         UNION ALL
         SELECT w.*, true
         FROM clock CROSS JOIN room CROSS JOIN running r CROSS JOIN LATERAL (
             SELECT t.id, t.turn, t.rotation_id, t.unit_id, t.state, t.failures FROM tasks t
-            WHERE t.rotation_id = r.id AND t.back = 'pending' AND t.not_before <= clock.at
+            WHERE t.rotation_id = r.id AND t.back = 'pending' AND t.not_before <= clock.at AND t.turn <= r.turn_limit
             ORDER BY t.turn, t.id LIMIT room.n
         ) w
         UNION ALL

@@ -106,7 +106,11 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 	if len(units) == 0 {
 		return s.FailRotation(ctx, id, owner, nothingSelected)
 	}
-	plan := s.plan(units)
+	return s.savePlan(ctx, id, owner, s.plan(units), nil)
+}
+
+// savePlan saves a plan, and the rotation begins. then does what else belongs to it.
+func (s *Store) savePlan(ctx context.Context, id keyturn.ID, owner string, plan []planned, then func(pgx.Tx) error) error {
 	// Units are written in the order of their ids, so that two plans of the same units do not
 	// deadlock; tasks in the order in which they are handed out, so that those of one batch are neighbours.
 	byID := slices.SortedFunc(slices.Values(plan), func(a, b planned) int { return cmp.Compare(a.ID, b.ID) })
@@ -131,10 +135,15 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 				return err
 			}
 		}
+		if then != nil {
+			if err := then(tx); err != nil {
+				return err
+			}
+		}
 		return s.startRotation(ctx, tx, id, claim.Target)
 	})
 	if err != nil {
-		return fmt.Errorf("saving the plan of rotation %s (%d units): %w", id, len(units), err)
+		return fmt.Errorf("saving the plan of rotation %s (%d units): %w", id, len(plan), err)
 	}
 	return nil
 }
@@ -183,12 +192,17 @@ func (s *Store) plan(units []keyturn.Unit) []planned {
 		}
 		plan, ids = append(plan, planned{Unit: u, turn: turns[q]}), append(ids, s.newID())
 	}
+	inTurn(plan, ids)
+	return plan
+}
+
+// inTurn orders a plan by turn, and its tasks' ids with it.
+func inTurn(plan []planned, ids []keyturn.ID) {
 	slices.SortStableFunc(plan, func(a, b planned) int { return cmp.Compare(a.turn, b.turn) })
 	slices.SortFunc(ids, func(a, b keyturn.ID) int { return bytes.Compare(a[:], b[:]) })
 	for i := range plan {
 		plan[i].task = ids[i]
 	}
-	return plan
 }
 
 func saveUnits(plan []planned) db.SaveUnitsParams {

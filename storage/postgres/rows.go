@@ -53,6 +53,9 @@ func rotationOf(r db.Rotation) (keyturn.Rotation, error) {
 	if r.Trouble != "" {
 		out.Reason, out.Trouble = r.Trouble, r.Trouble
 	}
+	if r.Wave != nil && r.Waves != nil {
+		out.Wave = &keyturn.Wave{Current: int(*r.Wave), Total: int(*r.Waves), NextAt: utc(r.NextWaveAt)}
+	}
 	if err := json.Unmarshal(r.OnlyUnits, &out.Only); err != nil {
 		return keyturn.Rotation{}, fmt.Errorf("reading the selection of rotation %s: %w", r.ID, err)
 	}

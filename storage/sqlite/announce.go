@@ -28,12 +28,16 @@ func (s *Store) announce(ctx context.Context, tx *tx, kind string, rotation keyt
 
 // announceTasks adds an announcement about tasks that ended to the outbox.
 func (s *Store) announceTasks(ctx context.Context, tx *tx, tasks []keyturn.ID) error {
-	for ids := range slices.Chunk(tasks, maxAnnounced) {
+	return s.announceAll(ctx, tx, "tasks", tasks)
+}
+
+func (s *Store) announceAll(ctx context.Context, tx *tx, kind string, all []keyturn.ID) error {
+	for ids := range slices.Chunk(all, maxAnnounced) {
 		err := s.q.InsertAnnouncement(ctx, tx, db.InsertAnnouncementParams{
-			ID: s.ids.next(tx.now).String(), Type: "tasks", TaskIds: jsonIDs(ids),
+			ID: s.ids.next(tx.now).String(), Type: kind, TaskIds: jsonIDs(ids),
 		})
 		if err != nil {
-			return fmt.Errorf("announcing the end of tasks: %w", err)
+			return fmt.Errorf("announcing %s: %w", kind, err)
 		}
 	}
 	return nil
@@ -75,11 +79,16 @@ func toAnnouncement(row db.Announcement) (a keyturn.Announcement, err error) {
 			return a, err
 		}
 	}
-	if row.Type != "tasks" {
+	ids := &a.Tasks
+	switch row.Type {
+	case "tasks":
+	case "keys":
+		ids = &a.Keys
+	default:
 		return a, nil
 	}
-	if err := json.Unmarshal([]byte(row.TaskIds), &a.Tasks); err != nil {
-		return a, fmt.Errorf("reading the tasks of announcement %s: %w", row.ID, err)
+	if err := json.Unmarshal([]byte(row.TaskIds), ids); err != nil {
+		return a, fmt.Errorf("reading what announcement %s names: %w", row.ID, err)
 	}
 	return a, nil
 }

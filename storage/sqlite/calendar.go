@@ -53,7 +53,7 @@ func (s *Store) ResumeDue(
 
 // LookAtWindows implements scheduler.Store.
 func (s *Store) LookAtWindows(
-	ctx context.Context, limit int, decide func(look keyturn.Look, now time.Time) (keyturn.Opening, error),
+	ctx context.Context, limit int, decide func(look keyturn.WindowLook, now time.Time) (keyturn.Opening, error),
 ) (int, error) {
 	if rows, err := s.q.DueLooks(ctx, s.read, db.DueLooksParams{Now: at(s.nowMS()), MaxRows: 1}); err != nil || len(rows) == 0 {
 		return 0, err
@@ -77,10 +77,10 @@ func (s *Store) LookAtWindows(
 
 // look asks about one rotation. What can't be found out stays as it was, and is asked again.
 func (s *Store) look(
-	ctx context.Context, tx *tx, row db.DueLooksRow, decide func(look keyturn.Look, now time.Time) (keyturn.Opening, error),
+	ctx context.Context, tx *tx, row db.DueLooksRow, decide func(look keyturn.WindowLook, now time.Time) (keyturn.Opening, error),
 ) error {
 	p := db.SetOpeningParams{ID: row.ID, OpenUntil: row.OpenUntil, LookAt: tx.in(leaveAlone)}
-	look := keyturn.Look{OldestKey: func() (*time.Time, error) {
+	look := keyturn.WindowLook{OldestKey: func() (*time.Time, error) {
 		since, err := s.q.OldestOpenKey(ctx, tx, row.ID)
 		if err != nil || since == 0 {
 			return nil, err

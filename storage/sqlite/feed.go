@@ -120,11 +120,13 @@ func (s *Store) feedable(
 	}
 	for _, r := range rotations {
 		after := fed[r.ID]
-		planned, err := s.q.PlannedTasks(ctx, on, db.PlannedTasksParams{RotationID: r.ID, Turn: after.turn, Seq: after.seq, MaxRows: limit})
+		planned, err := s.q.PlannedTasks(ctx, on, db.PlannedTasksParams{
+			RotationID: r.ID, Turn: after.turn, Seq: after.seq, TurnLimit: r.TurnLimit, MaxRows: limit,
+		})
 		if err != nil {
 			return nil, err
 		}
-		returned, err := s.q.ReturnedTasks(ctx, on, db.ReturnedTasksParams{RotationID: r.ID, Now: now, MaxRows: limit})
+		returned, err := s.q.ReturnedTasks(ctx, on, db.ReturnedTasksParams{RotationID: r.ID, Now: now, TurnLimit: r.TurnLimit, MaxRows: limit})
 		if err != nil {
 			return nil, err
 		}

@@ -102,20 +102,28 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 	})
 }
 
-// planUnit saves a unit and its task, and reports whether that is skipped.
-func (s *Store) planUnit(
-	ctx context.Context, tx *tx, rotation keyturn.ID, unit keyturn.Unit, turn int64, claim db.StartRotationRow,
-) (id keyturn.ID, skip bool, err error) {
-	err = s.q.UpsertUnit(ctx, tx, db.UpsertUnitParams{
+// saveUnit records a unit as it is now. What is known of its key stays.
+func (s *Store) saveUnit(ctx context.Context, tx *tx, unit keyturn.Unit) error {
+	err := s.q.UpsertUnit(ctx, tx, db.UpsertUnitParams{
 		ID: unit.ID, Target: unit.Target, System: string(unit.System), ProjectID: unit.ProjectID, ProjectName: unit.ProjectName,
 		ClusterID: unit.ClusterID, ClusterName: unit.ClusterName, Component: string(unit.Component), Name: unit.Name,
 		Fcv: unit.FCV, Rotatable: number(unit.Rotatable), Reason: unit.Reason,
 	})
 	if err != nil {
-		return keyturn.ID{}, false, fmt.Errorf("recording it: %w", err)
+		return fmt.Errorf("recording it: %w", err)
 	}
 	if err := s.q.InsertUnitKey(ctx, tx, unit.ID); err != nil {
-		return keyturn.ID{}, false, fmt.Errorf("recording its key: %w", err)
+		return fmt.Errorf("recording its key: %w", err)
+	}
+	return nil
+}
+
+// planUnit saves a unit and its task, and reports whether that is skipped.
+func (s *Store) planUnit(
+	ctx context.Context, tx *tx, rotation keyturn.ID, unit keyturn.Unit, turn int64, claim db.StartRotationRow,
+) (id keyturn.ID, skip bool, err error) {
+	if err := s.saveUnit(ctx, tx, unit); err != nil {
+		return keyturn.ID{}, false, err
 	}
 	task := s.ids.next(tx.now)
 	p := db.InsertTaskParams{

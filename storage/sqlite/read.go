@@ -203,6 +203,9 @@ func toRotation(row db.Rotation) (keyturn.Rotation, error) {
 			return r, fmt.Errorf("reading what rotation %s retries: %w", row.ID, err)
 		}
 	}
+	if row.Wave.Valid {
+		r.Wave = &keyturn.Wave{Current: int(row.Wave.Int64), Total: int(row.Waves.Int64), NextAt: toTimePtr(row.NextWaveAt)}
+	}
 	if err := json.Unmarshal([]byte(row.OnlyUnits), &r.Only); err != nil {
 		return r, fmt.Errorf("reading what narrows rotation %s: %w", row.ID, err)
 	}

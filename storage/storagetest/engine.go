@@ -228,7 +228,9 @@ func engineEarly(t *testing.T, newStore New) {
 		t.Errorf("next due in %v (%v), want at the slot", in, err)
 	}
 	f.clock.Advance(2 * time.Hour)
-	f.fireWith(func(due keyturn.Due, _ time.Time) (keyturn.Firing, error) { return keyturn.Firing{Next: &due.Slot}, nil })
+	f.fireWith(func(due keyturn.Due, _ time.Time) (keyturn.Firing, error) {
+		return keyturn.Firing{Next: &due.Slot}, nil
+	})
 	if in, _, err := f.NextDue(f.ctx()); err != nil || in != time.Minute {
 		t.Errorf("next due in %v (%v): a slot that has come and stays must be left alone for a minute", in, err)
 	}

@@ -21,6 +21,7 @@ type Store interface {
 	worker.AnnounceStore
 	worker.TriggerStore
 	worker.WatchStore
+	worker.LookStore
 	scheduler.Store
 	api.Store
 
@@ -63,6 +64,9 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Schema":    schemaTests(),
 		"Race":      raceTests(),
 		"Backfill":  backfillTests(),
+		"Rollout":   rolloutTests(),
+		"Observe":   observeTests(),
+		"Look":      lookTests(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -24,7 +24,7 @@ func windowTests() map[string]func(*testing.T, New) {
 // look answers every look with the opening and returns how many there were.
 func (f *fixture) look(opening keyturn.Opening) int {
 	f.t.Helper()
-	n, err := f.LookAtWindows(f.ctx(), 10, func(keyturn.Look, time.Time) (keyturn.Opening, error) { return opening, nil })
+	n, err := f.LookAtWindows(f.ctx(), 10, func(keyturn.WindowLook, time.Time) (keyturn.Opening, error) { return opening, nil })
 	f.ok(err)
 	return n
 }
@@ -125,7 +125,7 @@ func windowBroken(t *testing.T, newStore New) {
 	f.estate()
 	f.runningSlot(time.Hour, makeUnits("om", "p1", 2)...)
 	f.clock.Advance(time.Hour)
-	n, err := f.LookAtWindows(f.ctx(), 10, func(keyturn.Look, time.Time) (keyturn.Opening, error) {
+	n, err := f.LookAtWindows(f.ctx(), 10, func(keyturn.WindowLook, time.Time) (keyturn.Opening, error) {
 		return keyturn.Opening{}, errors.New("the calendar's file is gone")
 	})
 	if err != nil || n != 1 {
@@ -183,7 +183,7 @@ func windowOldest(t *testing.T, newStore New) {
 	r, tasks := f.runningSlot(time.Hour, makeUnits("om", "p1", 3)...)
 	ask := func() (oldest *time.Time) {
 		f.clock.Advance(time.Hour)
-		n, err := f.LookAtWindows(f.ctx(), 10, func(look keyturn.Look, _ time.Time) (keyturn.Opening, error) {
+		n, err := f.LookAtWindows(f.ctx(), 10, func(look keyturn.WindowLook, _ time.Time) (keyturn.Opening, error) {
 			if look.Rotation != r.ID || look.Policy.Name != "quarterly" || look.Policy.Target != "om" {
 				t.Errorf("asked about %+v", look)
 			}

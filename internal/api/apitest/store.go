@@ -34,6 +34,7 @@ type Store struct {
 	tokens    []storedToken
 	audit     []keyturn.AuditEntry
 	lookups   int
+	asked     []string // targets to look at
 }
 
 type storedToken struct {

@@ -46,7 +46,15 @@ CREATE INDEX policies_resume ON policies (paused_until) WHERE paused_until IS NO
 CREATE TABLE targets (
     name        text PRIMARY KEY,
     hold_until  timestamptz,
-    hold_reason text NOT NULL DEFAULT ''
+    hold_reason text NOT NULL DEFAULT '',
+    -- The look at the keys in use: when the last one ended, since when somebody asks for one, not before when
+    -- the next may begin, and who is at it until when.
+    observed_at   timestamptz,
+    observe_asked timestamptz,
+    observe_after timestamptz,
+    observe_owner text,
+    observe_until timestamptz,
+    CHECK (num_nulls(observe_owner, observe_until) IN (0, 2))
 );
 
 -- Units as the planner last saw them.
@@ -118,6 +126,15 @@ CREATE TABLE rotations (
     stop_reason  text        NOT NULL DEFAULT '',
     cancelled_by text        NOT NULL DEFAULT '',
     cancelled_at timestamptz, -- it was a person who stopped it
+    -- The rollout (table waves); NULL: there is none. Tasks of later turns than turn_limit are not handed out yet.
+    wave         integer     CHECK (wave >= 1),
+    waves        integer     CHECK (waves >= wave),
+    turn_limit   integer,
+    next_wave_at timestamptz, -- the wave has ended, and the next one waits
+    canary_turn  integer, -- the last turn of those that must succeed before any other begins
+    max_failures integer     CHECK (max_failures >= 0),
+    CHECK (num_nulls(wave, waves, turn_limit) IN (0, 3)),
+    CHECK (wave IS NOT NULL OR (next_wave_at IS NULL AND canary_turn IS NULL AND max_failures IS NULL)),
     CHECK ((trigger = 'schedule') = (slot IS NOT NULL)),
     CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'partial', 'failed', 'cancelled'))),
     CHECK (started_at IS NOT NULL OR state IN ('requested', 'failed', 'cancelled')),
@@ -148,7 +165,7 @@ CREATE TABLE tasks (
     id          uuid        PRIMARY KEY,
     rotation_id uuid        NOT NULL REFERENCES rotations (id),
     epoch       bigint      NOT NULL DEFAULT 0 CHECK (epoch >= 0),
-    turn        integer     NOT NULL CHECK (turn >= 1), -- running number within its project
+    turn        integer     NOT NULL CHECK (turn >= 1), -- running number within its project and wave
     attempts    integer     NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     failures    integer     NOT NULL DEFAULT 0 CHECK (failures >= 0),
     not_before  timestamptz NOT NULL,
@@ -237,12 +254,12 @@ CREATE TRIGGER key_records_no_truncate BEFORE TRUNCATE ON key_records
 CREATE TABLE announcements (
     seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- "oldest first"
     id          uuid   NOT NULL UNIQUE,
-    type        text   NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks')),
+    type        text   NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys')),
     rotation_id uuid,
-    task_ids    uuid[] NOT NULL DEFAULT '{}',
+    task_ids    uuid[] NOT NULL DEFAULT '{}', -- with type keys: of key records
     held_until  timestamptz,
-    CHECK ((type = 'tasks') = (rotation_id IS NULL)),
-    CHECK ((type = 'tasks') = (cardinality(task_ids) > 0))
+    CHECK ((type IN ('tasks', 'keys')) = (rotation_id IS NULL)),
+    CHECK ((type IN ('tasks', 'keys')) = (cardinality(task_ids) > 0))
 );
 
 -- API tokens: only the SHA-256 of the secret.

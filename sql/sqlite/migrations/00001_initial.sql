@@ -52,7 +52,15 @@ CREATE INDEX policies_resume ON policies (paused_until) WHERE paused_until IS NO
 CREATE TABLE targets (
     name        TEXT NOT NULL PRIMARY KEY,
     hold_until  INTEGER,
-    hold_reason TEXT NOT NULL DEFAULT ''
+    hold_reason TEXT NOT NULL DEFAULT '',
+    -- The look at the keys in use: when the last one ended, since when somebody asks for one, not before when
+    -- the next may begin, and who is at it until when.
+    observed_at   INTEGER,
+    observe_asked INTEGER,
+    observe_after INTEGER,
+    observe_owner TEXT,
+    observe_until INTEGER,
+    CHECK ((observe_owner IS NULL) = (observe_until IS NULL))
 ) STRICT;
 
 -- Units as the planner last saw them.
@@ -120,6 +128,16 @@ CREATE TABLE rotations (
     stop_reason  TEXT    NOT NULL DEFAULT '',
     cancelled_by TEXT    NOT NULL DEFAULT '',
     cancelled_at INTEGER, -- it was a person who stopped it
+    -- The rollout (table waves); NULL: there is none. Tasks of later turns than turn_limit are not handed out yet.
+    wave         INTEGER CHECK (wave >= 1),
+    waves        INTEGER CHECK (waves >= wave),
+    turn_limit   INTEGER,
+    next_wave_at INTEGER, -- the wave has ended, and the next one waits
+    canary_turn  INTEGER, -- the last turn of those that must succeed before any other begins
+    max_failures INTEGER CHECK (max_failures >= 0),
+    CHECK ((wave IS NULL) = (waves IS NULL)),
+    CHECK ((wave IS NULL) = (turn_limit IS NULL)),
+    CHECK (wave IS NOT NULL OR (next_wave_at IS NULL AND canary_turn IS NULL AND max_failures IS NULL)),
     CHECK (("trigger" = 'schedule') = (slot IS NOT NULL)),
     CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'partial', 'failed', 'cancelled'))),
     CHECK (started_at IS NOT NULL OR state IN ('requested', 'failed', 'cancelled')),
@@ -147,7 +165,7 @@ CREATE TABLE tasks (
     id          TEXT    NOT NULL UNIQUE CHECK (length(id) = 36),
     rotation_id TEXT    NOT NULL REFERENCES rotations (id),
     epoch       INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0),
-    turn        INTEGER NOT NULL CHECK (turn >= 1), -- running number within its project
+    turn        INTEGER NOT NULL CHECK (turn >= 1), -- running number within its project and wave
     attempts    INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     failures    INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
     not_before  INTEGER NOT NULL,
@@ -251,12 +269,12 @@ END;
 CREATE TABLE announcements (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT, -- "oldest first"
     id          TEXT NOT NULL UNIQUE CHECK (length(id) = 36),
-    type        TEXT NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks')),
+    type        TEXT NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys')),
     rotation_id TEXT,
-    task_ids    TEXT NOT NULL DEFAULT '[]' CHECK (json_type(task_ids) = 'array'),
+    task_ids    TEXT NOT NULL DEFAULT '[]' CHECK (json_type(task_ids) = 'array'), -- with type keys: of key records
     held_until  INTEGER,
-    CHECK ((type = 'tasks') = (rotation_id IS NULL)),
-    CHECK ((type = 'tasks') = (task_ids <> '[]'))
+    CHECK ((type IN ('tasks', 'keys')) = (rotation_id IS NULL)),
+    CHECK ((type IN ('tasks', 'keys')) = (task_ids <> '[]'))
 ) STRICT;
 
 -- API tokens: only the SHA-256 of the secret.

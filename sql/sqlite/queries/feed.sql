@@ -47,7 +47,8 @@ WHERE rotation_id = sqlc.arg(rotation_id) AND finished_at IS NULL AND back IS NU
 
 -- name: FeedableRotations :many
 -- Rotations of the target whose pending tasks may be handed out, oldest first.
-SELECT rotations.id, rotations.policy FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
+SELECT rotations.id, rotations.policy, CAST(coalesce(rotations.turn_limit, 9223372036854775807) AS INTEGER) AS turn_limit
+FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
 WHERE rotations.target = sqlc.arg(target) AND rotations.state = 'running' AND NOT rotations.halted AND coalesce(policies.paused, 0) = 0
     AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now))
 ORDER BY rotations.id;
@@ -56,13 +57,13 @@ ORDER BY rotations.id;
 -- Planned tasks after a place. They have been due since they were planned.
 SELECT seq, id, unit_id, turn, failures FROM tasks
 WHERE rotation_id = sqlc.arg(rotation_id) AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
-    AND turn >= sqlc.arg(turn) AND (turn > sqlc.arg(turn) OR seq > sqlc.arg(seq)) AND state = 'pending'
+    AND turn >= sqlc.arg(turn) AND turn <= sqlc.arg(turn_limit) AND (turn > sqlc.arg(turn) OR seq > sqlc.arg(seq)) AND state = 'pending'
 ORDER BY turn, seq
 LIMIT sqlc.arg(max_rows);
 
 -- name: ReturnedTasks :many
 SELECT seq, id, unit_id, turn, failures FROM tasks
-WHERE rotation_id = sqlc.arg(rotation_id) AND back = 'pending' AND not_before <= sqlc.arg(now)
+WHERE rotation_id = sqlc.arg(rotation_id) AND back = 'pending' AND not_before <= sqlc.arg(now) AND turn <= sqlc.arg(turn_limit)
 ORDER BY turn, seq
 LIMIT sqlc.arg(max_rows);
 

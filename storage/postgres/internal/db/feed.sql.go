@@ -92,10 +92,12 @@ WHERE (g.hold_until IS NULL OR g.hold_until <= clock.at) AND (
         WHERE r.target = g.name AND r.state = 'running' AND NOT r.halted AND NOT coalesce(p.paused, false)
             AND (r.open_until IS NULL OR r.open_until > clock.at)
             AND ((SELECT t.id FROM tasks t
-                WHERE t.rotation_id = r.id AND t.back = 'pending' AND t.not_before <= clock.at LIMIT 1) IS NOT NULL
+                WHERE t.rotation_id = r.id AND t.back = 'pending' AND t.not_before <= clock.at
+                    AND t.turn <= coalesce(r.turn_limit, 2147483647) LIMIT 1) IS NOT NULL
             OR (SELECT t.id FROM tasks t
                 WHERE t.rotation_id = r.id AND t.finished_at IS NULL
                     AND (t.turn, t.id) > (coalesce(f.turn, 0), coalesce(f.task_id, r.id))
+                    AND t.turn <= coalesce(r.turn_limit, 2147483647)
                     AND t.state = 'pending' AND t.back IS NULL AND t.handed_at IS NULL
                 ORDER BY t.turn, t.id LIMIT 1) IS NOT NULL)
         LIMIT 1) IS NOT NULL)

@@ -106,7 +106,7 @@ func (q *Queries) DoneRotations(ctx context.Context, db DBTX) ([]keyturn.ID, err
 }
 
 const endCounts = `-- name: EndCounts :many
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, c.total, c.succeeded, c.failed, c.skipped, c.parked, c.stopped
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, c.total, c.succeeded, c.failed, c.skipped, c.parked, c.stopped
 FROM rotations r JOIN (
     SELECT t.rotation_id, count(*) AS total, count(*) FILTER (WHERE t.state = 'succeeded') AS succeeded,
         count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) FILTER (WHERE t.state = 'skipped') AS skipped,
@@ -170,6 +170,12 @@ func (q *Queries) EndCounts(ctx context.Context, db DBTX, ids []keyturn.ID) ([]E
 			&i.Rotation.StopReason,
 			&i.Rotation.CancelledBy,
 			&i.Rotation.CancelledAt,
+			&i.Rotation.Wave,
+			&i.Rotation.Waves,
+			&i.Rotation.TurnLimit,
+			&i.Rotation.NextWaveAt,
+			&i.Rotation.CanaryTurn,
+			&i.Rotation.MaxFailures,
 			&i.Total,
 			&i.Succeeded,
 			&i.Failed,
@@ -204,7 +210,7 @@ UPDATE rotations r SET state = d.state, trouble = d.trouble, total = d.total, su
     skipped = d.skipped, parked = d.parked, finished_at = coalesce(r.finished_at, clock.at)
 FROM done d, clock
 WHERE r.id = d.id
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at
+RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures
 `
 
 type EndRotationsParams struct {
@@ -273,6 +279,12 @@ func (q *Queries) EndRotations(ctx context.Context, db DBTX, arg EndRotationsPar
 			&i.StopReason,
 			&i.CancelledBy,
 			&i.CancelledAt,
+			&i.Wave,
+			&i.Waves,
+			&i.TurnLimit,
+			&i.NextWaveAt,
+			&i.CanaryTurn,
+			&i.MaxFailures,
 		); err != nil {
 			return nil, err
 		}
@@ -401,7 +413,7 @@ func (q *Queries) LockParked(ctx context.Context, db DBTX, id keyturn.ID) (LockP
 }
 
 const lockRotation = `-- name: LockRotation :one
-SELECT id, policy, target, trigger, trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE id = $1 FOR UPDATE
+SELECT id, policy, target, trigger, trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE id = $1 FOR UPDATE
 `
 
 func (q *Queries) LockRotation(ctx context.Context, db DBTX, id keyturn.ID) (Rotation, error) {
@@ -440,6 +452,12 @@ func (q *Queries) LockRotation(ctx context.Context, db DBTX, id keyturn.ID) (Rot
 		&i.StopReason,
 		&i.CancelledBy,
 		&i.CancelledAt,
+		&i.Wave,
+		&i.Waves,
+		&i.TurnLimit,
+		&i.NextWaveAt,
+		&i.CanaryTurn,
+		&i.MaxFailures,
 	)
 	return i, err
 }
@@ -534,7 +552,7 @@ WITH RECURSIVE family AS (
     UNION
     SELECT r.id FROM rotations r JOIN family f ON r.retry_of = f.id
 )
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at FROM rotations r JOIN family f ON f.id = r.id
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures FROM rotations r JOIN family f ON f.id = r.id
 WHERE r.state IN ('requested', 'planning', 'running') ORDER BY r.requested_at DESC, r.id DESC
 `
 
@@ -581,6 +599,12 @@ func (q *Queries) OpenRetries(ctx context.Context, db DBTX, rotation keyturn.ID)
 			&i.StopReason,
 			&i.CancelledBy,
 			&i.CancelledAt,
+			&i.Wave,
+			&i.Waves,
+			&i.TurnLimit,
+			&i.NextWaveAt,
+			&i.CanaryTurn,
+			&i.MaxFailures,
 		); err != nil {
 			return nil, err
 		}
@@ -676,7 +700,7 @@ func (q *Queries) ResolveTask(ctx context.Context, db DBTX, arg ResolveTaskParam
 }
 
 const rotationOfTask = `-- name: RotationOfTask :one
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at FROM tasks t JOIN rotations r ON r.id = t.rotation_id WHERE t.id = $1
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures FROM tasks t JOIN rotations r ON r.id = t.rotation_id WHERE t.id = $1
 `
 
 func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, task keyturn.ID) (Rotation, error) {
@@ -715,6 +739,12 @@ func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, task keyturn.ID) 
 		&i.StopReason,
 		&i.CancelledBy,
 		&i.CancelledAt,
+		&i.Wave,
+		&i.Waves,
+		&i.TurnLimit,
+		&i.NextWaveAt,
+		&i.CanaryTurn,
+		&i.MaxFailures,
 	)
 	return i, err
 }
@@ -734,7 +764,7 @@ UPDATE rotations r SET
 FROM clock
 WHERE r.id = $5 AND r.state IN ('requested', 'planning', 'running')
     AND (NOT r.halted OR ($3::boolean AND r.cancelled_at IS NULL))
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at
+RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures
 `
 
 type StopRotationParams struct {
@@ -792,6 +822,12 @@ func (q *Queries) StopRotation(ctx context.Context, db DBTX, arg StopRotationPar
 		&i.StopReason,
 		&i.CancelledBy,
 		&i.CancelledAt,
+		&i.Wave,
+		&i.Waves,
+		&i.TurnLimit,
+		&i.NextWaveAt,
+		&i.CanaryTurn,
+		&i.MaxFailures,
 	)
 	return i, err
 }

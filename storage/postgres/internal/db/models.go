@@ -65,4 +65,10 @@ type Rotation struct {
 	StopReason  string
 	CancelledBy string
 	CancelledAt *time.Time
+	Wave        *int32
+	Waves       *int32
+	TurnLimit   *int32
+	NextWaveAt  *time.Time
+	CanaryTurn  *int32
+	MaxFailures *int32
 }

@@ -26,7 +26,7 @@ WHERE r.id = $3 AND r.state IN ('requested', 'planning')
     AND (r.trigger <> 'schedule' OR (SELECT o.id FROM rotations o WHERE o.policy = r.policy AND o.finished_at IS NULL
             AND (o.requested_at, o.id) < (r.requested_at, r.id) LIMIT 1) IS NULL)
     AND s.kind = 'Policy' AND s.name = r.policy
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, s.spec, s.generation, coalesce(p.paused, false)::boolean AS paused
+RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, s.spec, s.generation, coalesce(p.paused, false)::boolean AS paused
 `
 
 type ClaimRotationParams struct {
@@ -85,6 +85,12 @@ func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationP
 		&i.Rotation.StopReason,
 		&i.Rotation.CancelledBy,
 		&i.Rotation.CancelledAt,
+		&i.Rotation.Wave,
+		&i.Rotation.Waves,
+		&i.Rotation.TurnLimit,
+		&i.Rotation.NextWaveAt,
+		&i.Rotation.CanaryTurn,
+		&i.Rotation.MaxFailures,
 		&i.Spec,
 		&i.Generation,
 		&i.Paused,
@@ -251,7 +257,7 @@ func (q *Queries) Request(ctx context.Context, db DBTX, arg RequestParams) (keyt
 }
 
 const rotation = `-- name: Rotation :one
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
     c.skipped AS tasks_skipped, c.parked AS tasks_parked
 FROM rotations r
 CROSS JOIN LATERAL (
@@ -308,6 +314,12 @@ func (q *Queries) Rotation(ctx context.Context, db DBTX, id keyturn.ID) (Rotatio
 		&i.Rotation.StopReason,
 		&i.Rotation.CancelledBy,
 		&i.Rotation.CancelledAt,
+		&i.Rotation.Wave,
+		&i.Rotation.Waves,
+		&i.Rotation.TurnLimit,
+		&i.Rotation.NextWaveAt,
+		&i.Rotation.CanaryTurn,
+		&i.Rotation.MaxFailures,
 		&i.TasksTotal,
 		&i.TasksSucceeded,
 		&i.TasksFailed,
@@ -342,7 +354,7 @@ func (q *Queries) RotationByKey(ctx context.Context, db DBTX, arg RotationByKeyP
 }
 
 const rotations = `-- name: Rotations :many
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
     c.skipped AS tasks_skipped, c.parked AS tasks_parked
 FROM rotations r
 CROSS JOIN LATERAL (
@@ -421,6 +433,12 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 			&i.Rotation.StopReason,
 			&i.Rotation.CancelledBy,
 			&i.Rotation.CancelledAt,
+			&i.Rotation.Wave,
+			&i.Rotation.Waves,
+			&i.Rotation.TurnLimit,
+			&i.Rotation.NextWaveAt,
+			&i.Rotation.CanaryTurn,
+			&i.Rotation.MaxFailures,
 			&i.TasksTotal,
 			&i.TasksSucceeded,
 			&i.TasksFailed,

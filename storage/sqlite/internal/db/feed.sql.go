@@ -37,7 +37,8 @@ func (q *Queries) FedTasks(ctx context.Context, db DBTX, arg FedTasksParams) (Fe
 }
 
 const feedableRotations = `-- name: FeedableRotations :many
-SELECT rotations.id, rotations.policy FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
+SELECT rotations.id, rotations.policy, CAST(coalesce(rotations.turn_limit, 9223372036854775807) AS INTEGER) AS turn_limit
+FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
 WHERE rotations.target = ?1 AND rotations.state = 'running' AND NOT rotations.halted AND coalesce(policies.paused, 0) = 0
     AND (rotations.open_until IS NULL OR rotations.open_until > ?2)
 ORDER BY rotations.id
@@ -49,8 +50,9 @@ type FeedableRotationsParams struct {
 }
 
 type FeedableRotationsRow struct {
-	ID     string
-	Policy string
+	ID        string
+	Policy    string
+	TurnLimit int64
 }
 
 // Rotations of the target whose pending tasks may be handed out, oldest first.
@@ -63,7 +65,7 @@ func (q *Queries) FeedableRotations(ctx context.Context, db DBTX, arg FeedableRo
 	var items []FeedableRotationsRow
 	for rows.Next() {
 		var i FeedableRotationsRow
-		if err := rows.Scan(&i.ID, &i.Policy); err != nil {
+		if err := rows.Scan(&i.ID, &i.Policy, &i.TurnLimit); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -312,14 +314,15 @@ func (q *Queries) OrphanedTasks(ctx context.Context, db DBTX, arg OrphanedTasksP
 const plannedTasks = `-- name: PlannedTasks :many
 SELECT seq, id, unit_id, turn, failures FROM tasks
 WHERE rotation_id = ?1 AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
-    AND turn >= ?2 AND (turn > ?2 OR seq > ?3) AND state = 'pending'
+    AND turn >= ?2 AND turn <= ?3 AND (turn > ?2 OR seq > ?4) AND state = 'pending'
 ORDER BY turn, seq
-LIMIT ?4
+LIMIT ?5
 `
 
 type PlannedTasksParams struct {
 	RotationID string
 	Turn       int64
+	TurnLimit  int64
 	Seq        int64
 	MaxRows    int64
 }
@@ -337,6 +340,7 @@ func (q *Queries) PlannedTasks(ctx context.Context, db DBTX, arg PlannedTasksPar
 	rows, err := db.QueryContext(ctx, plannedTasks,
 		arg.RotationID,
 		arg.Turn,
+		arg.TurnLimit,
 		arg.Seq,
 		arg.MaxRows,
 	)
@@ -440,14 +444,15 @@ func (q *Queries) RequeueHanded(ctx context.Context, db DBTX, arg RequeueHandedP
 
 const returnedTasks = `-- name: ReturnedTasks :many
 SELECT seq, id, unit_id, turn, failures FROM tasks
-WHERE rotation_id = ?1 AND back = 'pending' AND not_before <= ?2
+WHERE rotation_id = ?1 AND back = 'pending' AND not_before <= ?2 AND turn <= ?3
 ORDER BY turn, seq
-LIMIT ?3
+LIMIT ?4
 `
 
 type ReturnedTasksParams struct {
 	RotationID string
 	Now        int64
+	TurnLimit  int64
 	MaxRows    int64
 }
 
@@ -460,7 +465,12 @@ type ReturnedTasksRow struct {
 }
 
 func (q *Queries) ReturnedTasks(ctx context.Context, db DBTX, arg ReturnedTasksParams) ([]ReturnedTasksRow, error) {
-	rows, err := db.QueryContext(ctx, returnedTasks, arg.RotationID, arg.Now, arg.MaxRows)
+	rows, err := db.QueryContext(ctx, returnedTasks,
+		arg.RotationID,
+		arg.Now,
+		arg.TurnLimit,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}

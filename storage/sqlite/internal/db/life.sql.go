@@ -314,7 +314,7 @@ WITH RECURSIVE family (id) AS (
     UNION
     SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
 )
-SELECT r.id, r.policy, r.target, r."trigger", r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at FROM rotations r JOIN family g ON g.id = r.id
+SELECT r.id, r.policy, r.target, r."trigger", r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures FROM rotations r JOIN family g ON g.id = r.id
 WHERE r.state IN ('requested', 'planning', 'running') ORDER BY r.id DESC
 `
 
@@ -361,6 +361,12 @@ func (q *Queries) OpenRetries(ctx context.Context, db DBTX, rotationID sql.NullS
 			&i.StopReason,
 			&i.CancelledBy,
 			&i.CancelledAt,
+			&i.Wave,
+			&i.Waves,
+			&i.TurnLimit,
+			&i.NextWaveAt,
+			&i.CanaryTurn,
+			&i.MaxFailures,
 		); err != nil {
 			return nil, err
 		}
@@ -408,7 +414,7 @@ func (q *Queries) ResolveTask(ctx context.Context, db DBTX, arg ResolveTaskParam
 }
 
 const rotationOfTask = `-- name: RotationOfTask :one
-SELECT rotations.id, rotations.policy, rotations.target, rotations."trigger", rotations.trigger_id, rotations.slot, rotations.reason, rotations.trouble, rotations.requested_by, rotations.only_units, rotations.state, rotations.owner, rotations.lease_until, rotations.not_before, rotations.open_until, rotations.look_at, rotations.opened_at, rotations.supersedes, rotations.min_interval, rotations.total, rotations.succeeded, rotations.failed, rotations.skipped, rotations.parked, rotations.requested_at, rotations.started_at, rotations.finished_at, rotations.retry_of, rotations.halted, rotations.stop_reason, rotations.cancelled_by, rotations.cancelled_at FROM tasks JOIN rotations ON rotations.id = tasks.rotation_id WHERE tasks.id = ?1
+SELECT rotations.id, rotations.policy, rotations.target, rotations."trigger", rotations.trigger_id, rotations.slot, rotations.reason, rotations.trouble, rotations.requested_by, rotations.only_units, rotations.state, rotations.owner, rotations.lease_until, rotations.not_before, rotations.open_until, rotations.look_at, rotations.opened_at, rotations.supersedes, rotations.min_interval, rotations.total, rotations.succeeded, rotations.failed, rotations.skipped, rotations.parked, rotations.requested_at, rotations.started_at, rotations.finished_at, rotations.retry_of, rotations.halted, rotations.stop_reason, rotations.cancelled_by, rotations.cancelled_at, rotations.wave, rotations.waves, rotations.turn_limit, rotations.next_wave_at, rotations.canary_turn, rotations.max_failures FROM tasks JOIN rotations ON rotations.id = tasks.rotation_id WHERE tasks.id = ?1
 `
 
 func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, taskID string) (Rotation, error) {
@@ -447,6 +453,12 @@ func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, taskID string) (R
 		&i.StopReason,
 		&i.CancelledBy,
 		&i.CancelledAt,
+		&i.Wave,
+		&i.Waves,
+		&i.TurnLimit,
+		&i.NextWaveAt,
+		&i.CanaryTurn,
+		&i.MaxFailures,
 	)
 	return i, err
 }

@@ -118,12 +118,23 @@ type Rotation struct {
 	StopReason  string
 	CancelledBy string
 	CancelledAt sql.NullInt64
+	Wave        sql.NullInt64
+	Waves       sql.NullInt64
+	TurnLimit   sql.NullInt64
+	NextWaveAt  sql.NullInt64
+	CanaryTurn  sql.NullInt64
+	MaxFailures sql.NullInt64
 }
 
 type Target struct {
-	Name       string
-	HoldUntil  sql.NullInt64
-	HoldReason string
+	Name         string
+	HoldUntil    sql.NullInt64
+	HoldReason   string
+	ObservedAt   sql.NullInt64
+	ObserveAsked sql.NullInt64
+	ObserveAfter sql.NullInt64
+	ObserveOwner sql.NullString
+	ObserveUntil sql.NullInt64
 }
 
 type Task struct {
@@ -188,4 +199,12 @@ type UnitKey struct {
 	KeySince sql.NullInt64
 	KeyExact int64
 	TurnedAt sql.NullInt64
+}
+
+type Wave struct {
+	RotationID string
+	Wave       int64
+	FirstTurn  int64
+	LastTurn   int64
+	Pause      int64
 }

@@ -18,7 +18,7 @@ WHERE rotations.id = ?4 AND rotations.state IN ('requested', 'planning')
     AND (rotations.lease_until IS NULL OR rotations.lease_until <= ?3 OR rotations.owner = ?1)
     AND (rotations.not_before IS NULL OR rotations.not_before <= ?3) AND (rotations.open_until IS NULL OR rotations.open_until > ?3)
     AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
-RETURNING id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at
+RETURNING id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures
 `
 
 type ClaimRotationParams struct {
@@ -70,6 +70,12 @@ func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationP
 		&i.StopReason,
 		&i.CancelledBy,
 		&i.CancelledAt,
+		&i.Wave,
+		&i.Waves,
+		&i.TurnLimit,
+		&i.NextWaveAt,
+		&i.CanaryTurn,
+		&i.MaxFailures,
 	)
 	return i, err
 }
@@ -247,7 +253,7 @@ func (q *Queries) PostponeRotation(ctx context.Context, db DBTX, arg PostponeRot
 }
 
 const rotation = `-- name: Rotation :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE id = ?1
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE id = ?1
 `
 
 func (q *Queries) Rotation(ctx context.Context, db DBTX, id string) (Rotation, error) {
@@ -286,12 +292,18 @@ func (q *Queries) Rotation(ctx context.Context, db DBTX, id string) (Rotation, e
 		&i.StopReason,
 		&i.CancelledBy,
 		&i.CancelledAt,
+		&i.Wave,
+		&i.Waves,
+		&i.TurnLimit,
+		&i.NextWaveAt,
+		&i.CanaryTurn,
+		&i.MaxFailures,
 	)
 	return i, err
 }
 
 const rotationOfSlot = `-- name: RotationOfSlot :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE policy = ?1 AND slot = ?2
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE policy = ?1 AND slot = ?2
 `
 
 type RotationOfSlotParams struct {
@@ -335,12 +347,18 @@ func (q *Queries) RotationOfSlot(ctx context.Context, db DBTX, arg RotationOfSlo
 		&i.StopReason,
 		&i.CancelledBy,
 		&i.CancelledAt,
+		&i.Wave,
+		&i.Waves,
+		&i.TurnLimit,
+		&i.NextWaveAt,
+		&i.CanaryTurn,
+		&i.MaxFailures,
 	)
 	return i, err
 }
 
 const rotationOfTrigger = `-- name: RotationOfTrigger :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations WHERE trigger_id = ?1
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE trigger_id = ?1
 `
 
 func (q *Queries) RotationOfTrigger(ctx context.Context, db DBTX, triggerID sql.NullString) (Rotation, error) {
@@ -379,12 +397,18 @@ func (q *Queries) RotationOfTrigger(ctx context.Context, db DBTX, triggerID sql.
 		&i.StopReason,
 		&i.CancelledBy,
 		&i.CancelledAt,
+		&i.Wave,
+		&i.Waves,
+		&i.TurnLimit,
+		&i.NextWaveAt,
+		&i.CanaryTurn,
+		&i.MaxFailures,
 	)
 	return i, err
 }
 
 const rotations = `-- name: Rotations :many
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at FROM rotations
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations
 WHERE (?1 = '' OR id < ?1)
     AND (?2 = '' OR policy = ?2)
     AND (?3 = '' OR state = ?3)
@@ -447,6 +471,12 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 			&i.StopReason,
 			&i.CancelledBy,
 			&i.CancelledAt,
+			&i.Wave,
+			&i.Waves,
+			&i.TurnLimit,
+			&i.NextWaveAt,
+			&i.CanaryTurn,
+			&i.MaxFailures,
 		); err != nil {
 			return nil, err
 		}
