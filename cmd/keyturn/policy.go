@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,20 +45,54 @@ its key can be turned. It changes nothing.`,
 
 func (e *env) printPlan(policy string, units []keyturn.Unit) {
 	t := &table{head: []string{"UNIT", "KIND", "PROJECT", "CLUSTER", "AGE", "TURNS", "WHY NOT"}, shrink: []int{2, 3, 6, 0}, state: 5}
-	rotatable := 0
+	rotatable, waves := 0, 0
+	for _, u := range units {
+		waves = max(waves, u.Wave)
+	}
+	if waves > 0 {
+		t.head, t.shrink = slices.Insert(t.head, 6, "WAVE"), []int{2, 3, 7, 0}
+	}
 	for _, u := range units {
 		turns := "no"
 		if u.Rotatable {
 			turns = "yes"
 			rotatable++
 		}
-		t.add(firstOf(u.Name, u.ClusterID), string(u.Component), firstOf(u.ProjectName, u.ProjectID), orDash(u.ClusterName),
-			keyAge(e, u), turns, u.Reason)
+		row := []string{
+			firstOf(u.Name, u.ClusterID), string(u.Component), firstOf(u.ProjectName, u.ProjectID), orDash(u.ClusterName),
+			keyAge(e, u), turns, u.Reason,
+		}
+		if waves > 0 {
+			row = slices.Insert(row, 6, waveNumber(u.Wave))
+		}
+		t.add(row...)
 	}
 	e.printTable(t, "the policy selects nothing: a rotation would fail; look at its select with `keyturn get policies "+printable(policy)+" -o yaml`")
 	if len(units) > 0 {
 		e.notef("%s: %s would turn, %s would be skipped", plural(len(units), "unit"), number(rotatable), number(len(units)-rotatable))
 	}
+	if waves > 1 {
+		e.notef("in %s, one after the other", plural(waves, "wave"))
+	}
+}
+
+func waveNumber(wave int) string {
+	if wave == 0 {
+		return "-"
+	}
+	return number(wave)
+}
+
+// waveText is "wave 2 of 5, next in 4m"; empty for what is turned all at once.
+func waveText(r keyturn.Rotation, now time.Time) string {
+	if r.Wave == nil || r.Wave.Total < 2 {
+		return ""
+	}
+	text := "wave " + number(r.Wave.Current) + " of " + number(r.Wave.Total)
+	if r.Wave.NextAt != nil && !r.State.Final() {
+		text += ", next in " + span(max(time.Second, r.Wave.NextAt.Sub(now)))
+	}
+	return text
 }
 
 func newPauseCommand(e *env) *cobra.Command {

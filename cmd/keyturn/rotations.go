@@ -140,6 +140,7 @@ func (e *env) printRotation(r keyturn.Rotation) {
 	}
 	line("state", state)
 	line("units", countsText(r.Counts))
+	line("rollout", waveText(r, e.now()))
 	line("trigger", printable(joinNonEmpty(", ", string(r.Trigger), r.Slot, r.RequestedBy)))
 	line("reason", printable(r.Reason))
 	if r.RetryOf != nil {

@@ -101,7 +101,7 @@ func (p *progress) show(r keyturn.Rotation) {
 		p.draw(p.bar(r, done))
 		return
 	}
-	line := progressText(r, done, p.rate())
+	line := progressText(r, done, p.rate(), now)
 	if r.State != p.state || r.Trouble != p.trouble || now.Sub(p.said) >= plainEvery && line != p.line {
 		p.env.notef("%s", line)
 		p.state, p.trouble, p.said, p.line = r.State, r.Trouble, now, line
@@ -118,7 +118,7 @@ func (p *progress) rate() float64 {
 }
 
 // progressText is "running 1,234/5,000 (24%), 312/s, 12s left, 3 failed".
-func progressText(r keyturn.Rotation, done int, rate float64) string {
+func progressText(r keyturn.Rotation, done int, rate float64, now time.Time) string {
 	if r.Counts.Total == 0 && r.Trouble != "" {
 		return fmt.Sprintf("%s, tried again: %s", r.State, oneLine(r.Trouble))
 	}
@@ -129,6 +129,9 @@ func progressText(r keyturn.Rotation, done int, rate float64) string {
 	if rate >= 0.1 {
 		left := time.Duration(float64(r.Counts.Pending) / rate * float64(time.Second))
 		parts = append(parts, rateText(rate), span(left+time.Second)+" left")
+	}
+	if wave := waveText(r, now); wave != "" {
+		parts = append(parts, wave)
 	}
 	if r.Counts.Failed > 0 {
 		parts = append(parts, number(r.Counts.Failed)+" failed")
@@ -149,7 +152,7 @@ func rateText(rate float64) string {
 func percent(n, of int) int { return n * 100 / max(of, 1) }
 
 func (p *progress) bar(r keyturn.Rotation, done int) string {
-	text := progressText(r, done, p.rate())
+	text := progressText(r, done, p.rate(), p.env.now())
 	name := printable(shorten(r.Policy, 24))
 	width := min(30, p.screen.width-len([]rune(text))-len([]rune(name))-6)
 	if width < 5 || r.Counts.Total == 0 {

@@ -59,6 +59,8 @@ type Config struct {
 	FirstSlot func(keyturn.Schedule, time.Time) (*keyturn.Slot, error)
 	// OnChange is called after resources changed, so that schedulers and workers look again.
 	OnChange func()
+	// OnLook is called after somebody asked for a look at keys, so that a worker looks soon.
+	OnLook func()
 
 	Ready   []Check
 	Metrics prometheus.Gatherer
@@ -76,6 +78,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OnChange == nil {
 		c.OnChange = func() {}
+	}
+	if c.OnLook == nil {
+		c.OnLook = func() {}
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
@@ -113,6 +118,7 @@ func New(cfg Config) http.Handler {
 	s.registerSchedule()
 	s.registerBackfill()
 	s.registerForecast()
+	s.registerObserve()
 	s.registerTokens()
 	s.registerVersion()
 

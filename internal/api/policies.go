@@ -17,7 +17,7 @@ import (
 type Plan struct {
 	Policy string         `json:"policy"`
 	Counts PlanCounts     `json:"counts"`
-	Units  []keyturn.Unit `json:"units" nullable:"false" doc:"In the order in which the target named them; those that are not rotatable say why."`
+	Units  []keyturn.Unit `json:"units" nullable:"false" doc:"In the order in which the target named them, or of the rollout's waves; those that are not rotatable say why."`
 }
 
 // PlanCounts are a plan's units by what would become of them.

@@ -179,7 +179,7 @@ func (p plans) Plan(ctx context.Context, policy string, only keyturn.Selection) 
 func (s *Server) openHTTP(ctx context.Context, version string, registry *prometheus.Registry) error {
 	cfg := api.Config{
 		Store: s.test.api(s.store), Planner: plans{s.store, s.worker}, Keys: s.worker, Waker: s.bus,
-		CheckSchedule: checkSchedule, FirstSlot: firstSlot, OnChange: s.changed,
+		CheckSchedule: checkSchedule, FirstSlot: firstSlot, OnChange: s.changed, OnLook: s.worker.Look,
 		Ready:   s.checks(),
 		Metrics: registry, Logger: s.log.Named("api"), Version: version,
 	}

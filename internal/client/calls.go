@@ -164,6 +164,13 @@ func (c *Client) Resume(ctx context.Context, policy string) (keyturn.Resource, e
 	return r, err
 }
 
+// Observe asks for a look at the keys of a target and returns it.
+func (c *Client) Observe(ctx context.Context, target string) (keyturn.Resource, error) {
+	var r keyturn.Resource
+	err := c.do(ctx, call{method: http.MethodPost, path: "/targets/" + url.PathEscape(target) + "/observe", repeat: true}, &r)
+	return r, err
+}
+
 // Document is a file of resources.
 type Document struct {
 	Name    string `json:"name"` // for errors: the file's name
