@@ -137,9 +137,7 @@ func (l *lane) useBus(set map[string]string) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	name := fnv.New32a()
-	_, _ = name.Write([]byte(l.t.Name()))
-	l.prefix = fmt.Sprintf("t%08x", name.Sum32())
+	l.prefix = fmt.Sprintf("t%d", kit.prefixes.Add(1)) // nobody else's
 	l.nats = "nats://" + ns.addr()
 	set["KEYTURN_DATABASE_URL"], set["KEYTURN_NATS_URL"], set["KEYTURN_NATS_PREFIX"] = pg.Empty(l.t), l.nats, l.prefix
 }

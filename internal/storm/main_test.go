@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type shared struct {
 	binary   func() (string, error)
 	postgres func() (*pgtest.Server, error)
 	nats     func() (*natsProcess, error)
+	prefixes atomic.Int64 // that were given out
 }
 
 var kit *shared

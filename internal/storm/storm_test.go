@@ -253,7 +253,7 @@ func (s *storm) rage(seed uint64) {
 		s.mu.Unlock()
 		under.Go(func() {
 			r := rand.New(rand.NewPCG(seed, uint64(i)+2))
-			if err := s.take(next, r); err != nil {
+			if err := s.take(next, r, begin.Add(*stormFor)); err != nil {
 				s.t.Errorf("%s: %v", next, err)
 			}
 		})
@@ -271,6 +271,24 @@ func (s *storm) calmDown() {
 	s.asking.Wait()
 }
 
+// whatOf names what a step does something to.
+func whatOf(next step) string {
+	switch next.kind {
+	case "kill", "stop":
+		return fmt.Sprint("server ", next.victim)
+	case "cut", "half-close", "delay", "freeze", "refuse":
+		return fmt.Sprint("proxy ", next.victim)
+	case "restart bus", "delete streams":
+		return "bus"
+	case "restart database":
+		return "database"
+	case "misbehave", "outage":
+		return "target"
+	default:
+		return fmt.Sprint("request ", next.at) // they get in nobody's way
+	}
+}
+
 // lock waits until no other step does something to the same thing.
 func (s *storm) lock(what string) (unlock func()) {
 	m, _ := s.busy.LoadOrStore(what, new(sync.Mutex))
@@ -279,30 +297,29 @@ func (s *storm) lock(what string) (unlock func()) {
 	return mu.Unlock
 }
 
-// take carries out one step.
-func (s *storm) take(next step, r *rand.Rand) error {
+// take carries out one step, or leaves it out when its turn comes after the end.
+func (s *storm) take(next step, r *rand.Rand, end time.Time) error {
 	ctx := s.t.Context()
+	defer s.lock(whatOf(next))()
+	if time.Now().After(end) {
+		return nil
+	}
 	switch next.kind {
 	case "kill":
-		defer s.lock(fmt.Sprint("server ", next.victim))()
 		_ = s.servers[next.victim].now().signal(syscall.SIGKILL) // it may have ended already
 	case "stop":
-		defer s.lock(fmt.Sprint("server ", next.victim))()
 		life := s.servers[next.victim].now()
 		if life.signal(syscall.SIGSTOP) == nil {
 			pause(ctx, next.length)
 			_ = life.signal(syscall.SIGCONT)
 		}
 	case "cut", "half-close", "delay", "freeze", "refuse":
-		defer s.lock(fmt.Sprint("proxy ", next.victim))()
 		s.disturb(ctx, s.proxies[next.victim], next, r)
 	case "restart bus":
-		defer s.lock("bus")()
 		s.bus.kill()
 		pause(ctx, next.length)
 		return s.bus.start(ctx)
 	case "restart database":
-		defer s.lock("database")()
 		if !s.postgres.Private() {
 			s.proxies[toDatabase].cut(1, r)
 			return nil
@@ -313,10 +330,8 @@ func (s *storm) take(next step, r *rand.Rand) error {
 		pause(ctx, next.length)
 		return s.postgres.Up(ctx)
 	case "delete streams":
-		defer s.lock("bus")()
 		return deleteStreams(ctx, "nats://"+s.bus.addr())
 	case "misbehave", "outage":
-		defer s.lock("target")()
 		if err := s.sim.faults(ctx, next.faults); err != nil {
 			return err
 		}
