@@ -33,7 +33,7 @@ type Config struct {
 	Prefix   string        // of all subjects, upper-cased of all streams; default keyturn
 	Name     string        // of this connection, as the server's monitoring shows it; default the prefix
 	Replicas int           // of each stream, 1 to 5; default 1
-	AckWait  time.Duration // how long a worker may be silent until its messages go to others; default 30s, at least 100ms
+	AckWait  time.Duration // how long a worker may be silent until its messages go to others; default 10s, at least 100ms
 	Logger   *zap.Logger   // default: none
 	// DiskTasks keeps tasks and wake-ups on the server's disk and not in its memory. That saves handing them out
 	// again after a restart of the server, and costs one fsync a task where the server syncs always.
@@ -65,7 +65,7 @@ func (c Config) withDefaults() Config {
 	c.Prefix = cmp.Or(c.Prefix, "keyturn")
 	c.Name = cmp.Or(c.Name, c.Prefix)
 	c.Replicas = cmp.Or(c.Replicas, 1)
-	c.AckWait = cmp.Or(c.AckWait, 30*time.Second)
+	c.AckWait = cmp.Or(c.AckWait, 10*time.Second)
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
