@@ -27,6 +27,7 @@ type fakeStore struct {
 	fired               []keyturn.Rotation
 	bySlot              map[string]bool
 	err                 error // of every call while set
+	hangs               bool  // calls answer when their context ends
 	calls               int
 	stopped, superseded []keyturn.ID
 	open                map[string]int // unended rotations by policy; nil: they end at once
@@ -73,6 +74,9 @@ func (f *fakeStore) add(t *testing.T, name string, s keyturn.Schedule) *waiting 
 }
 
 func (f *fakeStore) FireDue(ctx context.Context, limit int, decide func(keyturn.Due, time.Time) (keyturn.Firing, error)) ([]keyturn.Rotation, error) {
+	if f.hung(ctx) {
+		return nil, ctx.Err()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
@@ -206,6 +210,17 @@ func (f *fakeStore) StopRotation(_ context.Context, id keyturn.ID, _, _ string, 
 	f.stopped = append(f.stopped, id)
 	f.superseded = slices.DeleteFunc(f.superseded, func(s keyturn.ID) bool { return s == id })
 	return keyturn.Rotation{}, keyturn.ErrConflict // it has ended meanwhile: no reason to stop firing
+}
+
+// hung waits for the end of ctx if the store hangs.
+func (f *fakeStore) hung(ctx context.Context) bool {
+	f.mu.Lock()
+	hangs := f.hangs
+	f.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+	}
+	return hangs
 }
 
 func (f *fakeStore) NextDue(context.Context) (time.Duration, bool, error) {

@@ -207,3 +207,22 @@ func TestTwoSchedulersShareTheSlots(t *testing.T) {
 		}
 	})
 }
+
+// TestRunGivesUpOnAStoreThatHangs takes the database's end of the connection away without a
+// word: a call that nobody answers must not be waited for.
+func TestRunGivesUpOnAStoreThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store, bus := newFakeStore(), &fakePublisher{}
+		store.add(t, "daily", keyturn.Schedule{Cron: "0 12 * * *"})
+		store.set(func() { store.hangs = true })
+		_, stop := start(t, store, bus, 1)
+		defer stop()
+		elapse(12*time.Hour + time.Minute)
+		store.set(func() { store.hangs = false })
+		elapse(2 * time.Minute)
+		if got := store.slots("daily"); len(got) != 1 {
+			t.Errorf("fired %q two minutes after the store was back, want one slot", got)
+		}
+	})
+}

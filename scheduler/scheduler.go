@@ -58,7 +58,7 @@ func New(c Config) *Scheduler {
 		c.Log = zap.NewNop()
 	}
 	return &Scheduler{
-		store:     c.Store,
+		store:     bounded{c.Store},
 		publisher: c.Publisher,
 		log:       c.Log,
 		metrics:   c.Metrics,

@@ -20,6 +20,7 @@ const (
 	triggerConcurrency = 8 // trigger messages at once, over all workers
 
 	targetsEvery = 2 * time.Second // how often the list of targets is looked at
+	targetsMost  = time.Minute     // one look
 )
 
 // Store is everything a worker needs of the database.
@@ -74,6 +75,7 @@ func New(cfg Config) *Worker {
 	}
 	cfg.Source = cmp.Or(cfg.Source, "/keyturn")
 	cfg.Timing = cfg.Timing.withDefaults()
+	cfg.Store = bounded{cfg.Store}
 	w := &Worker{cfg: cfg, feeders: map[string]*feeder{}, changed: make(chan struct{}, 1)}
 	w.planner = &Planner{
 		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
@@ -208,7 +210,7 @@ type serving struct {
 }
 
 func (w *Worker) matchTargets(ctx context.Context, have map[string]*serving) error {
-	targets, err := w.cfg.Targets.Targets(ctx)
+	targets, err := w.targets(ctx)
 	if err != nil {
 		return err
 	}
@@ -232,6 +234,14 @@ func (w *Worker) matchTargets(ctx context.Context, have map[string]*serving) err
 		}
 	}
 	return nil
+}
+
+// targets has a time limit: a database that hangs, or a connection whose other
+// end is gone without a word, must not keep new targets waiting for as long as TCP keeps hoping.
+func (w *Worker) targets(ctx context.Context) ([]keyturn.Target, error) {
+	ctx, cancel := context.WithTimeout(ctx, targetsMost)
+	defer cancel()
+	return w.cfg.Targets.Targets(ctx)
 }
 
 func (w *Worker) serve(ctx context.Context, target string, concurrency int) *serving {
