@@ -61,7 +61,7 @@ func TestParse_ReadsTheEnvironment(t *testing.T) {
 func TestReleases_HaveNoCrashPoints(t *testing.T) {
 	t.Parallel()
 	for tags, want := range map[string]bool{"": false, "crashpoints": true} {
-		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", tags, "../../cmd/keyturn").CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", tags, "../../cmd/keyturn").CombinedOutput() //nolint:gosec // the tags are ours
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}

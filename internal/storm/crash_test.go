@@ -21,7 +21,7 @@ import (
 
 var (
 	crashAt    = flag.String("crash.at", "", "only the crash points that begin with this")
-	crashLanes = flag.Int("crash.lanes", 6, "how many servers die side by side, of each kind")
+	crashLanes = flag.Int("crash.lanes", 8, "how many servers die side by side, of each kind")
 )
 
 // shortWaits make work that was left behind be taken up after seconds.

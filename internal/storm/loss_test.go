@@ -48,7 +48,7 @@ func newOutage(t *testing.T) *outage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.database, err = newProxy(t.Context(), database.Host); err != nil {
+	if o.database, err = newProxy(database.Host); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(o.database.close)

@@ -84,7 +84,7 @@ func run(m *testing.M) (code int, err error) {
 // build builds the program as it is released, but for its crash points.
 func build(dir string) (string, error) {
 	path := filepath.Join(dir, "keyturn")
-	cmd := exec.Command("go", "build", "-tags", "crashpoints", "-o", path, "../../cmd/keyturn")
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-tags", "crashpoints", "-o", path, "../../cmd/keyturn") //nolint:gosec // the path is ours
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building keyturn: %w\n%s", err, out)
 	}
@@ -114,7 +114,7 @@ func runNATS(what string) error {
 	if !ns.ReadyForConnections(20 * time.Second) {
 		return errors.New("NATS did not start")
 	}
-	fmt.Println("ready")
+	fmt.Fprintln(os.Stdout, "ready")
 	_, err = io.Copy(io.Discard, os.Stdin)
 	ns.Shutdown()
 	return err

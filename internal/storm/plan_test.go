@@ -56,8 +56,20 @@ func plan(seed uint64, length time.Duration, servers int) []step {
 		kind   string
 		weight int
 	}{
-		{"kill", 10}, {"stop", 5}, {"cut", 8}, {"half-close", 3}, {"delay", 4}, {"freeze", 2}, {"refuse", 2},
-		{"restart bus", 3}, {"restart database", 3}, {"delete streams", 1}, {"misbehave", 8}, {"outage", 2}, {"rotate", 3}, {"message", 3},
+		{"kill", 10},
+		{"stop", 5},
+		{"cut", 8},
+		{"half-close", 3},
+		{"delay", 4},
+		{"freeze", 2},
+		{"refuse", 2},
+		{"restart bus", 3},
+		{"restart database", 3},
+		{"delete streams", 1},
+		{"misbehave", 8},
+		{"outage", 2},
+		{"rotate", 3},
+		{"message", 3},
 	}
 	total := 0
 	for _, w := range weights {

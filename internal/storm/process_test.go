@@ -85,8 +85,11 @@ func (p *process) died(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return fmt.Errorf("it did not end within %s", d)
 	}
-	if p.exit == nil || !strings.Contains(p.exit.Error(), "killed") {
-		return fmt.Errorf("it ended by itself: %v", p.exit)
+	if p.exit == nil {
+		return errors.New("it ended by itself, without an error")
+	}
+	if !strings.Contains(p.exit.Error(), "killed") {
+		return fmt.Errorf("it ended by itself: %w", p.exit)
 	}
 	return nil
 }
@@ -110,7 +113,7 @@ func startNATS(ctx context.Context, store string) (*natsProcess, error) {
 func (n *natsProcess) addr() string { return fmt.Sprintf("127.0.0.1:%d", n.port) }
 
 func (n *natsProcess) start(ctx context.Context) error {
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), os.Args[0])
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), os.Args[0]) //nolint:gosec // ourselves
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", helperVariable, n.store, n.port))
 	cmd.Stderr = os.Stderr
 	p, err := start(cmd)
@@ -130,7 +133,11 @@ func freePort(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	addr, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0, fmt.Errorf("listening on %s, which is no TCP address", l.Addr())
+	}
+	return addr.Port, l.Close()
 }
 
 // server is `keyturn serve`, which can be killed and started again.
@@ -194,8 +201,8 @@ func (s *server) launch(extra ...string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = log.Close() }() // the process has its own
-	cmd := exec.CommandContext(context.WithoutCancel(s.t.Context()), binary, "serve")
+	defer func() { _ = log.Close() }()                                                // the process has its own
+	cmd := exec.CommandContext(context.WithoutCancel(s.t.Context()), binary, "serve") //nolint:gosec // what we have built
 	cmd.Env = append(append(os.Environ(), s.env...), extra...)
 	cmd.Stderr = log
 	s.process, err = start(cmd)

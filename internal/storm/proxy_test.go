@@ -1,7 +1,6 @@
 package storm_test
 
 import (
-	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -14,7 +13,7 @@ import (
 
 // proxy passes TCP connections on, until it is told to do worse.
 type proxy struct {
-	listener net.Listener
+	listener *net.TCPListener
 	upstream string
 	delay    atomic.Int64 // longest delay of each piece, in nanoseconds
 	refusing atomic.Bool  // new connections are reset
@@ -29,8 +28,8 @@ type proxy struct {
 // link is one connection, both halves of it.
 type link struct{ down, up *net.TCPConn }
 
-func newProxy(ctx context.Context, upstream string) (*proxy, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+func newProxy(upstream string) (*proxy, error) {
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, err
 	}
@@ -43,11 +42,11 @@ func (p *proxy) addr() string { return p.listener.Addr().String() }
 
 func (p *proxy) accept() {
 	for {
-		conn, err := p.listener.Accept()
+		conn, err := p.listener.AcceptTCP()
 		if err != nil {
 			return // closed
 		}
-		p.wait.Go(func() { p.serve(conn.(*net.TCPConn)) })
+		p.wait.Go(func() { p.serve(conn) })
 	}
 }
 
@@ -56,12 +55,12 @@ func (p *proxy) serve(down *net.TCPConn) {
 		reset(down)
 		return
 	}
-	conn, err := (&net.Dialer{Timeout: 2 * time.Second}).Dial("tcp", p.upstream)
+	up, err := dialTCP(p.upstream)
 	if err != nil {
 		reset(down)
 		return
 	}
-	l := &link{down, conn.(*net.TCPConn)}
+	l := &link{down, up}
 	p.mu.Lock()
 	p.links[l] = true
 	closed := p.closed
@@ -77,6 +76,14 @@ func (p *proxy) serve(down *net.TCPConn) {
 	delete(p.links, l)
 	p.mu.Unlock()
 	_, _ = l.down.Close(), l.up.Close()
+}
+
+func dialTCP(addr string) (*net.TCPConn, error) {
+	to, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return net.DialTCP("tcp", nil, to)
 }
 
 // copy passes on what one side says until it ends, and then that it has ended.
@@ -204,7 +211,7 @@ func TestProxy_DoesWhatItIsTold(t *testing.T) {
 			})
 		}
 	})
-	p, err := newProxy(t.Context(), echo.Addr().String())
+	p, err := newProxy(echo.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ import (
 )
 
 var (
-	stormFor   = flag.Duration("storm.for", 75*time.Second, "how long a storm rages")
+	stormFor   = flag.Duration("storm.for", 60*time.Second, "how long a storm rages")
 	stormSeed  = flag.Uint64("storm.seed", 0, "which storm; 0: another one each day")
 	stormUnits = flag.Int("storm.units", 2000, "how many units there are")
 	stormReal  = flag.Bool("storm.real", false, "with the waits of a release, and not with short ones")
@@ -48,8 +48,8 @@ type storm struct {
 	postgres *pgtest.Server
 	bus      *natsProcess
 	proxies  [3]*proxy
-	busy     sync.Map       // *sync.Mutex by what a step does something to
-	asking   sync.WaitGroup // requests that go on until they are answered
+	busy     map[string]*sync.Mutex // by what a step does something to
+	asking   sync.WaitGroup         // requests that go on until they are answered
 	patient  context.Context
 	mu       sync.Mutex
 	done     map[string]int // steps by kind
@@ -62,7 +62,7 @@ func TestStorm(t *testing.T) {
 	t.Parallel()
 	seed := *stormSeed
 	if seed == 0 {
-		seed = uint64(time.Now().UTC().Unix() / 86400)
+		seed = uint64(time.Now().UTC().Unix() / 86400) //nolint:gosec // G115: not negative
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -122,7 +122,7 @@ func parked(e checker.Evidence) (n int) {
 
 func newStorm(t *testing.T, seed uint64) *storm {
 	t.Helper()
-	s := &storm{world: world{t: t, sim: simulate(t, *stormUnits, 5*time.Millisecond)}, done: map[string]int{}, patient: t.Context()}
+	s := &storm{world: world{t: t, sim: simulate(t, *stormUnits, 5*time.Millisecond)}, done: map[string]int{}, busy: map[string]*sync.Mutex{}, patient: t.Context()}
 	set := s.surroundings()
 	if !*stormReal {
 		set["KEYTURN_TEST_WAITS"] = stormWaits
@@ -171,7 +171,7 @@ func (s *storm) surroundings() map[string]string {
 		s.t.Fatal(err)
 	}
 	for i, upstream := range []string{database.Host, s.bus.addr(), target.Host} {
-		if s.proxies[i], err = newProxy(s.t.Context(), upstream); err != nil {
+		if s.proxies[i], err = newProxy(upstream); err != nil {
 			s.t.Fatal(err)
 		}
 		s.t.Cleanup(s.proxies[i].close)
@@ -252,7 +252,7 @@ func (s *storm) rage(seed uint64) {
 		s.done[next.kind]++
 		s.mu.Unlock()
 		under.Go(func() {
-			r := rand.New(rand.NewPCG(seed, uint64(i)+2))
+			r := rand.New(rand.NewPCG(seed, uint64(i)+2)) //nolint:gosec // G115: not negative
 			if err := s.take(next, r, begin.Add(*stormFor)); err != nil {
 				s.t.Errorf("%s: %v", next, err)
 			}
@@ -291,8 +291,13 @@ func whatOf(next step) string {
 
 // lock waits until no other step does something to the same thing.
 func (s *storm) lock(what string) (unlock func()) {
-	m, _ := s.busy.LoadOrStore(what, new(sync.Mutex))
-	mu := m.(*sync.Mutex)
+	s.mu.Lock()
+	mu := s.busy[what]
+	if mu == nil {
+		mu = new(sync.Mutex)
+		s.busy[what] = mu
+	}
+	s.mu.Unlock()
 	mu.Lock()
 	return mu.Unlock
 }
@@ -300,7 +305,8 @@ func (s *storm) lock(what string) (unlock func()) {
 // take carries out one step, or leaves it out when its turn comes after the end.
 func (s *storm) take(next step, r *rand.Rand, end time.Time) error {
 	ctx := s.t.Context()
-	defer s.lock(whatOf(next))()
+	unlock := s.lock(whatOf(next))
+	defer unlock()
 	if time.Now().After(end) {
 		return nil
 	}

@@ -36,7 +36,8 @@ func simulate(t testing.TB, units int, latency time.Duration) *simulated {
 		t.Fatal(err)
 	}
 	// The shell ends the simulator when this process ends.
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "/bin/sh", "-c", `"$@" & pid=$!; cat >/dev/null; kill -9 $pid`, "sh",
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "/bin/sh", "-c", //nolint:gosec // what we have built
+		`"$@" & pid=$!; cat >/dev/null; kill -9 $pid`, "sh",
 		binary, "simulate", "--listen", "127.0.0.1:0", "--key", "public:private", "--units", fmt.Sprint(units), "--latency", latency.String())
 	cmd.Stderr = os.Stderr
 	s := &simulated{}
@@ -218,7 +219,7 @@ func (w *world) command(args ...string) []byte {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	cmd := exec.CommandContext(w.t.Context(), binary, append(args, "--server", w.url, "--token", w.token)...)
+	cmd := exec.CommandContext(w.t.Context(), binary, append(args, "--server", w.url, "--token", w.token)...) //nolint:gosec // what we have built
 	var complaint strings.Builder
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()
