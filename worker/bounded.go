@@ -42,6 +42,12 @@ func (b bounded) SavePlan(ctx context.Context, id keyturn.ID, owner string, unit
 	return b.Store.SavePlan(ctx, id, owner, units)
 }
 
+func (b bounded) SaveRollout(ctx context.Context, id keyturn.ID, owner string, plan keyturn.RolloutPlan) error {
+	ctx, cancel := context.WithTimeout(ctx, saveMost)
+	defer cancel()
+	return b.Store.SaveRollout(ctx, id, owner, plan)
+}
+
 func (b bounded) FailRotation(ctx context.Context, id keyturn.ID, owner, reason string) error {
 	ctx, cancel := context.WithTimeout(ctx, callMost)
 	defer cancel()

@@ -15,12 +15,20 @@ import (
 
 func portPoints() []string {
 	return []string{
+		"store.AdvanceRollouts.before",
+		"store.AdvanceRollouts.after",
 		"store.Announced.before",
 		"store.Announced.after",
+		"store.AnnouncedKeys.before",
+		"store.AnnouncedKeys.after",
 		"store.AnnouncedTasks.before",
 		"store.AnnouncedTasks.after",
+		"store.ClaimLook.before",
+		"store.ClaimLook.after",
 		"store.ClaimRotation.before",
 		"store.ClaimRotation.after",
+		"store.EndLook.before",
+		"store.EndLook.after",
 		"store.FailRotation.before",
 		"store.FailRotation.after",
 		"store.Feed.before",
@@ -35,14 +43,22 @@ func portPoints() []string {
 		"store.Intend.after",
 		"store.KeyAges.before",
 		"store.KeyAges.after",
+		"store.KnownKeys.before",
+		"store.KnownKeys.after",
 		"store.MissedPolicies.before",
 		"store.MissedPolicies.after",
+		"store.Observe.before",
+		"store.Observe.after",
 		"store.PastDeadlines.before",
 		"store.PastDeadlines.after",
+		"store.PoliciesOf.before",
+		"store.PoliciesOf.after",
 		"store.PostponeRotation.before",
 		"store.PostponeRotation.after",
 		"store.Reintend.before",
 		"store.Reintend.after",
+		"store.RenewLook.before",
+		"store.RenewLook.after",
 		"store.Request.before",
 		"store.Request.after",
 		"store.Requeue.before",
@@ -51,6 +67,10 @@ func portPoints() []string {
 		"store.Rotation.after",
 		"store.SavePlan.before",
 		"store.SavePlan.after",
+		"store.SaveRollout.before",
+		"store.SaveRollout.after",
+		"store.SaveUnits.before",
+		"store.SaveUnits.after",
 		"store.StuckRotations.before",
 		"store.StuckRotations.after",
 		"store.Take.before",
@@ -102,11 +122,25 @@ type storePoints struct {
 	at *Points
 }
 
+func (p storePoints) AdvanceRollouts(a0 context.Context) ([]keyturn.Rotation, []keyturn.Rotation, error) {
+	p.at.Pass("store.AdvanceRollouts.before")
+	r0, r1, r2 := p.Store.AdvanceRollouts(a0)
+	p.at.Pass("store.AdvanceRollouts.after")
+	return r0, r1, r2
+}
+
 func (p storePoints) Announced(a0 context.Context, a1 []keyturn.ID) error {
 	p.at.Pass("store.Announced.before")
 	r0 := p.Store.Announced(a0, a1)
 	p.at.Pass("store.Announced.after")
 	return r0
+}
+
+func (p storePoints) AnnouncedKeys(a0 context.Context, a1 []keyturn.ID) ([]keyturn.KeyRecord, error) {
+	p.at.Pass("store.AnnouncedKeys.before")
+	r0, r1 := p.Store.AnnouncedKeys(a0, a1)
+	p.at.Pass("store.AnnouncedKeys.after")
+	return r0, r1
 }
 
 func (p storePoints) AnnouncedTasks(a0 context.Context, a1 []keyturn.ID) ([]keyturn.Task, []keyturn.KeyRecord, error) {
@@ -116,11 +150,25 @@ func (p storePoints) AnnouncedTasks(a0 context.Context, a1 []keyturn.ID) ([]keyt
 	return r0, r1, r2
 }
 
+func (p storePoints) ClaimLook(a0 context.Context, a1 string, a2 []keyturn.Look, a3 keyturn.LookWait, a4 time.Duration) (string, time.Time, error) {
+	p.at.Pass("store.ClaimLook.before")
+	r0, r1, r2 := p.Store.ClaimLook(a0, a1, a2, a3, a4)
+	p.at.Pass("store.ClaimLook.after")
+	return r0, r1, r2
+}
+
 func (p storePoints) ClaimRotation(a0 context.Context, a1 keyturn.ID, a2 string, a3 time.Duration) (keyturn.Rotation, keyturn.Policy, error) {
 	p.at.Pass("store.ClaimRotation.before")
 	r0, r1, r2 := p.Store.ClaimRotation(a0, a1, a2, a3)
 	p.at.Pass("store.ClaimRotation.after")
 	return r0, r1, r2
+}
+
+func (p storePoints) EndLook(a0 context.Context, a1 string, a2 string, a3 time.Time, a4 bool, a5 time.Duration) error {
+	p.at.Pass("store.EndLook.before")
+	r0 := p.Store.EndLook(a0, a1, a2, a3, a4, a5)
+	p.at.Pass("store.EndLook.after")
+	return r0
 }
 
 func (p storePoints) FailRotation(a0 context.Context, a1 keyturn.ID, a2 string, a3 string) error {
@@ -172,6 +220,13 @@ func (p storePoints) KeyAges(a0 context.Context) ([]keyturn.KeyAge, error) {
 	return r0, r1
 }
 
+func (p storePoints) KnownKeys(a0 context.Context, a1 []string) (map[string]keyturn.KnownKey, error) {
+	p.at.Pass("store.KnownKeys.before")
+	r0, r1 := p.Store.KnownKeys(a0, a1)
+	p.at.Pass("store.KnownKeys.after")
+	return r0, r1
+}
+
 func (p storePoints) MissedPolicies(a0 context.Context, a1 time.Duration) ([]keyturn.MissedPolicy, error) {
 	p.at.Pass("store.MissedPolicies.before")
 	r0, r1 := p.Store.MissedPolicies(a0, a1)
@@ -179,10 +234,24 @@ func (p storePoints) MissedPolicies(a0 context.Context, a1 time.Duration) ([]key
 	return r0, r1
 }
 
+func (p storePoints) Observe(a0 context.Context, a1 []keyturn.Observation) ([]keyturn.ObservedKey, error) {
+	p.at.Pass("store.Observe.before")
+	r0, r1 := p.Store.Observe(a0, a1)
+	p.at.Pass("store.Observe.after")
+	return r0, r1
+}
+
 func (p storePoints) PastDeadlines(a0 context.Context) ([]keyturn.PastDeadline, error) {
 	p.at.Pass("store.PastDeadlines.before")
 	r0, r1 := p.Store.PastDeadlines(a0)
 	p.at.Pass("store.PastDeadlines.after")
+	return r0, r1
+}
+
+func (p storePoints) PoliciesOf(a0 context.Context, a1 string) ([]keyturn.Policy, error) {
+	p.at.Pass("store.PoliciesOf.before")
+	r0, r1 := p.Store.PoliciesOf(a0, a1)
+	p.at.Pass("store.PoliciesOf.after")
 	return r0, r1
 }
 
@@ -197,6 +266,13 @@ func (p storePoints) Reintend(a0 context.Context, a1 keyturn.ID, a2 string, a3 i
 	p.at.Pass("store.Reintend.before")
 	r0, r1 := p.Store.Reintend(a0, a1, a2, a3, a4, a5)
 	p.at.Pass("store.Reintend.after")
+	return r0, r1
+}
+
+func (p storePoints) RenewLook(a0 context.Context, a1 string, a2 string, a3 time.Duration) (bool, error) {
+	p.at.Pass("store.RenewLook.before")
+	r0, r1 := p.Store.RenewLook(a0, a1, a2, a3)
+	p.at.Pass("store.RenewLook.after")
 	return r0, r1
 }
 
@@ -225,6 +301,20 @@ func (p storePoints) SavePlan(a0 context.Context, a1 keyturn.ID, a2 string, a3 [
 	p.at.Pass("store.SavePlan.before")
 	r0 := p.Store.SavePlan(a0, a1, a2, a3)
 	p.at.Pass("store.SavePlan.after")
+	return r0
+}
+
+func (p storePoints) SaveRollout(a0 context.Context, a1 keyturn.ID, a2 string, a3 keyturn.RolloutPlan) error {
+	p.at.Pass("store.SaveRollout.before")
+	r0 := p.Store.SaveRollout(a0, a1, a2, a3)
+	p.at.Pass("store.SaveRollout.after")
+	return r0
+}
+
+func (p storePoints) SaveUnits(a0 context.Context, a1 []keyturn.Unit) error {
+	p.at.Pass("store.SaveUnits.before")
+	r0 := p.Store.SaveUnits(a0, a1)
+	p.at.Pass("store.SaveUnits.after")
 	return r0
 }
 
