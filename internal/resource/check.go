@@ -52,26 +52,6 @@ func checkPolicy(t *tree, value any, checkSchedule func(keyturn.Schedule) error)
 	checkScheduleOf(t, value, checkSchedule)
 }
 
-func checkWebhook(t *tree, value any) {
-	if format, _ := text(value, "spec", "format"); format == "email" {
-		checkURL(t, value, "smtp", "smtps")
-	} else {
-		checkURL(t, value, "http", "https")
-	}
-	checkGlobs(t, value, "spec", "events")
-	events, _ := lookup(value, []string{"spec", "events"}).([]any)
-	for i, e := range events {
-		pattern, ok := e.(string)
-		if !ok || pattern == "" || slices.ContainsFunc(eventTypes(), func(known string) bool {
-			matched, err := path.Match(pattern, known)
-			return matched || err != nil // the glob has been spoken about
-		}) {
-			continue
-		}
-		t.fail([]string{"spec", "events", strconv.Itoa(i)}, fmt.Sprintf("%s matches no event: %s", show(pattern), choose(pattern, eventTypes())))
-	}
-}
-
 // eventTypes are the events that are told to the world.
 func eventTypes() []string {
 	return []string{

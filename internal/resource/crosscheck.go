@@ -44,7 +44,11 @@ func CrossCheck(have []keyturn.Resource, want []Document, prune bool) error {
 			})
 		}
 	}
-	return errs.asError()
+	hooks, err := crossCheckHooks(have, want, prune)
+	if err != nil {
+		return err
+	}
+	return append(errs, hooks...).asError()
 }
 
 func missingTarget(policy, target string, there map[string]bool, pruned bool) string {

@@ -108,7 +108,8 @@ func scalarNode(tag, value string) *yaml.Node {
 func byDocumentation(a, b string) int {
 	order := []string{
 		"target", "select", "projects", "clusters", "components", "units", "uncertain", "schedule", "cron", "timezone",
-		"system", "url", "secret", "format", "events", "credentials", "publicKey", "privateKey",
+		"system", "url", "source", "secret", "previousSecret", "format", "events", "headers", "fallback", "email", "from", "to", "user", "password",
+		"match", "policy", "alertOnly", "narrow", "credentials", "publicKey", "privateKey",
 		"limits", "concurrency", "requestsPerSecond", "timeouts", "request", "settle", "verify", "observe", "tls", "caFile",
 		"rollout", "canary", "batch", "maxFailures", "order", "pauseBetween",
 		"alerts", "warnAfter", "criticalAfter",

@@ -70,6 +70,8 @@ func (p *parser) document(c chunk, root *yaml.Node) {
 		checkPolicy(t, value, p.options.CheckSchedule)
 	case keyturn.KindWebhook:
 		checkWebhook(t, value)
+	case keyturn.KindHook:
+		checkHook(t, value)
 	}
 	if len(p.errors) > before || t.failed {
 		return
@@ -87,7 +89,7 @@ func (p *parser) document(c chunk, root *yaml.Node) {
 
 // kind finds out what the document is about; without that nothing else can be said.
 func (t *tree) kind(fields map[string]any) (keyturn.ResourceKind, bool) {
-	kinds := []string{string(keyturn.KindTarget), string(keyturn.KindPolicy), string(keyturn.KindWebhook)}
+	kinds := []string{string(keyturn.KindTarget), string(keyturn.KindPolicy), string(keyturn.KindWebhook), string(keyturn.KindHook)}
 	value, there := fields["kind"]
 	if !there {
 		t.fail(nil, "the field kind is missing: write kind: "+strings.Join(kinds, ", kind: "))

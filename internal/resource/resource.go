@@ -1,9 +1,8 @@
 // Package resource reads and writes the resource files of `keyturn apply`:
-// YAML or JSON documents of the kinds Target, Policy and Webhook.
+// YAML or JSON documents of the kinds Target, Policy, Webhook and Hook.
 package resource
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 
@@ -80,18 +79,6 @@ type key struct {
 	name string
 }
 
-// Webhook says where Keyturn tells what happened. The JSON form is the spec of
-// `kind: Webhook`.
-type Webhook struct {
-	Name       string `json:"-"`
-	Generation int64  `json:"-"`
-
-	URL    string   `json:"url"`
-	Secret string   `json:"secret,omitzero"`  // a reference: "env:NAME" or "file:/path"
-	Format string   `json:"format,omitzero"`  // default "standard"
-	Events []string `json:"events,omitempty"` // globs of event types; empty: all
-}
-
 // Target decodes a document of kind Target, with defaults.
 func Target(d Document) (keyturn.Target, error) { return TargetOf(d.resource()) }
 
@@ -119,14 +106,23 @@ func PolicyOf(r keyturn.Resource) (keyturn.Policy, error) {
 }
 
 // WebhookOf decodes a stored webhook, with defaults.
-func WebhookOf(r keyturn.Resource) (Webhook, error) {
-	var w Webhook
+func WebhookOf(r keyturn.Resource) (keyturn.Webhook, error) {
+	var w keyturn.Webhook
 	if err := decode(r, keyturn.KindWebhook, &w); err != nil {
-		return Webhook{}, err
+		return keyturn.Webhook{}, err
 	}
 	w.Name, w.Generation = r.Name, r.Generation
-	w.Format = cmp.Or(w.Format, "standard")
-	return w, nil
+	return w.WithDefaults(), nil
+}
+
+// HookOf decodes a stored hook, with defaults.
+func HookOf(r keyturn.Resource) (keyturn.Hook, error) {
+	var h keyturn.Hook
+	if err := decode(r, keyturn.KindHook, &h); err != nil {
+		return keyturn.Hook{}, err
+	}
+	h.Name, h.Generation = r.Name, r.Generation
+	return h.WithDefaults(), nil
 }
 
 func (d Document) resource() keyturn.Resource {

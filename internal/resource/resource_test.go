@@ -102,7 +102,7 @@ func TestDefaults(t *testing.T) {
 	}
 	r = keyturn.Resource{Kind: keyturn.KindWebhook, Name: "w", Generation: 9, Spec: []byte(`{"url":"https://h"}`)}
 	hook, err := resource.WebhookOf(r)
-	if err != nil || hook.Name != "w" || hook.Generation != 9 || hook.Format != "standard" {
+	if err != nil || hook.Name != "w" || hook.Generation != 9 || hook.Format != keyturn.FormatStandard {
 		t.Errorf("webhook: got %+v, %v", hook, err)
 	}
 	if _, err := resource.TargetOf(r); err == nil {

@@ -9,7 +9,17 @@ import (
 // isSecret reports whether the value at path is meant for a reference to a
 // secret, and so might be the secret itself by mistake.
 func isSecret(path []string) bool {
-	return len(path) >= 2 && path[0] == "spec" && (path[1] == "credentials" || path[1] == "secret")
+	if len(path) < 2 || path[0] != "spec" {
+		return false
+	}
+	switch path[1] {
+	case "credentials", "secret", "previousSecret", "headers", "proxy":
+		return true
+	case "email":
+		return len(path) == 3 && path[2] == "password"
+	default:
+		return false
+	}
 }
 
 func literalSecret(value any) string {
