@@ -126,8 +126,9 @@ type DeliveryResult struct {
 	After    time.Duration
 	Status   int
 	Error    string
-	// Hold keeps everything else of the webhook back for this time, because the receiver as a whole is in trouble.
-	Hold time.Duration
+	// Whole says that the receiver as a whole is in trouble: for WebhookHold nothing is sent to it.
+	Whole bool
+	Asked time.Duration // how long it asked to be left alone; 0: it did not
 	// Gone says that the receiver wants nothing any more: all deliveries of the webhook are parked, also
 	// later ones, until somebody changes the webhook or replays.
 	Gone bool
@@ -155,4 +156,47 @@ type SendResult struct {
 	Whole      bool
 	Gone       bool          // 410
 	RetryAfter time.Duration // what the receiver asked for; 0: nothing
+}
+
+const (
+	shortestHold = time.Second
+	longestHold  = time.Minute
+)
+
+// WebhookHold is how long nothing is sent to a receiver that took nothing the last failures times: from a
+// second, twice as long each time, to a minute, or as long as it asked for.
+func WebhookHold(failures int, asked time.Duration) time.Duration {
+	hold := longestHold
+	if failures < 6 {
+		hold = shortestHold << max(failures-1, 0)
+	}
+	return max(asked, min(hold, longestHold))
+}
+
+// DeliveryOutcome sums up what attempts of one webhook say about its receiver.
+type DeliveryOutcome struct {
+	Took  bool          // it took at least one, and so works
+	Whole bool          // it took none, and is in trouble as a whole
+	Gone  bool          // it wants nothing any more
+	Asked time.Duration // how long it asked to be left alone
+	Error string
+}
+
+// OutcomeOf sums results up.
+func OutcomeOf(results []DeliveryResult) DeliveryOutcome {
+	var o DeliveryOutcome
+	for _, r := range results {
+		if r.State == DeliveryDelivered {
+			o.Took = true
+			continue
+		}
+		if o.Error == "" || r.Whole {
+			o.Error = r.Error
+		}
+		o.Whole, o.Gone, o.Asked = o.Whole || r.Whole, o.Gone || r.Gone, max(o.Asked, r.Asked)
+	}
+	if o.Gone {
+		o.Took, o.Whole = false, true
+	}
+	return o
 }

@@ -22,8 +22,11 @@ type Store interface {
 	worker.TriggerStore
 	worker.WatchStore
 	worker.LookStore
+	worker.DeliveryStore
 	scheduler.Store
 	api.Store
+	api.DeliveryStore
+	api.HookStore
 
 	// Exec runs one SQL statement past the storage, to see whether the schema defends itself and
 	// to make states that no port can make. The statements use these names, which both dialects
@@ -61,6 +64,8 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Announce":  announceTests(),
 		"Read":      readTests(),
 		"Tokens":    tokenTests(),
+		"Webhooks":  webhookTests(),
+		"Hooks":     hookTests(),
 		"Schema":    schemaTests(),
 		"Race":      raceTests(),
 		"Backfill":  backfillTests(),

@@ -10,15 +10,38 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
-type Audit struct {
-	ID      keyturn.ID
-	At      time.Time
-	Actor   string
-	Action  string
-	Subject string
-	Remote  string
-	Reason  string
-	Detail  []byte
+type Delivery struct {
+	Seq        int64
+	ID         keyturn.ID
+	Webhook    string
+	EventID    string
+	Event      string
+	OrderKey   string
+	State      string
+	Attempts   int32
+	Claimed    bool
+	CreatedAt  time.Time
+	BegunAt    time.Time
+	NextAt     time.Time
+	FinishedAt *time.Time
+	LastStatus int32
+	LastError  string
+	Body       string
+}
+
+type HookRequest struct {
+	Seq        int64
+	ID         keyturn.ID
+	Hook       string
+	ReceivedAt time.Time
+	EventID    string
+	Event      string
+	Status     string
+	Verdict    string
+	Reason     string
+	RotationID keyturn.ID
+	Excerpt    string
+	Remote     string
 }
 
 type KeyRecord struct {
@@ -47,11 +70,6 @@ type Rotation struct {
 	Owner       *string
 	LeaseUntil  *time.Time
 	NotBefore   *time.Time
-	OpenUntil   *time.Time
-	LookAt      *time.Time
-	OpenedAt    *time.Time
-	Supersedes  bool
-	MinInterval int64
 	Total       int32
 	Succeeded   int32
 	Failed      int32
@@ -60,15 +78,14 @@ type Rotation struct {
 	RequestedAt time.Time
 	StartedAt   *time.Time
 	FinishedAt  *time.Time
-	RetryOf     keyturn.ID
-	Halted      bool
-	StopReason  string
-	CancelledBy string
-	CancelledAt *time.Time
-	Wave        *int32
-	Waves       *int32
-	TurnLimit   *int32
-	NextWaveAt  *time.Time
-	CanaryTurn  *int32
-	MaxFailures *int32
+}
+
+type WebhookState struct {
+	Webhook         string
+	FailingSince    *time.Time
+	Failures        int32
+	HeldUntil       *time.Time
+	LastError       string
+	LastDeliveredAt *time.Time
+	GoneGeneration  *int64
 }
