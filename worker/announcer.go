@@ -25,6 +25,7 @@ type announcer struct {
 	store  AnnounceStore
 	queue  Queue
 	lease  time.Duration
+	outbox outbox
 	log    *zap.Logger
 }
 
@@ -63,6 +64,9 @@ func (a *announcer) announce(ctx context.Context) (int, error) {
 	ids := make([]keyturn.ID, len(batch))
 	for i, note := range batch {
 		ids[i] = note.ID
+	}
+	if err := a.outbox.add(ctx, events); err != nil {
+		return 0, fmt.Errorf("handing events to webhooks: %w", err)
 	}
 	if len(events) > 0 {
 		if err := a.queue.PublishEvents(ctx, events); err != nil {
@@ -173,5 +177,6 @@ func (a *announcer) add(to []Event, what, subject string, at time.Time, data any
 	if err != nil {
 		return nil, fmt.Errorf("writing event %s: %w", id, err)
 	}
-	return append(to, Event{ID: id, Type: what, Data: body}), nil
+	order, notice := orderOf(data)
+	return append(to, Event{ID: id, Type: what, Data: body, Order: order, Notice: notice}), nil
 }

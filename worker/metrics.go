@@ -30,6 +30,7 @@ type Metrics struct {
 	commitSize  *prometheus.HistogramVec
 	commitTime  *prometheus.HistogramVec
 	watch       watchMetrics
+	deliveries  *deliveryMetrics
 }
 
 // NewMetrics registers the worker's metrics.
@@ -84,6 +85,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	reg.MustRegister(m.rotations, m.tasks, m.triggers, m.errors, m.refused, m.guarded, m.inFlight, m.units, m.keyAge,
 		m.taskSeconds, m.planSeconds, m.callSeconds, m.commitSize, m.commitTime)
 	m.watch = newWatchMetrics(reg)
+	m.deliveries = newDeliveryMetrics(reg)
 	return m
 }
 

@@ -165,6 +165,9 @@ type Event struct {
 	ID   string
 	Type string // "task.succeeded"
 	Data []byte // the whole CloudEvent, structured JSON
+
+	Order  string          // webhooks are told events of the same order one after the other; empty: in any
+	Notice *keyturn.Notice // of an alert.* event
 }
 
 // reject moves a message that can't be handled to the dead letter. When that

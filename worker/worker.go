@@ -51,6 +51,11 @@ type Config struct {
 	Metrics *Metrics
 	Now     func() time.Time // default time.Now
 	Timing  Timing           // zero: the defaults
+
+	// Deliveries, Webhooks and Sender tell webhooks what happened; nil: nobody is told.
+	Deliveries DeliveryStore
+	Webhooks   WebhookLister
+	Sender     WebhookSender
 }
 
 // Worker plans rotations, turns keys, hands out tasks and announces results.
@@ -62,6 +67,7 @@ type Worker struct {
 	announcer *announcer
 	triggers  *triggers
 	looker    *looker
+	deliverer *deliverer
 
 	mu      sync.Mutex
 	feeders map[string]*feeder
@@ -84,7 +90,11 @@ func New(cfg Config) *Worker {
 	w.sweeper = newSweeper()
 	w.sweeper.store, w.sweeper.queue, w.sweeper.feed, w.sweeper.targets = cfg.Store, cfg.Queue, w.feed, w.served
 	w.sweeper.requeueAfter, w.sweeper.log, w.sweeper.metrics = cfg.Timing.RequeueAfter, cfg.Logger, cfg.Metrics
-	w.announcer = &announcer{source: cfg.Source, store: cfg.Store, queue: cfg.Queue, lease: cfg.Timing.AnnounceLease, log: cfg.Logger}
+	w.deliverer = newDeliverer(cfg)
+	w.announcer = &announcer{
+		source: cfg.Source, store: cfg.Store, queue: cfg.Queue, lease: cfg.Timing.AnnounceLease, log: cfg.Logger,
+		outbox: outbox{store: cfg.Deliveries, webhooks: cfg.Webhooks, wake: w.deliverer.wake},
+	}
 	w.triggers = &triggers{store: cfg.Store, queue: cfg.Queue, log: cfg.Logger, metrics: cfg.Metrics}
 	w.rotator = &rotator{
 		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
@@ -142,6 +152,9 @@ func (w *Worker) QueueLost() { w.sweeper.queueLost() }
 // TargetsChanged makes the worker look at the list of targets now.
 func (w *Worker) TargetsChanged() { notify(w.changed) }
 
+// WebhooksChanged makes the worker end what is for webhooks that were removed, and send what waited for a change.
+func (w *Worker) WebhooksChanged() { w.deliverer.webhooksChanged() }
+
 // Run works until ctx ends, then finishes what it has begun.
 func (w *Worker) Run(ctx context.Context) error {
 	var running sync.WaitGroup
@@ -149,6 +162,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	running.Go(func() { w.announcer.run(ctx) })
 	running.Go(func() { (&watch{w.cfg.Store, w.cfg.Logger, w.cfg.Metrics}).run(ctx) })
 	running.Go(func() { w.looker.run(ctx) })
+	if w.cfg.Sender != nil {
+		running.Go(func() { w.deliverer.run(ctx) })
+	}
 	running.Go(func() {
 		w.keepConsuming(ctx, "rotations", func() error {
 			return w.cfg.Queue.ConsumeRotations(ctx, planConcurrency, w.planner.handle)
