@@ -71,6 +71,8 @@ type ResourceStatus struct {
 	NextAt     *time.Time `json:"nextAt,omitempty"`     // policies
 	HeldUntil  *time.Time `json:"heldUntil,omitempty"`  // targets
 	HoldReason string     `json:"holdReason,omitempty"` // targets
+
+	Webhook *WebhookState `json:"webhook,omitempty"` // webhooks
 }
 
 // ResourceChange is one step of an apply.

@@ -53,6 +53,13 @@ type Config struct {
 	Keys    KeyReader
 	Waker   Waker
 
+	// Deliveries, Tester, Hooks and Alerts are for webhooks and hooks; without Hooks there is no /hooks.
+	Deliveries DeliveryStore
+	Tester     WebhookTester
+	Hooks      HookStore
+	Alerts     AlertRaiser
+	Registerer prometheus.Registerer // gets the metrics of hooks
+
 	// CheckSchedule refuses a schedule that can't be read or never fires.
 	CheckSchedule func(keyturn.Schedule) error
 	// FirstSlot returns a schedule's first slot after the time; nil: none.
@@ -121,6 +128,10 @@ func New(cfg Config) http.Handler {
 	s.registerObserve()
 	s.registerTokens()
 	s.registerVersion()
+	s.registerWebhooks()
+	if s.Hooks != nil {
+		s.registerHooks(mux)
+	}
 
 	s.registerOperations(mux)
 	mux.Handle("GET /openapi.json", specHandler(s.huma.OpenAPI()))

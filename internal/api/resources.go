@@ -27,13 +27,14 @@ func collections() []collection {
 		{"targets", "target", keyturn.KindTarget},
 		{"policies", "policy", keyturn.KindPolicy},
 		{"webhooks", "webhook", keyturn.KindWebhook},
+		{"hooks", "hook", keyturn.KindHook},
 	}
 }
 
 func (s *server) registerResources() {
 	handle(s, operation{
 		id: "list-resources", method: http.MethodGet, path: "/resources", role: keyturn.RoleViewer, tag: "resources",
-		summary: "List all targets, policies and webhooks",
+		summary: "List all targets, policies, webhooks and hooks",
 	}, func(ctx context.Context, _ *struct{}) (*listOutput[keyturn.Resource], error) {
 		return s.listResources(ctx, "")
 	})
@@ -52,7 +53,11 @@ func (s *server) registerResources() {
 			if err != nil {
 				return nil, err
 			}
-			return &resourceOutput{Body: r}, nil
+			one := []keyturn.Resource{r}
+			if err := s.withStates(ctx, one); err != nil {
+				return nil, err
+			}
+			return &resourceOutput{Body: one[0]}, nil
 		})
 	}
 	s.registerApply()
@@ -69,6 +74,9 @@ func (s *server) listResources(ctx context.Context, kind keyturn.ResourceKind) (
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listing resources: %w", err)
+	}
+	if err := s.withStates(ctx, resources); err != nil {
+		return nil, err
 	}
 	slices.SortFunc(resources, func(a, b keyturn.Resource) int {
 		return cmp.Or(cmp.Compare(kindOrder(a.Kind), kindOrder(b.Kind)), strings.Compare(a.Name, b.Name))

@@ -22,6 +22,7 @@ import (
 	"github.com/keyturn/keyturn/internal/resource"
 	"github.com/keyturn/keyturn/scheduler"
 	"github.com/keyturn/keyturn/worker"
+	"github.com/keyturn/keyturn/worker/webhook"
 )
 
 // adminTokenFile is where the first start leaves the administrator's token, in the data directory.
@@ -139,9 +140,12 @@ func (s *Server) openStore(ctx context.Context) error {
 
 func (s *Server) makeWorker(version string, registry prometheus.Registerer) {
 	clients := newSystems(s.store, version, s.log.Named("target"))
+	sender := webhook.New(webhook.Config{Version: version, AllowLoopback: s.cfg.loopback()})
+	s.opened("connections to webhooks", func(context.Context) error { sender.Close(); return nil })
 	s.worker = worker.New(s.test.worker(worker.Config{
 		Owner: owner(), Source: "/keyturn", Store: s.store, Queue: s.bus, Systems: clients, Targets: clients,
 		Logger: s.log.Named("worker"), Metrics: worker.NewMetrics(registry),
+		Deliveries: s.store, Webhooks: webhooks{s.store}, Sender: sender,
 	}))
 	if s.lost {
 		s.worker.QueueLost()
@@ -179,6 +183,7 @@ func (p plans) Plan(ctx context.Context, policy string, only keyturn.Selection) 
 func (s *Server) openHTTP(ctx context.Context, version string, registry *prometheus.Registry) error {
 	cfg := api.Config{
 		Store: s.test.api(s.store), Planner: plans{s.store, s.worker}, Keys: s.worker, Waker: s.bus,
+		Deliveries: s.store, Tester: s.worker, Hooks: s.store, Registerer: registry,
 		CheckSchedule: checkSchedule, FirstSlot: firstSlot, OnChange: s.changed, OnLook: s.worker.Look,
 		Ready:   s.checks(),
 		Metrics: registry, Logger: s.log.Named("api"), Version: version,
@@ -244,6 +249,7 @@ func firstSlot(schedule keyturn.Schedule, now time.Time) (*keyturn.Slot, error) 
 func (s *Server) changed() {
 	s.sched.Wake()
 	s.worker.TargetsChanged()
+	s.worker.WebhooksChanged()
 }
 
 // Run works until ctx ends, then lets running tasks finish, for ShutdownGrace

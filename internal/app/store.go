@@ -17,7 +17,10 @@ import (
 type Store interface {
 	worker.Store
 	scheduler.Store
+	worker.DeliveryStore
 	api.Store
+	api.DeliveryStore
+	api.HookStore
 	// Migrate brings the schema up to date; it refuses a database of a newer version.
 	Migrate(ctx context.Context) error
 	// Version returns the version of the schema that is there and the one this program has.
