@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,17 +18,17 @@ import (
 // resourceWords are the plurals by what may be written for them.
 func resourceWords() map[string]string {
 	return map[string]string{
-		"target": "targets", "policy": "policies", "webhook": "webhooks",
-		"targets": "targets", "policies": "policies", "webhooks": "webhooks",
+		"target": "targets", "policy": "policies", "webhook": "webhooks", "hook": "hooks",
+		"targets": "targets", "policies": "policies", "webhooks": "webhooks", "hooks": "hooks",
 	}
 }
 
 func newGetCommand(e *env) *cobra.Command {
-	plurals := []string{"targets", "policies", "webhooks"}
+	plurals := []string{"targets", "policies", "webhooks", "hooks"}
 	cmd := &cobra.Command{
-		Use:   "get targets|policies|webhooks [NAME]",
-		Short: "Show targets, policies or webhooks",
-		Long: `Lists targets, policies or webhooks, or shows one of them.
+		Use:   "get targets|policies|webhooks|hooks [NAME]",
+		Short: "Show targets, policies, webhooks or hooks",
+		Long: `Lists targets, policies, webhooks or hooks, or shows one of them.
 -o yaml prints what can be changed and applied again.`,
 		Args: arguments(1, 2),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -41,7 +42,7 @@ func newGetCommand(e *env) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		what, ok := resourceWords()[strings.ToLower(args[0])]
 		if !ok {
-			return usageErrorf("there are no %q%s: write targets, policies or webhooks", args[0], didYouMean(args[0], plurals))
+			return usageErrorf("there are no %q%s: write targets, policies, webhooks or hooks", args[0], didYouMean(args[0], plurals))
 		}
 		c, err := e.client()
 		if err != nil {
@@ -83,6 +84,8 @@ func (e *env) printResources(what string, resources []keyturn.Resource, output s
 		return e.printTargets(resources)
 	case "policies":
 		return e.printPolicies(resources)
+	case "hooks":
+		return e.printHooks(resources)
 	default:
 		return e.printWebhooks(resources)
 	}
@@ -154,5 +157,24 @@ func (e *env) printWebhooks(resources []keyturn.Resource) error {
 		t.add(r.Name, spec.URL, firstOf(strings.Join(spec.Events, " "), "all"), age(&r.CreatedAt, e.now()))
 	}
 	e.printTable(t, "no webhooks yet: `keyturn apply -f FILE` makes them")
+	return nil
+}
+
+func (e *env) printHooks(resources []keyturn.Resource) error {
+	t := &table{head: []string{"NAME", "SOURCE", "POLICIES", "PATH", "AGE"}, shrink: []int{2, 0}, state: noStateTint}
+	for _, r := range resources {
+		hook, err := resource.HookOf(r)
+		if err != nil {
+			return err
+		}
+		var policies []string
+		for _, rule := range hook.Rules {
+			if rule.Policy != "" && !slices.Contains(policies, rule.Policy) {
+				policies = append(policies, rule.Policy)
+			}
+		}
+		t.add(r.Name, string(hook.Source), firstOf(strings.Join(policies, " "), "none"), "/hooks/"+r.Name, age(&r.CreatedAt, e.now()))
+	}
+	e.printTable(t, "no hooks yet: `keyturn apply -f FILE` makes them")
 	return nil
 }

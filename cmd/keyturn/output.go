@@ -117,7 +117,7 @@ func stateColour(state string) string {
 		return green
 	case string(keyturn.RotationFailed), "delete":
 		return red
-	case string(keyturn.RotationPartial), string(keyturn.TaskParked), string(keyturn.RotationCancelled), "update", "paused", "mixed":
+	case string(keyturn.RotationPartial), string(keyturn.TaskParked), string(keyturn.RotationCancelled), "update", "paused", "mixed", "failing", "gone":
 		return yellow
 	case string(keyturn.RotationRunning), string(keyturn.RotationPlanning), string(keyturn.TaskIntended):
 		return cyan

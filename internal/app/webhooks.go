@@ -32,6 +32,9 @@ func (w webhooks) Webhooks(ctx context.Context) ([]keyturn.Webhook, error) {
 // loopback reports whether the server is reached from this machine only. Who can use it can then reach
 // everything on this machine anyway, so webhooks may go there.
 func (c Config) loopback() bool {
+	if !c.Has(RoleAPI) {
+		return false // the API is somewhere else
+	}
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return false

@@ -49,7 +49,7 @@ func (f *fixture) enqueue(webhook, event, order string) {
 	}}))
 }
 
-func (f *fixture) claim(webhook string) []keyturn.Delivery {
+func (f *fixture) claimDeliveries(webhook string) []keyturn.Delivery {
 	f.t.Helper()
 	out, err := f.ClaimDeliveries(f.ctx(), webhook, 10, sendLease)
 	f.ok(err)
@@ -66,7 +66,7 @@ func (f *fixture) result(d keyturn.Delivery, change func(*keyturn.DeliveryResult
 	f.ok(f.FinishDeliveries(f.ctx(), d.Webhook, []keyturn.DeliveryResult{r}, giveUp))
 }
 
-func failed(after time.Duration) func(*keyturn.DeliveryResult) {
+func deliveryFailed(after time.Duration) func(*keyturn.DeliveryResult) {
 	return func(r *keyturn.DeliveryResult) {
 		r.State, r.After, r.Status, r.Error, r.Whole = keyturn.DeliveryPending, after, 503, "it answered 503", true
 	}
@@ -113,7 +113,7 @@ func events(ds []keyturn.Delivery) []string {
 
 func (f *fixture) wantClaim(webhook string, want ...string) []keyturn.Delivery {
 	f.t.Helper()
-	got := f.claim(webhook)
+	got := f.claimDeliveries(webhook)
 	if !slices.Equal(events(got), want) {
 		f.t.Fatalf("claimed %v, want %v", events(got), want)
 	}
@@ -210,7 +210,7 @@ func webhookOrder(t *testing.T, newStore New) {
 	}, giveUp))
 	f.wantClaim("a") // and until it was delivered
 	f.clock.Advance(time.Minute)
-	again := f.claim("a")
+	again := f.claimDeliveries("a")
 	if len(again) != 2 || again[0].EventID != "e0" || again[1].EventID != "e4" {
 		t.Fatalf("claimed %v, want e0, and e4 whose lease ended", events(again))
 	}
@@ -231,7 +231,7 @@ func webhookTrouble(t *testing.T, newStore New) {
 	var results []keyturn.DeliveryResult
 	for _, d := range got {
 		r := keyturn.DeliveryResult{ID: d.ID, Attempts: 1}
-		failed(time.Hour)(&r)
+		deliveryFailed(time.Hour)(&r)
 		results = append(results, r)
 	}
 	f.ok(f.FinishDeliveries(f.ctx(), "a", results, giveUp))
@@ -247,7 +247,7 @@ func webhookTrouble(t *testing.T, newStore New) {
 	f.clock.Advance(time.Second)
 	probe := f.wantClaim("a", "e3")[0] // one at a time
 	f.result(probe, func(r *keyturn.DeliveryResult) {
-		failed(time.Hour)(r)
+		deliveryFailed(time.Hour)(r)
 		r.Asked = 10 * time.Minute
 	})
 	f.clock.Advance(10*time.Minute - time.Second)
@@ -268,12 +268,12 @@ func webhookGivesUp(t *testing.T, newStore New) {
 	}
 	f.clock.Advance(giveUp)
 	f.enqueue("a", "new", "")
-	got := f.claim("a")
-	f.result(got[0], failed(time.Hour))
+	got := f.claimDeliveries("a")
+	f.result(got[0], deliveryFailed(time.Hour))
 	for range 3 { // the claims of the others end with their lease
 		f.clock.Advance(time.Minute)
-		for _, d := range f.claim("a") {
-			f.result(d, failed(time.Hour))
+		for _, d := range f.claimDeliveries("a") {
+			f.result(d, deliveryFailed(time.Hour))
 		}
 	}
 	if d := f.delivery("new"); d.State != keyturn.DeliveryPending {
@@ -337,7 +337,7 @@ func webhookRemoved(t *testing.T, newStore New) {
 	f.webhook("b")
 	f.enqueue("a", "e0", "")
 	f.enqueue("b", "e1", "")
-	f.result(f.claim("b")[0], failed(time.Hour))
+	f.result(f.claimDeliveries("b")[0], deliveryFailed(time.Hour))
 	remove := func(name string) {
 		f.ok(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{{Kind: keyturn.KindWebhook, Name: name, Expect: 1}}))
 	}
@@ -407,7 +407,7 @@ func webhookPrune(t *testing.T, newStore New) {
 	for _, e := range []string{"e0", "e1", "e2", "parked", "pending"} {
 		f.enqueue("a", e, "")
 	}
-	for _, d := range f.claim("a") {
+	for _, d := range f.claimDeliveries("a") {
 		switch d.EventID {
 		case "pending":
 		case "parked":
@@ -439,7 +439,7 @@ func webhookListing(t *testing.T, newStore New) {
 		f.enqueue("a", fmt.Sprintf("e%d", i), "")
 	}
 	f.enqueue("b", "other", "")
-	f.result(f.claim("a")[0], parked)
+	f.result(f.claimDeliveries("a")[0], parked)
 	var got []string
 	page := keyturn.Page{Limit: 2}
 	for {

@@ -10,6 +10,17 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
+type Audit struct {
+	ID      keyturn.ID
+	At      time.Time
+	Actor   string
+	Action  string
+	Subject string
+	Remote  string
+	Reason  string
+	Detail  []byte
+}
+
 type Delivery struct {
 	Seq        int64
 	ID         keyturn.ID
@@ -70,6 +81,11 @@ type Rotation struct {
 	Owner       *string
 	LeaseUntil  *time.Time
 	NotBefore   *time.Time
+	OpenUntil   *time.Time
+	LookAt      *time.Time
+	OpenedAt    *time.Time
+	Supersedes  bool
+	MinInterval int64
 	Total       int32
 	Succeeded   int32
 	Failed      int32
@@ -78,6 +94,17 @@ type Rotation struct {
 	RequestedAt time.Time
 	StartedAt   *time.Time
 	FinishedAt  *time.Time
+	RetryOf     keyturn.ID
+	Halted      bool
+	StopReason  string
+	CancelledBy string
+	CancelledAt *time.Time
+	Wave        *int32
+	Waves       *int32
+	TurnLimit   *int32
+	NextWaveAt  *time.Time
+	CanaryTurn  *int32
+	MaxFailures *int32
 }
 
 type WebhookState struct {

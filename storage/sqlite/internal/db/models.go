@@ -17,6 +17,17 @@ type Announcement struct {
 	HeldUntil  sql.NullInt64
 }
 
+type Audit struct {
+	ID      string
+	At      int64
+	Actor   string
+	Action  string
+	Subject string
+	Remote  string
+	Reason  string
+	Detail  sql.NullString
+}
+
 type Delivery struct {
 	Seq        int64
 	ID         string
@@ -83,14 +94,20 @@ type KeyRecord struct {
 }
 
 type Policy struct {
-	Name         string
-	Paused       int64
-	PausedBy     string
-	PauseNote    string
-	NextLocal    sql.NullString
-	NextTimezone sql.NullString
-	NextAt       sql.NullInt64
-	WakeAt       sql.NullInt64
+	Name          string
+	Paused        int64
+	PausedBy      string
+	PauseNote     string
+	PausedUntil   sql.NullInt64
+	ResumedAt     sql.NullInt64
+	NextLocal     sql.NullString
+	NextTimezone  sql.NullString
+	NextAt        sql.NullInt64
+	WakeAt        sql.NullInt64
+	DeadlineAt    sql.NullInt64
+	SkippedSlot   sql.NullString
+	SkippedReason sql.NullString
+	SkippedAt     sql.NullInt64
 }
 
 type Resource struct {
@@ -117,6 +134,11 @@ type Rotation struct {
 	Owner       sql.NullString
 	LeaseUntil  sql.NullInt64
 	NotBefore   sql.NullInt64
+	OpenUntil   sql.NullInt64
+	LookAt      sql.NullInt64
+	OpenedAt    sql.NullInt64
+	Supersedes  int64
+	MinInterval int64
 	Total       int64
 	Succeeded   int64
 	Failed      int64
@@ -125,12 +147,28 @@ type Rotation struct {
 	RequestedAt int64
 	StartedAt   sql.NullInt64
 	FinishedAt  sql.NullInt64
+	RetryOf     sql.NullString
+	Halted      int64
+	StopReason  string
+	CancelledBy string
+	CancelledAt sql.NullInt64
+	Wave        sql.NullInt64
+	Waves       sql.NullInt64
+	TurnLimit   sql.NullInt64
+	NextWaveAt  sql.NullInt64
+	CanaryTurn  sql.NullInt64
+	MaxFailures sql.NullInt64
 }
 
 type Target struct {
-	Name       string
-	HoldUntil  sql.NullInt64
-	HoldReason string
+	Name         string
+	HoldUntil    sql.NullInt64
+	HoldReason   string
+	ObservedAt   sql.NullInt64
+	ObserveAsked sql.NullInt64
+	ObserveAfter sql.NullInt64
+	ObserveOwner sql.NullString
+	ObserveUntil sql.NullInt64
 }
 
 type Task struct {
@@ -150,6 +188,7 @@ type Task struct {
 	AnsweredAt sql.NullInt64
 	StartedAt  sql.NullInt64
 	FinishedAt sql.NullInt64
+	Stopped    int64
 	UnitID     string
 	Target     string
 	ProjectID  string
@@ -193,6 +232,15 @@ type UnitKey struct {
 	KeyID    string
 	KeySince sql.NullInt64
 	KeyExact int64
+	TurnedAt sql.NullInt64
+}
+
+type Wave struct {
+	RotationID string
+	Wave       int64
+	FirstTurn  int64
+	LastTurn   int64
+	Pause      int64
 }
 
 type WebhookState struct {
