@@ -12,7 +12,10 @@ import (
 func TestThatAWebhookFailsIsToldToOthers(t *testing.T) {
 	t.Parallel()
 	hooks := []keyturn.Webhook{
-		{Name: "chat"}, {Name: "pager", Fallback: "mail"}, {Name: "mail", Events: []string{"rotation.failed"}}, {Name: "lost", Fallback: "nobody"},
+		{Name: "chat"},
+		{Name: "pager", Fallback: "mail"},
+		{Name: "mail", Events: []string{"rotation.failed"}},
+		{Name: "lost", Fallback: "nobody"},
 		{Name: "rotations", Events: []string{"rotation.*"}},
 	}
 	tests := map[string]struct {

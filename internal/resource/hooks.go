@@ -139,6 +139,7 @@ const hostName = `^(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([
 
 func checkAllowed(t *tree, value any) {
 	list, _ := lookup(value, []string{"spec", "allowPrivate"}).([]any)
+	name, digits := regexp.MustCompile(hostName), regexp.MustCompile(`^[0-9./]+$`)
 	for i, e := range list {
 		s, _ := e.(string)
 		if _, err := netip.ParsePrefix(s); err == nil || s == "" {
@@ -147,7 +148,7 @@ func checkAllowed(t *tree, value any) {
 		if _, err := netip.ParseAddr(s); err == nil {
 			continue
 		}
-		if ok, err := regexp.MatchString(hostName, s); err != nil || !ok || regexp.MustCompile(`^[0-9./]+$`).MatchString(s) {
+		if !name.MatchString(s) || digits.MatchString(s) {
 			t.fail([]string{"spec", "allowPrivate", strconv.Itoa(i)}, fmt.Sprintf("%s is no network such as 10.0.0.0/8, address or host name", show(s)))
 		}
 	}

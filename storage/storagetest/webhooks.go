@@ -1,7 +1,6 @@
 package storagetest
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -66,10 +65,8 @@ func (f *fixture) result(d keyturn.Delivery, change func(*keyturn.DeliveryResult
 	f.ok(f.FinishDeliveries(f.ctx(), d.Webhook, []keyturn.DeliveryResult{r}, giveUp))
 }
 
-func deliveryFailed(after time.Duration) func(*keyturn.DeliveryResult) {
-	return func(r *keyturn.DeliveryResult) {
-		r.State, r.After, r.Status, r.Error, r.Whole = keyturn.DeliveryPending, after, 503, "it answered 503", true
-	}
+func deliveryFailed(r *keyturn.DeliveryResult) {
+	r.State, r.After, r.Status, r.Error, r.Whole = keyturn.DeliveryPending, time.Hour, 503, "it answered 503", true
 }
 
 func parked(r *keyturn.DeliveryResult) {
@@ -111,9 +108,10 @@ func events(ds []keyturn.Delivery) []string {
 	return out
 }
 
-func (f *fixture) wantClaim(webhook string, want ...string) []keyturn.Delivery {
+// wantClaim claims what is due of the webhook a.
+func (f *fixture) wantClaim(want ...string) []keyturn.Delivery {
 	f.t.Helper()
-	got := f.claimDeliveries(webhook)
+	got := f.claimDeliveries("a")
 	if !slices.Equal(events(got), want) {
 		f.t.Fatalf("claimed %v, want %v", events(got), want)
 	}
@@ -135,13 +133,13 @@ func webhookOnce(t *testing.T, newStore New) {
 	if !slices.Equal(due, []string{"a", "b"}) {
 		t.Errorf("due are %v", due)
 	}
-	d := f.wantClaim("a", "e1")[0]
+	d := f.wantClaim("e1")[0]
 	if d.Event != "rotation.completed" || d.Order != "r1" || d.Attempts != 1 || string(d.Body) != `{"z":1,  "a":2}` || d.ID.IsZero() {
 		t.Errorf("the delivery is %+v, body %s", d, d.Body)
 	}
 	f.result(d, nil)
 	f.enqueue("a", "e1", "r1")
-	f.wantClaim("a")
+	f.wantClaim()
 	if got := f.delivery("e1"); got.Webhook == "a" && got.State != keyturn.DeliveryDelivered {
 		t.Errorf("the delivery is %+v", got)
 	}
@@ -168,12 +166,12 @@ func webhookLease(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.webhook("a")
 	f.enqueue("a", "e1", "")
-	first := f.wantClaim("a", "e1")[0]
-	f.wantClaim("a")
+	first := f.wantClaim("e1")[0]
+	f.wantClaim()
 	f.clock.Advance(sendLease - time.Second)
-	f.wantClaim("a")
+	f.wantClaim()
 	f.clock.Advance(2 * time.Second)
-	again := f.wantClaim("a", "e1")[0]
+	again := f.wantClaim("e1")[0]
 	if again.ID != first.ID || again.Attempts != 2 {
 		t.Errorf("after the lease it is %+v, want the same with a second attempt", again)
 	}
@@ -183,9 +181,9 @@ func webhookFence(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.webhook("a")
 	f.enqueue("a", "e1", "")
-	late := f.wantClaim("a", "e1")[0]
+	late := f.wantClaim("e1")[0]
 	f.clock.Advance(sendLease + time.Second)
-	now := f.wantClaim("a", "e1")[0]
+	now := f.wantClaim("e1")[0]
 	f.result(late, parked)
 	if d := f.delivery("e1"); d.State != keyturn.DeliveryPending {
 		t.Errorf("a late result made it %s", d.State)
@@ -202,22 +200,22 @@ func webhookOrder(t *testing.T, newStore New) {
 	for i, order := range []string{"g1", "g1", "g2", "g1", ""} {
 		f.enqueue("a", fmt.Sprintf("e%d", i), order)
 	}
-	got := f.wantClaim("a", "e0", "e2", "e4")
-	f.wantClaim("a") // e1 waits for e0, which somebody has
+	got := f.wantClaim("e0", "e2", "e4")
+	f.wantClaim() // e1 waits for e0, which somebody has
 	f.ok(f.FinishDeliveries(f.ctx(), "a", []keyturn.DeliveryResult{
 		{ID: got[0].ID, Attempts: 1, State: keyturn.DeliveryPending, After: time.Minute, Status: 400, Error: "no"},
 		{ID: got[1].ID, Attempts: 1, State: keyturn.DeliveryDelivered, Status: 200},
 	}, giveUp))
-	f.wantClaim("a") // and until it was delivered
+	f.wantClaim() // and until it was delivered
 	f.clock.Advance(time.Minute)
 	again := f.claimDeliveries("a")
 	if len(again) != 2 || again[0].EventID != "e0" || again[1].EventID != "e4" {
 		t.Fatalf("claimed %v, want e0, and e4 whose lease ended", events(again))
 	}
 	f.result(again[0], parked)
-	next := f.wantClaim("a", "e1")[0] // or parked
+	next := f.wantClaim("e1")[0] // or parked
 	f.result(next, nil)
-	f.wantClaim("a", "e3")
+	f.wantClaim("e3")
 }
 
 func webhookTrouble(t *testing.T, newStore New) {
@@ -226,12 +224,12 @@ func webhookTrouble(t *testing.T, newStore New) {
 	for i := range 3 {
 		f.enqueue("a", fmt.Sprintf("e%d", i), "")
 	}
-	got := f.wantClaim("a", "e0", "e1", "e2")
+	got := f.wantClaim("e0", "e1", "e2")
 	since := f.clock.Now()
 	var results []keyturn.DeliveryResult
 	for _, d := range got {
 		r := keyturn.DeliveryResult{ID: d.ID, Attempts: 1}
-		deliveryFailed(time.Hour)(&r)
+		deliveryFailed(&r)
 		results = append(results, r)
 	}
 	f.ok(f.FinishDeliveries(f.ctx(), "a", results, giveUp))
@@ -243,21 +241,21 @@ func webhookTrouble(t *testing.T, newStore New) {
 	if due, err := f.DueWebhooks(f.ctx()); err != nil || len(due) != 0 {
 		t.Errorf("due are %v, %v: it is held", due, err)
 	}
-	f.wantClaim("a")
+	f.wantClaim()
 	f.clock.Advance(time.Second)
-	probe := f.wantClaim("a", "e3")[0] // one at a time
+	probe := f.wantClaim("e3")[0] // one at a time
 	f.result(probe, func(r *keyturn.DeliveryResult) {
-		deliveryFailed(time.Hour)(r)
+		deliveryFailed(r)
 		r.Asked = 10 * time.Minute
 	})
 	f.clock.Advance(10*time.Minute - time.Second)
-	f.wantClaim("a")
+	f.wantClaim()
 	f.clock.Advance(time.Second)
-	f.result(f.wantClaim("a", "e4")[0], nil)
+	f.result(f.wantClaim("e4")[0], nil)
 	if s := f.state("a"); s.FailingSince != nil || s.HeldUntil != nil || s.LastError != "" {
 		t.Errorf("after it took one the state is %+v", s)
 	}
-	f.wantClaim("a", "e0", "e1", "e2", "e3") // nothing waits any longer
+	f.wantClaim("e0", "e1", "e2", "e3") // nothing waits any longer
 }
 
 func webhookGivesUp(t *testing.T, newStore New) {
@@ -269,11 +267,11 @@ func webhookGivesUp(t *testing.T, newStore New) {
 	f.clock.Advance(giveUp)
 	f.enqueue("a", "new", "")
 	got := f.claimDeliveries("a")
-	f.result(got[0], deliveryFailed(time.Hour))
+	f.result(got[0], deliveryFailed)
 	for range 3 { // the claims of the others end with their lease
 		f.clock.Advance(time.Minute)
 		for _, d := range f.claimDeliveries("a") {
-			f.result(d, deliveryFailed(time.Hour))
+			f.result(d, deliveryFailed)
 		}
 	}
 	if d := f.delivery("new"); d.State != keyturn.DeliveryPending {
@@ -298,7 +296,7 @@ func webhookGone(t *testing.T, newStore New) {
 	f.webhook("a")
 	f.enqueue("a", "e0", "g")
 	f.enqueue("a", "e1", "g")
-	f.result(f.wantClaim("a", "e0")[0], gone)
+	f.result(f.wantClaim("e0")[0], gone)
 	f.enqueue("a", "e2", "")
 	for _, e := range []string{"e0", "e1", "e2"} {
 		if d := f.delivery(e); d.State != keyturn.DeliveryParked || d.LastError != "it answered 410 Gone" {
@@ -313,14 +311,14 @@ func webhookGone(t *testing.T, newStore New) {
 	if n != 3 || f.state("a").Gone {
 		t.Errorf("replayed %d, state %+v", n, f.state("a"))
 	}
-	f.wantClaim("a", "e0") // the receiver still counts as in trouble: one at a time
+	f.wantClaim("e0") // the receiver still counts as in trouble: one at a time
 }
 
 func webhookGoneChanged(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.webhook("a")
 	f.enqueue("a", "e0", "")
-	f.result(f.wantClaim("a", "e0")[0], gone)
+	f.result(f.wantClaim("e0")[0], gone)
 	spec := keyturn.Webhook{URL: "https://elsewhere.example.com"}
 	f.ok(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{{Kind: keyturn.KindWebhook, Name: "a", Spec: encode(t, spec), Expect: 1}}))
 	f.enqueue("a", "e1", "")
@@ -328,7 +326,7 @@ func webhookGoneChanged(t *testing.T, newStore New) {
 		t.Errorf("the state is %+v", s)
 	}
 	f.clock.Advance(time.Minute)
-	f.wantClaim("a", "e1")
+	f.wantClaim("e1")
 }
 
 func webhookRemoved(t *testing.T, newStore New) {
@@ -337,7 +335,7 @@ func webhookRemoved(t *testing.T, newStore New) {
 	f.webhook("b")
 	f.enqueue("a", "e0", "")
 	f.enqueue("b", "e1", "")
-	f.result(f.claimDeliveries("b")[0], deliveryFailed(time.Hour))
+	f.result(f.claimDeliveries("b")[0], deliveryFailed)
 	remove := func(name string) {
 		f.ok(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{{Kind: keyturn.KindWebhook, Name: name, Expect: 1}}))
 	}
@@ -356,182 +354,5 @@ func webhookRemoved(t *testing.T, newStore New) {
 	f.webhook("b")
 	if s := f.state("b"); s.FailingSince != nil {
 		t.Errorf("a new webhook has the state of an old one: %+v", s)
-	}
-}
-
-func webhookReplay(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.webhook("a")
-	f.enqueue("a", "e0", "")
-	d := f.wantClaim("a", "e0")[0]
-	f.is(f.Replay(f.ctx(), d.ID), keyturn.ErrConflict)
-	f.result(d, nil)
-	f.ok(f.Replay(f.ctx(), d.ID))
-	again := f.wantClaim("a", "e0")[0]
-	if again.ID != d.ID || again.Attempts != 1 {
-		t.Errorf("replayed as %+v, want the same id and attempts counted anew", again)
-	}
-	f.is(f.Replay(f.ctx(), keyturn.NewID(f.clock.Now())), keyturn.ErrNotFound)
-	got, err := f.Delivery(f.ctx(), d.ID)
-	f.ok(err)
-	if string(got.Body) != `{"id":"e0"}` {
-		t.Errorf("its body is %s", got.Body)
-	}
-	_, err = f.Delivery(f.ctx(), keyturn.NewID(f.clock.Now()))
-	f.is(err, keyturn.ErrNotFound)
-}
-
-func webhookReplayParked(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.webhook("a")
-	f.enqueue("a", "opened", "g")
-	f.result(f.wantClaim("a", "opened")[0], parked)
-	f.enqueue("a", "closed", "g")
-	f.result(f.wantClaim("a", "closed")[0], nil)
-	f.enqueue("a", "other", "h")
-	f.result(f.wantClaim("a", "other")[0], parked)
-	n, err := f.ReplayParked(f.ctx(), "a")
-	f.ok(err)
-	if n != 1 {
-		t.Errorf("replayed %d, want 1", n)
-	}
-	f.wantClaim("a", "other")
-	if d := f.delivery("opened"); d.State != keyturn.DeliveryParked {
-		t.Errorf("what is over was replayed: %+v", d)
-	}
-}
-
-func webhookPrune(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.webhook("a")
-	for _, e := range []string{"e0", "e1", "e2", "parked", "pending"} {
-		f.enqueue("a", e, "")
-	}
-	for _, d := range f.claimDeliveries("a") {
-		switch d.EventID {
-		case "pending":
-		case "parked":
-			f.result(d, parked)
-		default:
-			f.result(d, nil)
-		}
-	}
-	n, err := f.PruneDeliveries(f.ctx(), time.Hour, 2)
-	f.ok(err)
-	if n != 0 {
-		t.Errorf("%d new ones were pruned", n)
-	}
-	f.clock.Advance(2 * time.Hour)
-	for _, want := range []int{2, 1, 0} {
-		if n, err = f.PruneDeliveries(f.ctx(), time.Hour, 2); err != nil || n != want {
-			t.Errorf("pruned %d, %v, want %d", n, err, want)
-		}
-	}
-	f.delivery("parked")
-	f.delivery("pending")
-}
-
-func webhookListing(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.webhook("a")
-	f.webhook("b")
-	for i := range 5 {
-		f.enqueue("a", fmt.Sprintf("e%d", i), "")
-	}
-	f.enqueue("b", "other", "")
-	f.result(f.claimDeliveries("a")[0], parked)
-	var got []string
-	page := keyturn.Page{Limit: 2}
-	for {
-		ds, next, err := f.Deliveries(f.ctx(), keyturn.DeliveryFilter{Webhook: "a", Page: page})
-		f.ok(err)
-		got = append(got, events(ds)...)
-		if len(ds) > 0 && ds[0].Body != nil {
-			t.Error("a listing shows bodies")
-		}
-		if next == "" {
-			break
-		}
-		page.After = next
-	}
-	if !slices.Equal(got, []string{"e4", "e3", "e2", "e1", "e0"}) {
-		t.Errorf("listed %v", got)
-	}
-	ds, _, err := f.Deliveries(f.ctx(), keyturn.DeliveryFilter{State: keyturn.DeliveryParked})
-	f.ok(err)
-	if !slices.Equal(events(ds), []string{"e0"}) {
-		t.Errorf("parked are %v", events(ds))
-	}
-}
-
-func webhookSchema(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.webhook("a")
-	f.enqueue("a", "e0", "")
-	f.enqueue("a", "e1", "")
-	for _, sql := range []string{
-		`UPDATE deliveries SET state = 'lost'`,
-		`UPDATE deliveries SET state = 'delivered'`,
-		`UPDATE deliveries SET state = 'parked', finished_at = created_at`,
-		`UPDATE deliveries SET event_id = 'e0'`,
-	} {
-		if err := f.Exec(f.ctx(), sql); err == nil {
-			t.Errorf("%s: was allowed", sql)
-		}
-	}
-}
-
-func hookTests() map[string]func(*testing.T, New) {
-	return map[string]func(*testing.T, New){
-		"EventIsWrittenDownOnce": hookOnce,
-		"ListedNewestFirst":      hookListing,
-	}
-}
-
-func hookOnce(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.estate()
-	_, err := f.HookRequestOf(f.ctx(), "atlas", "a1:OPEN")
-	f.is(err, keyturn.ErrNotFound)
-	r := f.request("quarterly")
-	want := keyturn.HookRequest{
-		Hook: "atlas", EventID: "a1:OPEN", Event: "KEY_OLD", Status: "OPEN", Verdict: keyturn.HookRotated, Rotation: r.ID,
-		Excerpt: `{"id":"a1"}`, Remote: "192.0.2.1", Reason: "rule 1",
-	}
-	f.ok(f.SaveHookRequest(f.ctx(), want))
-	second := want
-	second.Verdict, second.Rotation = keyturn.HookIgnored, keyturn.ID{}
-	f.ok(f.SaveHookRequest(f.ctx(), second))
-	got, err := f.HookRequestOf(f.ctx(), "atlas", "a1:OPEN")
-	f.ok(err)
-	if got.ID.IsZero() || !got.ReceivedAt.Equal(f.clock.Now()) {
-		t.Errorf("it is %+v", got)
-	}
-	got.ID, got.ReceivedAt = keyturn.ID{}, time.Time{}
-	if got != want {
-		t.Errorf("it is %+v, want %+v", got, want)
-	}
-	if _, err := f.HookRequestOf(f.ctx(), "other", "a1:OPEN"); !errors.Is(err, keyturn.ErrNotFound) {
-		t.Errorf("another hook knows it: %v", err)
-	}
-}
-
-func hookListing(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	for i := range 3 {
-		f.ok(f.SaveHookRequest(f.ctx(), keyturn.HookRequest{Hook: "a", EventID: fmt.Sprint(i), Verdict: keyturn.HookIgnored}))
-	}
-	f.ok(f.SaveHookRequest(f.ctx(), keyturn.HookRequest{Hook: "b", EventID: "x", Verdict: keyturn.HookIgnored}))
-	first, next, err := f.HookRequests(f.ctx(), "a", keyturn.Page{Limit: 2})
-	f.ok(err)
-	second, end, err := f.HookRequests(f.ctx(), "a", keyturn.Page{Limit: 2, After: next})
-	f.ok(err)
-	if len(first) != 2 || len(second) != 1 || end != "" || first[0].EventID != "2" || second[0].EventID != "0" || !first[0].Rotation.IsZero() {
-		t.Errorf("listed %+v, then %+v and %q", first, second, end)
-	}
-	all, _, err := f.HookRequests(f.ctx(), "", keyturn.Page{})
-	f.ok(err)
-	if len(all) != 4 {
-		t.Errorf("%d in all", len(all))
 	}
 }

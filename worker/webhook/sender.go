@@ -233,7 +233,7 @@ func (s *Sender) answer(resp *http.Response, body string, hide []string) keyturn
 // retryAfter reads the header: seconds or a date (RFC 9110 §10.2.3).
 func retryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second //nolint:gosec // 31 bits
+		return time.Duration(seconds) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(at.Sub(now), 0)

@@ -47,15 +47,27 @@ type Answer struct {
 	Hang       bool // answers nothing until the caller gives up
 }
 
-// The answers that receivers in trouble give.
-func OK() Answer   { return Answer{Status: http.StatusOK} }
+// OK takes the message.
+func OK() Answer { return Answer{Status: http.StatusOK} }
+
+// Fail answers 500.
 func Fail() Answer { return Answer{Status: http.StatusInternalServerError, Body: "broken"} }
+
+// Hang answers nothing until the caller gives up.
 func Hang() Answer { return Answer{Hang: true} }
+
+// Gone answers 410: nothing more is wanted.
 func Gone() Answer { return Answer{Status: http.StatusGone} }
+
+// TooMany answers 429, with the time after which to come again.
 func TooMany(retryAfter time.Duration) Answer {
 	return Answer{Status: http.StatusTooManyRequests, RetryAfter: retryAfter}
 }
-func Redirect(to string) Answer { return Answer{Status: http.StatusTemporaryRedirect, Location: to} }
+
+// Redirect answers 307.
+func Redirect(to string) Answer {
+	return Answer{Status: http.StatusTemporaryRedirect, Location: to}
+}
 
 // Receiver is an HTTP server that takes webhooks.
 type Receiver struct {
