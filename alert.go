@@ -71,9 +71,37 @@ type Alert struct {
 	Target     string     `json:"target,omitempty"`
 	Cluster    string     `json:"cluster,omitempty"` // of a unit: the name of its cluster
 	ResolvedAt *time.Time `json:"resolvedAt,omitempty"`
+	// Silenced: when its group was last looked at, a silence kept this alert out of what was told.
+	Silenced   bool       `json:"silenced,omitempty"`
 	AckedBy    string     `json:"acknowledgedBy,omitempty"`
 	AckedUntil *time.Time `json:"acknowledgedUntil,omitempty"` // nil: as long as it lasts
 	AckNote    string     `json:"acknowledgeNote,omitempty"`
+}
+
+// AlertChange is one line of an alert's history. Lines are only ever added.
+type AlertChange struct {
+	At       time.Time  `json:"at"`
+	State    AlertState `json:"state"`
+	Severity Severity   `json:"severity"`
+	By       string     `json:"by,omitempty"` // who acknowledged it; empty: its fact
+	Note     string     `json:"note,omitempty"`
+}
+
+// AlertFilter narrows a listing of alerts: the open ones first, of those and of the others the newest first.
+type AlertFilter struct {
+	State  AlertState // empty: any
+	Kind   AlertKind
+	Policy string
+	Target string
+	Page   Page
+}
+
+// Ack is somebody's word that they care for an alert.
+type Ack struct {
+	By    string
+	Until *time.Time // nil: as long as it lasts
+	Note  string
+	Group bool // also for all other open alerts of its group
 }
 
 // Notice is one message about alerts of one kind, policy and target: what a person is told, and what

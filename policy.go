@@ -38,6 +38,26 @@ type Policy struct {
 type PolicyAlerts struct {
 	WarnAfter     Duration `json:"warnAfter,omitzero"`     // default 90d
 	CriticalAfter Duration `json:"criticalAfter,omitzero"` // default 365d
+	// DueSoon is how long before WarnAfter someone is told ahead of time; default 7d, or a tenth of
+	// WarnAfter if that is less.
+	DueSoon Duration `json:"dueSoon,omitzero"`
+	// Repeat is how long after a notice of something that still fires there is another one. 0: a day for
+	// what is critical, a week for warnings. What is only info is never repeated.
+	Repeat Duration `json:"repeat,omitzero"`
+}
+
+// RepeatOf is how long after a notice of the severity there is another one; 0: never.
+func (a PolicyAlerts) RepeatOf(s Severity) time.Duration {
+	switch {
+	case s == SeverityInfo:
+		return 0
+	case a.Repeat > 0:
+		return a.Repeat.Std()
+	case s == SeverityCritical:
+		return Day
+	default:
+		return 7 * Day
+	}
 }
 
 // WithDefaults returns a copy in which what was left out has its default.
@@ -46,6 +66,7 @@ func (p Policy) WithDefaults() Policy {
 	p.Schedule.Timezone = cmp.Or(p.Schedule.Timezone, "UTC")
 	p.Alerts.WarnAfter = cmp.Or(p.Alerts.WarnAfter, Duration(90*Day))
 	p.Alerts.CriticalAfter = cmp.Or(p.Alerts.CriticalAfter, Duration(365*Day))
+	p.Alerts.DueSoon = cmp.Or(p.Alerts.DueSoon, min(Duration(7*Day), p.Alerts.WarnAfter/10))
 	return p
 }
 

@@ -153,6 +153,7 @@ type WindowLook struct {
 // MissedPolicy is a policy whose slot is overdue: nobody has fired it.
 type MissedPolicy struct {
 	Policy string
+	Target string
 	Slot   string // Slot.Name
 	At     time.Time
 	Late   time.Duration
@@ -161,6 +162,7 @@ type MissedPolicy struct {
 // PastDeadline is a policy of which a key gets too old before its next window opens.
 type PastDeadline struct {
 	Policy string
+	Target string
 	At     time.Time // when the first key passes alerts.criticalAfter
 	NextAt time.Time // when the next slot fires; zero: none does
 }
@@ -197,8 +199,9 @@ type KeyAge struct {
 // be told. What is told is read from the rows it names.
 type Announcement struct {
 	ID       ID
-	Type     string // "rotation.requested", "rotation.started", "rotation.completed", "tasks" or "keys"
+	Type     string // "rotation.requested", "rotation.started", "rotation.completed", "tasks", "keys" or "notice"
 	Rotation ID     // with a rotation's type
+	Notice   ID     // with "notice"
 	Tasks    []ID   // with "tasks": tasks that ended in one commit
 	Keys     []ID   // with "keys": key records that no task made
 }

@@ -88,6 +88,16 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 			seen = append(seen, note.Keys...)
 			continue
 		}
+		if note.Type == "notice" {
+			n, err := a.store.Notice(ctx, note.Notice)
+			if err != nil {
+				return nil, err
+			}
+			if events, err = a.add(events, "alert."+string(n.State), n.ID.String(), n.At, n); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		r, err := a.store.Rotation(ctx, note.Rotation)
 		if err != nil {
 			return nil, err

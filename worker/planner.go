@@ -28,6 +28,7 @@ type Planner struct {
 	store   PlanStore
 	planned func(target string) // tells the feeder that there is work
 	timing  Timing              // its PlanLease is renewed while a plan takes longer
+	health  *health
 	log     *zap.Logger
 	metrics *Metrics
 }
@@ -45,8 +46,10 @@ func (p *Planner) Plan(ctx context.Context, policy keyturn.Policy, only keyturn.
 	}
 	found, err := sys.Discover(ctx, sel)
 	if err != nil {
+		p.health.failed(ctx, policy.Target, keyturn.AsSystemError(err, keyturn.KindTransient))
 		return nil, fmt.Errorf("asking target %s for its units: %w", policy.Target, err)
 	}
+	p.health.answered(ctx, policy.Target)
 	wanted, narrowed := policy.Select.Matcher(), only.Matcher()
 	units := found[:0]
 	for _, u := range found {

@@ -116,6 +116,8 @@ type AnnounceStore interface {
 	AnnouncedKeys(ctx context.Context, keys []keyturn.ID) ([]keyturn.KeyRecord, error)
 	// Rotation returns a rotation with its counts, without its tasks.
 	Rotation(ctx context.Context, id keyturn.ID) (keyturn.Rotation, error)
+	// Notice returns a notice of alerts.
+	Notice(ctx context.Context, id keyturn.ID) (keyturn.Notice, error)
 	// Announced removes announcements that were published.
 	Announced(ctx context.Context, ids []keyturn.ID) error
 }

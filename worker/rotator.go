@@ -32,6 +32,7 @@ type rotator struct {
 	gates   *gates
 	timing  Timing
 	failed  func() // called when a task has failed or was parked: it may halt a rollout
+	health  *health
 	log     *zap.Logger
 	metrics *Metrics
 
@@ -92,6 +93,7 @@ func (r *rotator) unusable(ctx context.Context, j *job, target string, cause err
 	if err.Kind == keyturn.KindPermanent && !err.Target && j.State == keyturn.TaskPending {
 		return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskPending, State: keyturn.TaskFailed, Reason: cause.Error()})
 	}
+	r.health.failed(ctx, target, &keyturn.SystemError{Target: true, Code: err.Code, Err: cause})
 	r.hold(ctx, target, cause.Error(), gateLongest)
 	return r.putBack(ctx, j, keyturn.TaskResult{Reason: cause.Error(), After: gateLongest})
 }
@@ -150,7 +152,7 @@ func (r *rotator) prepare(ctx context.Context, j *job) (keyturn.Intent, error) {
 	intent, err := j.sys.Prepare(ctx, j.Unit, j.Task)
 	r.metrics.observeCall("prepare", r.now().Sub(begin), err)
 	if err == nil {
-		j.gate.success()
+		r.answered(ctx, j)
 	}
 	return intent, err
 }
@@ -186,7 +188,7 @@ func (r *rotator) apply(ctx, stopping context.Context, j *job, intent keyturn.In
 	err := j.sys.Apply(sendCtx, j.Unit, intent)
 	r.metrics.observeCall("apply", r.now().Sub(begin), err)
 	if err == nil {
-		j.gate.success()
+		r.answered(ctx, j)
 		return r.confirm(ctx, stopping, j, intent, keyturn.TaskResult{Epoch: epoch, Resolution: keyturn.ResolutionConfirmed, Answered: true})
 	}
 	failure := keyturn.AsSystemError(err, keyturn.KindAmbiguous)
@@ -247,7 +249,7 @@ func (r *rotator) current(ctx context.Context, j *job) (string, error) {
 	key, err := j.sys.Current(ctx, j.Unit)
 	r.metrics.observeCall("confirm", r.now().Sub(begin), err)
 	if err == nil {
-		j.gate.success()
+		r.answered(ctx, j)
 	}
 	return key, err
 }
@@ -276,10 +278,17 @@ func (r *rotator) failedBefore(ctx context.Context, j *job, err *keyturn.SystemE
 	}
 }
 
+// answered notes that a call to the target succeeded.
+func (r *rotator) answered(ctx context.Context, j *job) {
+	j.gate.success()
+	r.health.answered(ctx, j.target.Name)
+}
+
 // trouble tells the target's gate, and holds the target in the database when
 // the gate says so.
 func (r *rotator) trouble(ctx context.Context, j *job, err *keyturn.SystemError) {
 	r.metrics.errors.WithLabelValues(j.target.Name, err.Code).Inc()
+	r.health.failed(ctx, j.target.Name, err)
 	if d := j.gate.failure(err, r.now()); d > 0 {
 		r.hold(ctx, j.target.Name, err.Error(), d)
 	}

@@ -32,6 +32,7 @@ type Store interface {
 	TriggerStore
 	WatchStore
 	LookStore
+	HealthStore
 }
 
 // TargetLister lists the targets that there are now.
@@ -83,8 +84,9 @@ func New(cfg Config) *Worker {
 	cfg.Timing = cfg.Timing.withDefaults()
 	cfg.Store = bounded{cfg.Store}
 	w := &Worker{cfg: cfg, feeders: map[string]*feeder{}, changed: make(chan struct{}, 1)}
+	health := &health{store: cfg.Store, now: cfg.Now, log: cfg.Logger}
 	w.planner = &Planner{
-		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
+		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store, health: health,
 		planned: w.feed, timing: cfg.Timing, log: cfg.Logger, metrics: cfg.Metrics,
 	}
 	w.sweeper = newSweeper()
@@ -97,7 +99,7 @@ func New(cfg Config) *Worker {
 	}
 	w.triggers = &triggers{store: cfg.Store, queue: cfg.Queue, log: cfg.Logger, metrics: cfg.Metrics}
 	w.rotator = &rotator{
-		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store,
+		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store, health: health,
 		hold: w.hold, gates: &gates{}, failed: w.sweeper.mayHaveEnded, timing: cfg.Timing, log: cfg.Logger, metrics: cfg.Metrics,
 		intents: &batcher[keyturn.IntentWrite, keyturn.IntentOutcome]{
 			flush: cfg.Store.Intend, max: commitMost, observe: cfg.Metrics.observeCommit("intent"),

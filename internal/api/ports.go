@@ -14,6 +14,7 @@ type Store interface {
 	ResourceStore
 	TokenStore
 	RotationControl
+	AlertStore
 	// AskLook makes a look at the target's keys due now. An unknown target is ErrNotFound.
 	AskLook(ctx context.Context, target string) error
 	// Request inserts a rotation, or finds the one that the same TriggerID made before.
@@ -54,6 +55,16 @@ type RotationControl interface {
 	// has ended. Trying again what belongs to an ended rotation is a retry of its own. It answers
 	// ErrConflict for a task that is not parked, and for a key that can't be this task's.
 	ResolveTask(ctx context.Context, d keyturn.Decision) (keyturn.Decided, error)
+}
+
+// AlertStore lists alerts, and keeps who cares for them.
+type AlertStore interface {
+	// Alerts lists the open alerts first; of those and of the resolved ones the newest first.
+	Alerts(ctx context.Context, f keyturn.AlertFilter) ([]keyturn.Alert, string, error)
+	// Alert returns an alert with its history, the oldest change first.
+	Alert(ctx context.Context, id keyturn.ID) (keyturn.Alert, []keyturn.AlertChange, error)
+	// AckAlert notes that somebody cares for an alert, and tells so. It answers ErrConflict for one that is resolved.
+	AckAlert(ctx context.Context, id keyturn.ID, ack keyturn.Ack) (keyturn.Alert, error)
 }
 
 // ResourceStore keeps what `apply` manages.

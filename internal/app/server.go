@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/internal/api"
 	"github.com/keyturn/keyturn/internal/bus"
 	"github.com/keyturn/keyturn/internal/filelock"
@@ -38,6 +39,7 @@ type Server struct {
 	lost    bool          // the bus lost messages before the worker was made
 	worker  *worker.Worker
 	sched   *scheduler.Scheduler
+	alerts  *alerts.Evaluator
 	http    *http.Server
 	socket  net.Listener
 	closers []namedCloser // in the order in which things were opened
@@ -77,6 +79,9 @@ func Open(ctx context.Context, cfg Config, version string, log *zap.Logger) (_ *
 	s.sched = scheduler.New(s.test.scheduler(scheduler.Config{
 		Store: s.store, Publisher: s.bus, Log: log.Named("scheduler"), Metrics: scheduler.NewMetrics(registry),
 	}))
+	s.alerts = alerts.New(alerts.Config{
+		Owner: owner(), Store: s.store, Logger: s.log.Named("alerts"), Metrics: alerts.NewMetrics(registry),
+	})
 	if err := s.openHTTP(ctx, version, registry); err != nil {
 		return nil, err
 	}
@@ -268,6 +273,9 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		})
 	}
+	// Every process is ready to evaluate alerts, whatever its roles: the one that does not do the work
+	// must see that nobody does it.
+	parts.Go(func() { s.alerts.Run(ctx) })
 	parts.Go(func() {
 		if err := s.http.Serve(s.socket); !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("serving the API: %w", err))

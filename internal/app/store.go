@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/internal/api"
 	"github.com/keyturn/keyturn/scheduler"
 	"github.com/keyturn/keyturn/storage/postgres"
@@ -21,6 +22,8 @@ type Store interface {
 	api.Store
 	api.DeliveryStore
 	api.HookStore
+	alerts.Store
+	alerts.Raiser
 	// Migrate brings the schema up to date; it refuses a database of a newer version.
 	Migrate(ctx context.Context) error
 	// Version returns the version of the schema that is there and the one this program has.

@@ -21,7 +21,7 @@ func (s *Store) MissedPolicies(ctx context.Context, grace time.Duration) ([]keyt
 	out := make([]keyturn.MissedPolicy, len(rows))
 	for i, r := range rows {
 		slot := keyturn.Slot{Local: r.NextLocal, Timezone: r.NextTimezone}
-		out[i] = keyturn.MissedPolicy{Policy: r.Name, Slot: slot.Name(), At: r.NextAt.UTC(), Late: r.Now.Sub(r.NextAt)}
+		out[i] = keyturn.MissedPolicy{Policy: r.Name, Target: r.Target, Slot: slot.Name(), At: r.NextAt.UTC(), Late: r.Now.Sub(r.NextAt)}
 	}
 	return out, nil
 }
@@ -49,7 +49,7 @@ func (s *Store) PastDeadlines(ctx context.Context) ([]keyturn.PastDeadline, erro
 	}
 	out := make([]keyturn.PastDeadline, len(rows))
 	for i, r := range rows {
-		out[i] = keyturn.PastDeadline{Policy: r.Name, At: r.DeadlineAt.UTC()}
+		out[i] = keyturn.PastDeadline{Policy: r.Name, Target: r.Target, At: r.DeadlineAt.UTC()}
 		if r.NextAt.Unix() != 0 {
 			out[i].NextAt = r.NextAt.UTC()
 		}

@@ -79,6 +79,11 @@ func toAnnouncement(row db.Announcement) (a keyturn.Announcement, err error) {
 			return a, err
 		}
 	}
+	if row.NoticeID.Valid {
+		if a.Notice, err = keyturn.ParseID(row.NoticeID.String); err != nil {
+			return a, err
+		}
+	}
 	ids := &a.Tasks
 	switch row.Type {
 	case "tasks":

@@ -24,7 +24,7 @@ func (s *Store) MissedPolicies(ctx context.Context, grace time.Duration) ([]keyt
 	out := make([]keyturn.MissedPolicy, len(rows))
 	for i, r := range rows {
 		slot := keyturn.Slot{Local: r.NextLocal.String, Timezone: r.NextTimezone.String}
-		out[i] = keyturn.MissedPolicy{Policy: r.Name, Slot: slot.Name(), At: toTime(r.NextAt.Int64), Late: span(r.NextAt.Int64, now)}
+		out[i] = keyturn.MissedPolicy{Policy: r.Name, Target: r.Target, Slot: slot.Name(), At: toTime(r.NextAt.Int64), Late: span(r.NextAt.Int64, now)}
 	}
 	return out, nil
 }
@@ -54,7 +54,7 @@ func (s *Store) PastDeadlines(ctx context.Context) ([]keyturn.PastDeadline, erro
 	}
 	out := make([]keyturn.PastDeadline, len(rows))
 	for i, r := range rows {
-		out[i] = keyturn.PastDeadline{Policy: r.Name, At: toTime(r.DeadlineAt.Int64)}
+		out[i] = keyturn.PastDeadline{Policy: r.Name, Target: r.Target, At: toTime(r.DeadlineAt.Int64)}
 		if r.NextAt.Valid {
 			out[i].NextAt = toTime(r.NextAt.Int64)
 		}

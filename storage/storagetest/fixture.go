@@ -37,6 +37,8 @@ type fixture struct {
 	Store
 	t     testing.TB
 	clock *Clock
+	// unitKeys are the keys that units use, as turnAll left them.
+	unitKeys map[string]string
 }
 
 const (
@@ -49,7 +51,7 @@ const (
 func newFixture(t *testing.T, newStore New) *fixture {
 	t.Helper()
 	clock := &Clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	return &fixture{Store: newStore(t, clock.Now), t: t, clock: clock}
+	return &fixture{Store: newStore(t, clock.Now), t: t, clock: clock, unitKeys: map[string]string{}}
 }
 
 func (f *fixture) ctx() context.Context { return f.t.Context() }

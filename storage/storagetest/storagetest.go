@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/internal/api"
 	"github.com/keyturn/keyturn/scheduler"
 	"github.com/keyturn/keyturn/worker"
@@ -22,11 +23,14 @@ type Store interface {
 	worker.TriggerStore
 	worker.WatchStore
 	worker.LookStore
+	worker.HealthStore
 	worker.DeliveryStore
 	scheduler.Store
 	api.Store
 	api.DeliveryStore
 	api.HookStore
+	alerts.Store
+	alerts.Raiser
 
 	// Exec runs one SQL statement past the storage, to see whether the schema defends itself and
 	// to make states that no port can make. The statements use these names, which both dialects
@@ -72,6 +76,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Rollout":   rolloutTests(),
 		"Observe":   observeTests(),
 		"Look":      lookTests(),
+		"Alerts":    alertTests(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

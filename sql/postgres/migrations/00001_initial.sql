@@ -54,7 +54,12 @@ CREATE TABLE targets (
     observe_after timestamptz,
     observe_owner text,
     observe_until timestamptz,
-    CHECK (num_nulls(observe_owner, observe_until) IN (0, 2))
+    -- What is wrong with it since when, until a call succeeds.
+    trouble       text NOT NULL DEFAULT '' CHECK (trouble IN ('', 'unreachable', 'rejected')),
+    trouble_since timestamptz,
+    trouble_words text NOT NULL DEFAULT '',
+    CHECK (num_nulls(observe_owner, observe_until) IN (0, 2)),
+    CHECK ((trouble = '') = (trouble_since IS NULL))
 );
 
 -- Units as the planner last saw them.
@@ -189,6 +194,8 @@ CREATE TABLE tasks (
     key_want    text        NOT NULL DEFAULT '',
     key_after   text        NOT NULL DEFAULT '',
     intent_data bytea, -- as it was given, to the byte
+    -- For the index of parked tasks: one over state itself would make the intent's write touch every index.
+    parked      boolean     NOT NULL GENERATED ALWAYS AS (state = 'parked') STORED,
     CHECK ((finished_at IS NOT NULL) = (state NOT IN ('pending', 'intended'))),
     CHECK (state <> 'intended' OR (key_before <> '' AND intended_at IS NOT NULL AND apply_by IS NOT NULL AND epoch > 0 AND attempts > 0)),
     CHECK (state <> 'succeeded' OR (key_after <> '' AND resolution <> '')),
@@ -254,11 +261,13 @@ CREATE TRIGGER key_records_no_truncate BEFORE TRUNCATE ON key_records
 CREATE TABLE announcements (
     seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- "oldest first"
     id          uuid   NOT NULL UNIQUE,
-    type        text   NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys')),
+    type        text   NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys', 'notice')),
     rotation_id uuid,
+    notice_id   uuid,
     task_ids    uuid[] NOT NULL DEFAULT '{}', -- with type keys: of key records
     held_until  timestamptz,
-    CHECK ((type IN ('tasks', 'keys')) = (rotation_id IS NULL)),
+    CHECK ((type IN ('tasks', 'keys', 'notice')) = (rotation_id IS NULL)),
+    CHECK ((type = 'notice') = (notice_id IS NOT NULL)),
     CHECK ((type IN ('tasks', 'keys')) = (cardinality(task_ids) > 0))
 );
 

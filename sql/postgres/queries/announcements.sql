@@ -18,9 +18,9 @@ WITH clock AS MATERIALIZED (
 ), held AS (
     UPDATE announcements a SET held_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond'
     FROM oldest, clock WHERE a.seq = oldest.seq
-    RETURNING a.seq, a.id, a.type, a.rotation_id, a.task_ids
+    RETURNING a.seq, a.id, a.type, a.rotation_id, a.notice_id, a.task_ids
 )
-SELECT id, type, rotation_id, task_ids FROM held ORDER BY seq;
+SELECT id, type, rotation_id, notice_id, task_ids FROM held ORDER BY seq;
 
 -- name: Announced :exec
 DELETE FROM announcements WHERE id = ANY (sqlc.arg('ids')::uuid[]);

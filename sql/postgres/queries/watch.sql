@@ -5,9 +5,9 @@
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 )
-SELECT p.name, p.next_local::text AS next_local, p.next_timezone::text AS next_timezone, p.next_at::timestamptz AS next_at,
+SELECT p.name, (s.spec ->> 'target')::text AS target, p.next_local::text AS next_local, p.next_timezone::text AS next_timezone, p.next_at::timestamptz AS next_at,
     (SELECT at FROM clock)::timestamptz AS now
-FROM policies p
+FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
 WHERE p.wake_at <= (SELECT at FROM clock) + interval '1 minute'
     AND p.next_at < (SELECT at FROM clock) - sqlc.arg('grace')::bigint * interval '1 microsecond'
     AND (NOT p.paused OR p.paused_until < (SELECT at FROM clock) - sqlc.arg('grace')::bigint * interval '1 microsecond')
@@ -43,6 +43,7 @@ ORDER BY r.requested_at, r.id LIMIT sqlc.arg('max');
 
 -- name: PastDeadlines :many
 -- Policies of which a key gets too old before the next window opens.
-SELECT p.name, p.deadline_at::timestamptz AS deadline_at, coalesce(p.next_at, 'epoch')::timestamptz AS next_at FROM policies p
+SELECT p.name, (s.spec ->> 'target')::text AS target, p.deadline_at::timestamptz AS deadline_at, coalesce(p.next_at, 'epoch')::timestamptz AS next_at
+FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
 WHERE p.deadline_at IS NOT NULL AND NOT p.paused
 ORDER BY p.deadline_at, p.name LIMIT sqlc.arg('max');

@@ -60,7 +60,12 @@ CREATE TABLE targets (
     observe_after INTEGER,
     observe_owner TEXT,
     observe_until INTEGER,
-    CHECK ((observe_owner IS NULL) = (observe_until IS NULL))
+    -- What is wrong with it since when, until a call succeeds.
+    trouble       TEXT NOT NULL DEFAULT '' CHECK (trouble IN ('', 'unreachable', 'rejected')),
+    trouble_since INTEGER,
+    trouble_words TEXT NOT NULL DEFAULT '',
+    CHECK ((observe_owner IS NULL) = (observe_until IS NULL)),
+    CHECK ((trouble = '') = (trouble_since IS NULL))
 ) STRICT;
 
 -- Units as the planner last saw them.
@@ -269,11 +274,13 @@ END;
 CREATE TABLE announcements (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT, -- "oldest first"
     id          TEXT NOT NULL UNIQUE CHECK (length(id) = 36),
-    type        TEXT NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys')),
+    type        TEXT NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys', 'notice')),
     rotation_id TEXT,
+    notice_id   TEXT,
     task_ids    TEXT NOT NULL DEFAULT '[]' CHECK (json_type(task_ids) = 'array'), -- with type keys: of key records
     held_until  INTEGER,
-    CHECK ((type IN ('tasks', 'keys')) = (rotation_id IS NULL)),
+    CHECK ((type IN ('tasks', 'keys', 'notice')) = (rotation_id IS NULL)),
+    CHECK ((type = 'notice') = (notice_id IS NOT NULL)),
     CHECK ((type IN ('tasks', 'keys')) = (task_ids <> '[]'))
 ) STRICT;
 

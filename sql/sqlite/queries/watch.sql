@@ -2,8 +2,9 @@
 
 -- name: MissedPolicies :many
 -- A policy whose slot could not be computed is looked at again within the minute: it counts as well.
-SELECT policies.name, policies.next_local, policies.next_timezone, policies.next_at FROM policies
-WHERE policies.wake_at IS NOT NULL AND policies.wake_at <= sqlc.arg(soon) AND policies.next_at < sqlc.arg(late) 
+SELECT policies.name, CAST(resources.spec ->> '$.target' AS TEXT) AS target, policies.next_local, policies.next_timezone, policies.next_at
+FROM policies JOIN resources ON resources.kind = 'Policy' AND resources.name = policies.name
+WHERE policies.wake_at IS NOT NULL AND policies.wake_at <= sqlc.arg(soon) AND policies.next_at < sqlc.arg(late)
     AND (policies.paused = 0 OR policies.paused_until < sqlc.arg(late))
     AND NOT EXISTS (SELECT 1 FROM rotations WHERE rotations.policy = policies.name
         AND rotations.slot = policies.next_local || ' ' || policies.next_timezone)
@@ -36,7 +37,8 @@ LIMIT sqlc.arg(max_rows);
 
 -- name: PastDeadlines :many
 -- Policies of which a key gets too old before the next window opens.
-SELECT name, deadline_at, next_at FROM policies
-WHERE deadline_at IS NOT NULL AND paused = 0
-ORDER BY deadline_at, name
+SELECT policies.name, CAST(resources.spec ->> '$.target' AS TEXT) AS target, policies.deadline_at, policies.next_at
+FROM policies JOIN resources ON resources.kind = 'Policy' AND resources.name = policies.name
+WHERE policies.deadline_at IS NOT NULL AND policies.paused = 0
+ORDER BY policies.deadline_at, policies.name
 LIMIT sqlc.arg(max_rows);

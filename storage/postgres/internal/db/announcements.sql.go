@@ -160,9 +160,9 @@ WITH clock AS MATERIALIZED (
 ), held AS (
     UPDATE announcements a SET held_until = clock.at + $3::bigint * interval '1 microsecond'
     FROM oldest, clock WHERE a.seq = oldest.seq
-    RETURNING a.seq, a.id, a.type, a.rotation_id, a.task_ids
+    RETURNING a.seq, a.id, a.type, a.rotation_id, a.notice_id, a.task_ids
 )
-SELECT id, type, rotation_id, task_ids FROM held ORDER BY seq
+SELECT id, type, rotation_id, notice_id, task_ids FROM held ORDER BY seq
 `
 
 type UnannouncedParams struct {
@@ -175,6 +175,7 @@ type UnannouncedRow struct {
 	ID         keyturn.ID
 	Type       string
 	RotationID keyturn.ID
+	NoticeID   keyturn.ID
 	TaskIds    []keyturn.ID
 }
 
@@ -191,6 +192,7 @@ func (q *Queries) Unannounced(ctx context.Context, db DBTX, arg UnannouncedParam
 			&i.ID,
 			&i.Type,
 			&i.RotationID,
+			&i.NoticeID,
 			&i.TaskIds,
 		); err != nil {
 			return nil, err

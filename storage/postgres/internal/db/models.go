@@ -10,6 +10,31 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
+type Alert struct {
+	ID          keyturn.ID
+	Kind        string
+	Subject     string
+	Severity    string
+	Rank        int16
+	State       string
+	Open        bool
+	Version     int64
+	Policy      string
+	Target      string
+	Project     string
+	Cluster     string
+	GroupPolicy string
+	Message     string
+	Since       time.Time
+	GoneSince   *time.Time
+	ResolvedAt  *time.Time
+	AckedBy     string
+	AckedUntil  *time.Time
+	AckNote     string
+	Silenced    bool
+	ToldAt      *time.Time
+}
+
 type Audit struct {
 	ID      keyturn.ID
 	At      time.Time

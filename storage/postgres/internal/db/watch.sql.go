@@ -17,9 +17,9 @@ const missedPolicies = `-- name: MissedPolicies :many
 WITH clock AS MATERIALIZED (
     SELECT coalesce($3::timestamptz, clock_timestamp()) AS at
 )
-SELECT p.name, p.next_local::text AS next_local, p.next_timezone::text AS next_timezone, p.next_at::timestamptz AS next_at,
+SELECT p.name, (s.spec ->> 'target')::text AS target, p.next_local::text AS next_local, p.next_timezone::text AS next_timezone, p.next_at::timestamptz AS next_at,
     (SELECT at FROM clock)::timestamptz AS now
-FROM policies p
+FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
 WHERE p.wake_at <= (SELECT at FROM clock) + interval '1 minute'
     AND p.next_at < (SELECT at FROM clock) - $1::bigint * interval '1 microsecond'
     AND (NOT p.paused OR p.paused_until < (SELECT at FROM clock) - $1::bigint * interval '1 microsecond')
@@ -35,6 +35,7 @@ type MissedPoliciesParams struct {
 
 type MissedPoliciesRow struct {
 	Name         string
+	Target       string
 	NextLocal    string
 	NextTimezone string
 	NextAt       time.Time
@@ -54,6 +55,7 @@ func (q *Queries) MissedPolicies(ctx context.Context, db DBTX, arg MissedPolicie
 		var i MissedPoliciesRow
 		if err := rows.Scan(
 			&i.Name,
+			&i.Target,
 			&i.NextLocal,
 			&i.NextTimezone,
 			&i.NextAt,
@@ -70,13 +72,15 @@ func (q *Queries) MissedPolicies(ctx context.Context, db DBTX, arg MissedPolicie
 }
 
 const pastDeadlines = `-- name: PastDeadlines :many
-SELECT p.name, p.deadline_at::timestamptz AS deadline_at, coalesce(p.next_at, 'epoch')::timestamptz AS next_at FROM policies p
+SELECT p.name, (s.spec ->> 'target')::text AS target, p.deadline_at::timestamptz AS deadline_at, coalesce(p.next_at, 'epoch')::timestamptz AS next_at
+FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
 WHERE p.deadline_at IS NOT NULL AND NOT p.paused
 ORDER BY p.deadline_at, p.name LIMIT $1
 `
 
 type PastDeadlinesRow struct {
 	Name       string
+	Target     string
 	DeadlineAt time.Time
 	NextAt     time.Time
 }
@@ -91,7 +95,12 @@ func (q *Queries) PastDeadlines(ctx context.Context, db DBTX, max int32) ([]Past
 	var items []PastDeadlinesRow
 	for rows.Next() {
 		var i PastDeadlinesRow
-		if err := rows.Scan(&i.Name, &i.DeadlineAt, &i.NextAt); err != nil {
+		if err := rows.Scan(
+			&i.Name,
+			&i.Target,
+			&i.DeadlineAt,
+			&i.NextAt,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

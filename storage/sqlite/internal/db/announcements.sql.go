@@ -11,7 +11,7 @@ import (
 )
 
 const freeAnnouncements = `-- name: FreeAnnouncements :many
-SELECT seq, id, type, rotation_id, task_ids, held_until FROM announcements
+SELECT seq, id, type, rotation_id, notice_id, task_ids, held_until FROM announcements
 WHERE held_until IS NULL OR held_until <= ?1
 ORDER BY seq
 LIMIT ?2
@@ -36,6 +36,7 @@ func (q *Queries) FreeAnnouncements(ctx context.Context, db DBTX, arg FreeAnnoun
 			&i.ID,
 			&i.Type,
 			&i.RotationID,
+			&i.NoticeID,
 			&i.TaskIds,
 			&i.HeldUntil,
 		); err != nil {

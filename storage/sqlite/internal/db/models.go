@@ -8,11 +8,70 @@ import (
 	"database/sql"
 )
 
+type Alert struct {
+	ID          string
+	Kind        string
+	Subject     string
+	Severity    string
+	Rank        int64
+	State       string
+	Open        int64
+	Version     int64
+	Policy      string
+	Target      string
+	Project     string
+	Cluster     string
+	GroupPolicy string
+	Message     string
+	Since       int64
+	GoneSince   sql.NullInt64
+	ResolvedAt  sql.NullInt64
+	AckedBy     string
+	AckedUntil  sql.NullInt64
+	AckNote     string
+	Silenced    int64
+	ToldAt      sql.NullInt64
+}
+
+type AlertChange struct {
+	Seq      int64
+	AlertID  string
+	At       int64
+	State    string
+	Severity string
+	By       string
+	Note     string
+}
+
+type AlertGroup struct {
+	Kind         string
+	Policy       string
+	Target       string
+	Version      int64
+	Urgent       int64
+	DueAt        sql.NullInt64
+	ToldState    string
+	ToldSeverity string
+	ToldAt       sql.NullInt64
+	ToldSince    sql.NullInt64
+	ToldVersion  int64
+}
+
+type AlertSweeper struct {
+	One        int64
+	Owner      string
+	LeaseUntil sql.NullInt64
+	KeysAt     sql.NullInt64
+	FactsAt    sql.NullInt64
+	TurnedAt   sql.NullInt64
+}
+
 type Announcement struct {
 	Seq        int64
 	ID         string
 	Type       string
 	RotationID sql.NullString
+	NoticeID   sql.NullString
 	TaskIds    string
 	HeldUntil  sql.NullInt64
 }
@@ -93,6 +152,16 @@ type KeyRecord struct {
 	TaskID        sql.NullString
 }
 
+type Notice struct {
+	ID     string
+	Kind   string
+	Policy string
+	Target string
+	State  string
+	At     int64
+	Body   string
+}
+
 type Policy struct {
 	Name          string
 	Paused        int64
@@ -169,6 +238,9 @@ type Target struct {
 	ObserveAfter sql.NullInt64
 	ObserveOwner sql.NullString
 	ObserveUntil sql.NullInt64
+	Trouble      string
+	TroubleSince sql.NullInt64
+	TroubleWords string
 }
 
 type Task struct {

@@ -12,8 +12,9 @@ import (
 
 const missedPolicies = `-- name: MissedPolicies :many
 
-SELECT policies.name, policies.next_local, policies.next_timezone, policies.next_at FROM policies
-WHERE policies.wake_at IS NOT NULL AND policies.wake_at <= ?1 AND policies.next_at < ?2 
+SELECT policies.name, CAST(resources.spec ->> '$.target' AS TEXT) AS target, policies.next_local, policies.next_timezone, policies.next_at
+FROM policies JOIN resources ON resources.kind = 'Policy' AND resources.name = policies.name
+WHERE policies.wake_at IS NOT NULL AND policies.wake_at <= ?1 AND policies.next_at < ?2
     AND (policies.paused = 0 OR policies.paused_until < ?2)
     AND NOT EXISTS (SELECT 1 FROM rotations WHERE rotations.policy = policies.name
         AND rotations.slot = policies.next_local || ' ' || policies.next_timezone)
@@ -29,6 +30,7 @@ type MissedPoliciesParams struct {
 
 type MissedPoliciesRow struct {
 	Name         string
+	Target       string
 	NextLocal    sql.NullString
 	NextTimezone sql.NullString
 	NextAt       sql.NullInt64
@@ -47,6 +49,7 @@ func (q *Queries) MissedPolicies(ctx context.Context, db DBTX, arg MissedPolicie
 		var i MissedPoliciesRow
 		if err := rows.Scan(
 			&i.Name,
+			&i.Target,
 			&i.NextLocal,
 			&i.NextTimezone,
 			&i.NextAt,
@@ -65,14 +68,16 @@ func (q *Queries) MissedPolicies(ctx context.Context, db DBTX, arg MissedPolicie
 }
 
 const pastDeadlines = `-- name: PastDeadlines :many
-SELECT name, deadline_at, next_at FROM policies
-WHERE deadline_at IS NOT NULL AND paused = 0
-ORDER BY deadline_at, name
+SELECT policies.name, CAST(resources.spec ->> '$.target' AS TEXT) AS target, policies.deadline_at, policies.next_at
+FROM policies JOIN resources ON resources.kind = 'Policy' AND resources.name = policies.name
+WHERE policies.deadline_at IS NOT NULL AND policies.paused = 0
+ORDER BY policies.deadline_at, policies.name
 LIMIT ?1
 `
 
 type PastDeadlinesRow struct {
 	Name       string
+	Target     string
 	DeadlineAt sql.NullInt64
 	NextAt     sql.NullInt64
 }
@@ -87,7 +92,12 @@ func (q *Queries) PastDeadlines(ctx context.Context, db DBTX, maxRows int64) ([]
 	var items []PastDeadlinesRow
 	for rows.Next() {
 		var i PastDeadlinesRow
-		if err := rows.Scan(&i.Name, &i.DeadlineAt, &i.NextAt); err != nil {
+		if err := rows.Scan(
+			&i.Name,
+			&i.Target,
+			&i.DeadlineAt,
+			&i.NextAt,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
