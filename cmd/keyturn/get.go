@@ -18,17 +18,17 @@ import (
 // resourceWords are the plurals by what may be written for them.
 func resourceWords() map[string]string {
 	return map[string]string{
-		"target": "targets", "policy": "policies", "webhook": "webhooks", "hook": "hooks",
-		"targets": "targets", "policies": "policies", "webhooks": "webhooks", "hooks": "hooks",
+		"target": "targets", "policy": "policies", "webhook": "webhooks", "hook": "hooks", "silence": "silences",
+		"targets": "targets", "policies": "policies", "webhooks": "webhooks", "hooks": "hooks", "silences": "silences",
 	}
 }
 
 func newGetCommand(e *env) *cobra.Command {
-	plurals := []string{"targets", "policies", "webhooks", "hooks"}
+	plurals := []string{"targets", "policies", "webhooks", "hooks", "silences"}
 	cmd := &cobra.Command{
-		Use:   "get targets|policies|webhooks|hooks [NAME]",
-		Short: "Show targets, policies, webhooks or hooks",
-		Long: `Lists targets, policies, webhooks or hooks, or shows one of them.
+		Use:   "get targets|policies|webhooks|hooks|silences [NAME]",
+		Short: "Show targets, policies, webhooks, hooks or silences",
+		Long: `Lists targets, policies, webhooks, hooks or silences, or shows one of them.
 -o yaml prints what can be changed and applied again.`,
 		Args: arguments(1, 2),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -42,7 +42,7 @@ func newGetCommand(e *env) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		what, ok := resourceWords()[strings.ToLower(args[0])]
 		if !ok {
-			return usageErrorf("there are no %q%s: write targets, policies, webhooks or hooks", args[0], didYouMean(args[0], plurals))
+			return usageErrorf("there are no %q%s: write targets, policies, webhooks, hooks or silences", args[0], didYouMean(args[0], plurals))
 		}
 		c, err := e.client()
 		if err != nil {
@@ -86,6 +86,8 @@ func (e *env) printResources(what string, resources []keyturn.Resource, output s
 		return e.printPolicies(resources)
 	case "hooks":
 		return e.printHooks(resources)
+	case "silences":
+		return e.printSilences(resources)
 	default:
 		return e.printWebhooks(resources)
 	}
@@ -176,5 +178,26 @@ func (e *env) printHooks(resources []keyturn.Resource) error {
 		t.add(r.Name, string(hook.Source), firstOf(strings.Join(policies, " "), "none"), "/hooks/"+r.Name, age(&r.CreatedAt, e.now()))
 	}
 	e.printTable(t, "no hooks yet: `keyturn apply -f FILE` makes them")
+	return nil
+}
+
+func (e *env) printSilences(resources []keyturn.Resource) error {
+	t := &table{head: []string{"NAME", "STATE", "ENDS (UTC)", "OF", "REASON"}, shrink: []int{4, 3, 0}, state: noStateTint}
+	for _, r := range resources {
+		s, err := resource.SilenceOf(r)
+		if err != nil {
+			return err
+		}
+		state := "active"
+		switch {
+		case !e.now().Before(s.EndsAt):
+			state = "over"
+		case !s.Active(e.now()):
+			state = "to come"
+		}
+		of := joinNonEmpty(" ", slices.Concat(s.Match.Kinds, s.Match.Policies, s.Match.Targets, s.Match.Clusters, s.Match.Subjects)...)
+		t.add(r.Name, state, stamp(&s.EndsAt), firstOf(of, "all alerts"), s.Reason)
+	}
+	e.printTable(t, "no silences: everybody is told of every alert")
 	return nil
 }

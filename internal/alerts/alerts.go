@@ -28,7 +28,12 @@ const (
 	keysEvery  = time.Minute
 	sweepShare = 20
 	// turnedOverlap is how far a pass looks back for keys that were turned: a commit may come later than its time.
-	turnedOverlap = time.Minute
+	turnedOverlap = 15 * time.Second
+	// fullEvery is how often all old keys are looked at, though no policy changed. In between only those
+	// are that have just reached an age that matters, with an overlap because clocks and commits are not exact.
+	fullEvery   = time.Hour
+	ageOverlap  = 5 * time.Minute
+	turnedNoted = 5 * time.Second
 
 	keysPage   = 5000  // keys in one query, and changes in one transaction
 	factsMost  = 10000 // facts of one kind that have an alert each; more are not looked at
@@ -52,16 +57,16 @@ type Store interface {
 	ClaimSweep(ctx context.Context, owner string, lease time.Duration) (keyturn.AlertSweep, error)
 	// NoteSweep notes how far owner got; zero times stay what they were.
 	NoteSweep(ctx context.Context, owner string, done keyturn.AlertSweep) error
-	// SweepPolicies returns the policies of targets that were ever planned, with defaults.
+	// SweepPolicies returns the policies of targets that have units, with defaults.
 	SweepPolicies(ctx context.Context) ([]keyturn.Policy, error)
 	ResourcesOf(ctx context.Context, kind keyturn.ResourceKind) ([]keyturn.Resource, error)
 
-	// OldKeys returns keys at or past the cutoff of their target, behind the cursor, the oldest first.
-	OldKeys(ctx context.Context, cutoffs map[string]time.Time, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error)
-	// TurnedKeys returns keys behind the cursor of units that have an open alert about their key's age.
-	TurnedKeys(ctx context.Context, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error)
-	// BaselessKeyAlerts returns open alerts whose unit OldKeys does not return, by subject behind after.
-	BaselessKeyAlerts(ctx context.Context, kind keyturn.AlertKind, cutoffs map[string]time.Time, after string, limit int) ([]keyturn.OpenAlert, error)
+	// OldKeys returns keys that are in use since before or longer, behind the cursor, the oldest first.
+	OldKeys(ctx context.Context, before time.Time, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error)
+	// BaselessKeyAlerts looks at open alerts of a kind by subject behind after, limit at most, and returns
+	// those whose key is younger than the cutoff of its target, or unknown, with the next after; "" at the end.
+	BaselessKeyAlerts(ctx context.Context, kind keyturn.AlertKind, cutoffs map[string]time.Time, after string, limit int) (
+		baseless []keyturn.OpenAlert, next string, err error)
 	// Evidence returns what holds of a kind: see keyturn.AlertEvidence.
 	Evidence(ctx context.Context, kind keyturn.AlertKind, at time.Time, limit int) ([]keyturn.AlertEvidence, error)
 	// MissedPolicies, StuckRotations and PastDeadlines tell what should have happened and did not.
@@ -122,6 +127,8 @@ type Config struct {
 type Evaluator struct {
 	cfg      Config
 	keysTook time.Duration // of the last sweep
+	seen     [32]byte      // the policies at the last look at all old keys
+	fullAt   time.Time     // when that was, by the database's clock
 	leads    bool          // it evaluated last time
 }
 

@@ -3,6 +3,7 @@ package alerts
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn"
@@ -13,29 +14,64 @@ func keyKinds() []keyturn.AlertKind {
 	return []keyturn.AlertKind{keyturn.AlertKeyAge, keyturn.AlertKeyDueSoon}
 }
 
-// oldKeys looks at all keys that are old enough for an alert of any policy of their target, the oldest
-// first, and then at the alerts of all others. Its work grows with the keys that are old, and no
-// transaction holds more than a page of them.
+// oldKeys looks at the keys that have reached an age that matters since the last time; and at all that
+// are old when policies changed, when this process has not yet done so, and from time to time. Its work
+// grows with the keys that are old, and no transaction holds more than a page of them.
 func (p *pass) oldKeys(ctx context.Context) error {
 	ps, err := p.read(ctx)
 	if err != nil {
 		return err
 	}
+	if ps.fingerprint == p.seen && !p.KeysAt.IsZero() && !isDue(p.fullAt, p.Now, fullEvery) {
+		for _, age := range ps.ages {
+			from, to := p.KeysAt.Add(-age-ageOverlap), p.Now.Add(-age)
+			if _, err := p.everyKey(ctx, from, to); err != nil {
+				return err
+			}
+		}
+		return p.cfg.Store.NoteSweep(ctx, p.cfg.Owner, keyturn.AlertSweep{KeysAt: p.Now})
+	}
+	if err := p.allKeys(ctx, ps); err != nil {
+		return err
+	}
+	p.seen, p.fullAt = ps.fingerprint, p.Now
+	return p.cfg.Store.NoteSweep(ctx, p.cfg.Owner, keyturn.AlertSweep{KeysAt: p.Now})
+}
+
+func (p *pass) allKeys(ctx context.Context, ps *policies) error {
 	cutoffs := ps.cutoffs(p.Now)
+	facts := 0
 	if len(cutoffs) > 0 {
-		err = p.everyKey(ctx, keyturn.KeyCursor{Since: time.Unix(0, 0).UTC()}, func(after keyturn.KeyCursor) ([]keyturn.KeyedUnit, error) {
-			return p.cfg.Store.OldKeys(ctx, cutoffs, after, keysPage)
-		})
-		if err != nil {
+		var latest time.Time
+		for _, at := range cutoffs {
+			if at.After(latest) {
+				latest = at
+			}
+		}
+		var err error
+		if facts, err = p.everyKey(ctx, time.Unix(0, 0), latest); err != nil {
 			return err
 		}
+	}
+	// Each fact has one open alert now. When there are more alerts than facts, some have none.
+	counts, err := p.cfg.Store.OpenAlertCounts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range counts {
+		if slices.Contains(keyKinds(), c.Kind) {
+			facts -= c.Open
+		}
+	}
+	if facts == 0 {
+		return nil
 	}
 	for _, kind := range keyKinds() {
 		if err := p.resolveBaseless(ctx, kind, cutoffs); err != nil {
 			return err
 		}
 	}
-	return p.cfg.Store.NoteSweep(ctx, p.cfg.Owner, keyturn.AlertSweep{KeysAt: p.Now})
+	return nil
 }
 
 // turnedKeys looks at keys that were turned lately, so that their alerts end within seconds.
@@ -44,46 +80,46 @@ func (p *pass) turnedKeys(ctx context.Context) error {
 	if since.IsZero() || since.After(p.Now) {
 		since = p.Now
 	}
-	err := p.everyKey(ctx, keyturn.KeyCursor{Since: since.Add(-turnedOverlap)}, func(after keyturn.KeyCursor) ([]keyturn.KeyedUnit, error) {
-		return p.cfg.Store.TurnedKeys(ctx, after, keysPage)
-	})
-	if err != nil {
+	if _, err := p.everyKey(ctx, since.Add(-turnedOverlap), p.Now.Add(turnedOverlap)); err != nil {
 		return err
 	}
-	if isDue(p.TurnedAt, p.Now, turnedOverlap/2) { // the overlap spares a write at every pass
+	if isDue(p.TurnedAt, p.Now, turnedNoted) { // the overlap spares a write at every pass
 		return p.cfg.Store.NoteSweep(ctx, p.cfg.Owner, keyturn.AlertSweep{TurnedAt: p.Now})
 	}
 	return nil
 }
 
-// everyKey judges the keys of all pages.
-func (p *pass) everyKey(ctx context.Context, after keyturn.KeyCursor, page func(keyturn.KeyCursor) ([]keyturn.KeyedUnit, error)) error {
-	for {
-		keys, err := page(after)
+// everyKey judges the keys that are in use since a time between from and to, page by page, and counts those
+// that must have an alert.
+func (p *pass) everyKey(ctx context.Context, from, to time.Time) (facts int, err error) {
+	for after := (keyturn.KeyCursor{Since: from.UTC()}); ; {
+		keys, err := p.cfg.Store.OldKeys(ctx, to, after, keysPage)
 		if err != nil || len(keys) == 0 {
-			return err
+			return facts, err
 		}
 		ps, err := p.read(ctx)
 		if err != nil {
-			return err
+			return facts, err
 		}
-		if err := p.judgeKeys(ctx, ps, keys); err != nil || len(keys) < keysPage {
-			return err
+		n, err := p.judgeKeys(ctx, ps, keys)
+		facts += n
+		if err != nil || len(keys) < keysPage {
+			return facts, err
 		}
 		last := keys[len(keys)-1]
 		after = keyturn.KeyCursor{Since: last.Since, Unit: last.ID}
 	}
 }
 
-// judgeKeys makes the alerts of units what their keys' ages ask for.
-func (p *pass) judgeKeys(ctx context.Context, ps *policies, keys []keyturn.KeyedUnit) error {
+// judgeKeys makes the alerts of units what their keys' ages ask for, and counts those that must have one.
+func (p *pass) judgeKeys(ctx context.Context, ps *policies, keys []keyturn.KeyedUnit) (facts int, err error) {
 	subjects := make([]string, len(keys))
 	for i, k := range keys {
 		subjects[i] = k.ID
 	}
 	list, err := p.cfg.Store.OpenAlertsOf(ctx, keyKinds(), subjects)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	open := make(map[string][]keyturn.OpenAlert, len(list))
 	for _, a := range list {
@@ -92,9 +128,12 @@ func (p *pass) judgeKeys(ctx context.Context, ps *policies, keys []keyturn.Keyed
 	batch := &keyturn.AlertBatch{}
 	for _, k := range keys {
 		fact, holds := keyFact(ps, k, p.Now)
+		if holds {
+			facts++
+		}
 		compare(batch, fact, holds, open[k.ID])
 	}
-	return p.save(ctx, batch)
+	return facts, p.save(ctx, batch)
 }
 
 // compare adds what makes the open alerts of one subject what its fact asks for.
@@ -128,14 +167,14 @@ func (p *pass) save(ctx context.Context, batch *keyturn.AlertBatch) error {
 // resolveBaseless ends alerts about keys that no policy calls old.
 func (p *pass) resolveBaseless(ctx context.Context, kind keyturn.AlertKind, cutoffs map[string]time.Time) error {
 	for after := ""; ; {
-		open, err := p.cfg.Store.BaselessKeyAlerts(ctx, kind, cutoffs, after, keysPage)
-		if err != nil || len(open) == 0 {
+		baseless, next, err := p.cfg.Store.BaselessKeyAlerts(ctx, kind, cutoffs, after, keysPage)
+		if err != nil {
 			return err
 		}
-		if err := p.save(ctx, &keyturn.AlertBatch{Resolve: open}); err != nil || len(open) < keysPage {
+		if err := p.save(ctx, &keyturn.AlertBatch{Resolve: baseless}); err != nil || next == "" {
 			return err
 		}
-		after = open[len(open)-1].Fact.Subject
+		after = next
 	}
 }
 

@@ -2,6 +2,8 @@ package alerts
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"fmt"
 	"slices"
 	"time"
 
@@ -15,6 +17,9 @@ const projectsKept = 20000
 type policies struct {
 	by      map[string]keyturn.Policy
 	targets map[string]*targetPolicies
+	ages    []time.Duration // at which something changes, of any policy
+	// fingerprint is another one when anything has changed that matters here.
+	fingerprint [sha256.Size]byte
 }
 
 // targetPolicies are the policies of one target, the strictest first.
@@ -36,8 +41,11 @@ type limits struct {
 
 func newPolicies(list []keyturn.Policy) *policies {
 	ps := &policies{by: make(map[string]keyturn.Policy, len(list)), targets: map[string]*targetPolicies{}}
+	sum := sha256.New()
 	for _, p := range list {
 		ps.by[p.Name] = p
+		fmt.Fprintf(sum, "%q %q %q %+v\n", p.Name, p.Target, p.Select, p.Alerts)
+		ps.ages = append(ps.ages, dueAge(p), p.Alerts.WarnAfter.Std(), p.Alerts.CriticalAfter.Std())
 		t := ps.targets[p.Target]
 		if t == nil {
 			t = &targetPolicies{projects: map[string][]policy{}}
@@ -45,6 +53,9 @@ func newPolicies(list []keyturn.Policy) *policies {
 		}
 		t.all = append(t.all, policy{Policy: p, whole: selectsAll(p.Select)})
 	}
+	sum.Sum(ps.fingerprint[:0])
+	slices.Sort(ps.ages)
+	ps.ages = slices.Compact(ps.ages)
 	for _, t := range ps.targets {
 		slices.SortFunc(t.all, func(a, b policy) int {
 			return cmp.Or(cmp.Compare(a.Alerts.WarnAfter, b.Alerts.WarnAfter), cmp.Compare(a.Alerts.CriticalAfter, b.Alerts.CriticalAfter),

@@ -127,6 +127,7 @@ func New(cfg Config) http.Handler {
 	s.registerForecast()
 	s.registerObserve()
 	s.registerTokens()
+	s.registerAlerts()
 	s.registerVersion()
 	s.registerWebhooks()
 	if s.Hooks != nil {

@@ -28,6 +28,7 @@ func collections() []collection {
 		{"policies", "policy", keyturn.KindPolicy},
 		{"webhooks", "webhook", keyturn.KindWebhook},
 		{"hooks", "hook", keyturn.KindHook},
+		{"silences", "silence", keyturn.KindSilence},
 	}
 }
 

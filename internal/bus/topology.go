@@ -74,8 +74,8 @@ func (t topology) stream(kind string) jetstream.StreamConfig {
 		cfg.Description = "Keyturn: tasks that were handed out to workers"
 		cfg.Subjects = []string{t.tasks("") + ">"}
 		cfg.MaxMsgSize = maxQueued
-		cfg.MaxAge = day                  // of targets that were removed; others are handed out anew long before
-		cfg.MaxConsumers = 100_000        // one for each target; the server's default is 1000
+		cfg.MaxAge = day           // of targets that were removed; others are handed out anew long before
+		cfg.MaxConsumers = 100_000 // one for each target; the server's default is 1000
 		cfg.AllowAtomicPublish = true
 	case StreamEvent:
 		cfg.Description = "Keyturn: what happened, as CloudEvents"

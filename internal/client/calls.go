@@ -105,6 +105,40 @@ func (c *Client) History(ctx context.Context, f keyturn.HistoryFilter) ([]keytur
 	return all[keyturn.KeyRecord](ctx, c, "/history", values("unit", f.Unit, "rotation", rotation), 0)
 }
 
+// AlertHistory is an alert and how it went on.
+type AlertHistory struct {
+	keyturn.Alert
+	History []keyturn.AlertChange `json:"history"`
+}
+
+// Ack says that somebody cares for an alert.
+type Ack struct {
+	Until *time.Time       `json:"until,omitempty"`
+	For   keyturn.Duration `json:"for,omitzero"`
+	Note  string           `json:"note,omitempty"`
+	Group bool             `json:"group,omitempty"`
+}
+
+// Alerts lists alerts, the open ones first, at most limit; 0: all.
+func (c *Client) Alerts(ctx context.Context, f keyturn.AlertFilter, limit int) ([]keyturn.Alert, error) {
+	query := values("state", string(f.State), "kind", string(f.Kind), "policy", f.Policy, "target", f.Target)
+	return all[keyturn.Alert](ctx, c, "/alerts", query, limit)
+}
+
+// Alert returns an alert with its history.
+func (c *Client) Alert(ctx context.Context, id string) (AlertHistory, error) {
+	var a AlertHistory
+	err := c.do(ctx, call{method: http.MethodGet, path: "/alerts/" + url.PathEscape(id), repeat: true}, &a)
+	return a, err
+}
+
+// AckAlert acknowledges an alert.
+func (c *Client) AckAlert(ctx context.Context, id string, ack Ack) (keyturn.Alert, error) {
+	var a keyturn.Alert
+	err := c.do(ctx, call{method: http.MethodPost, path: "/alerts/" + url.PathEscape(id) + "/ack", body: ack}, &a)
+	return a, err
+}
+
 // Resources lists targets, policies or webhooks: the plural is the path.
 func (c *Client) Resources(ctx context.Context, plural string) ([]keyturn.Resource, error) {
 	var page list[keyturn.Resource]

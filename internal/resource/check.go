@@ -15,7 +15,10 @@ import (
 // The checks in this file are about what a JSON Schema can't say. They pass
 // over values of the wrong type: the schema has spoken about those.
 
-const maxAge = keyturn.Duration(36500 * keyturn.Day)
+const (
+	maxAge         = keyturn.Duration(36500 * keyturn.Day)
+	shortestRepeat = keyturn.Duration(5 * time.Minute)
+)
 
 func text(value any, path ...string) (string, bool) {
 	s, ok := lookup(value, path).(string)
@@ -47,9 +50,57 @@ func checkPolicy(t *tree, value any, checkSchedule func(keyturn.Schedule) error)
 		if p.WarnAfter >= p.CriticalAfter {
 			t.fail([]string{"spec", "alerts"}, fmt.Sprintf("warnAfter (%s) must be shorter than criticalAfter (%s)", p.WarnAfter, p.CriticalAfter))
 		}
+		if soon, ok := checkDuration(t, value, maxAge, "spec", "alerts", "dueSoon"); ok && soon >= p.WarnAfter {
+			t.fail([]string{"spec", "alerts", "dueSoon"}, fmt.Sprintf("dueSoon (%s) must be shorter than warnAfter (%s)", soon, p.WarnAfter))
+		}
+	}
+	if repeat, ok := checkDuration(t, value, maxAge, "spec", "alerts", "repeat"); ok && repeat != 0 && repeat < shortestRepeat {
+		t.fail([]string{"spec", "alerts", "repeat"}, fmt.Sprintf("must be at least %s: nobody reads what comes more often", shortestRepeat))
 	}
 	checkRollout(t, value)
 	checkScheduleOf(t, value, checkSchedule)
+}
+
+func checkSilence(t *tree, value any) {
+	for _, list := range []string{"kinds", "policies", "targets", "clusters", "subjects"} {
+		checkGlobs(t, value, "spec", "match", list)
+	}
+	kinds, _ := lookup(value, []string{"spec", "match", "kinds"}).([]any)
+	for i, e := range kinds {
+		pattern, ok := e.(string)
+		if ok && pattern != "" && !slices.ContainsFunc(keyturn.AlertKinds(), func(k keyturn.AlertKind) bool {
+			matched, err := path.Match(pattern, string(k))
+			return matched || err != nil // the glob has been spoken about
+		}) {
+			t.fail([]string{"spec", "match", "kinds", strconv.Itoa(i)}, fmt.Sprintf("%s matches no kind of alert: %s", show(pattern), choose(pattern, alertKinds())))
+		}
+	}
+	starts, startsOK := checkInstant(t, value, "spec", "startsAt")
+	ends, endsOK := checkInstant(t, value, "spec", "endsAt")
+	if startsOK && endsOK && !ends.After(starts) {
+		t.fail([]string{"spec", "endsAt"}, "must be later than startsAt")
+	}
+}
+
+func alertKinds() []string {
+	var names []string
+	for _, k := range keyturn.AlertKinds() {
+		names = append(names, string(k))
+	}
+	return names
+}
+
+// checkInstant answers false if there is none that can be used.
+func checkInstant(t *tree, value any, where ...string) (time.Time, bool) {
+	s, ok := text(value, where...)
+	if !ok {
+		return time.Time{}, false
+	}
+	at, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		t.fail(where, fmt.Sprintf("%s is no time: write it as 2026-12-31T18:00:00Z, or with an offset", show(s)))
+	}
+	return at, err == nil
 }
 
 // eventTypes are the events that are told to the world.

@@ -69,7 +69,7 @@ func Diff(have []keyturn.Resource, want []Document, prune bool) ([]Change, error
 
 // turn orders changes so that a policy's target is there as long as the policy is.
 func (c Change) turn() int {
-	order := slices.Index([]keyturn.ResourceKind{keyturn.KindTarget, keyturn.KindPolicy, keyturn.KindWebhook}, c.Kind)
+	order := slices.Index([]keyturn.ResourceKind{keyturn.KindTarget, keyturn.KindPolicy, keyturn.KindWebhook, keyturn.KindSilence}, c.Kind)
 	if c.Action == ActionDelete {
 		return 10 - order
 	}

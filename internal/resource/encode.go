@@ -109,10 +109,11 @@ func byDocumentation(a, b string) int {
 	order := []string{
 		"target", "select", "projects", "clusters", "components", "units", "uncertain", "schedule", "cron", "timezone",
 		"system", "url", "source", "secret", "previousSecret", "format", "events", "headers", "fallback", "email", "from", "to", "user", "password",
-		"match", "policy", "alertOnly", "narrow", "credentials", "publicKey", "privateKey",
+		"match", "policy", "alertOnly", "narrow", "kinds", "policies", "targets", "subjects", "startsAt", "endsAt", "reason",
+		"credentials", "publicKey", "privateKey",
 		"limits", "concurrency", "requestsPerSecond", "timeouts", "request", "settle", "verify", "observe", "tls", "caFile",
 		"rollout", "canary", "batch", "maxFailures", "order", "pauseBetween",
-		"alerts", "warnAfter", "criticalAfter",
+		"alerts", "warnAfter", "criticalAfter", "dueSoon", "repeat",
 	}
 	rank := func(name string) int {
 		if i := slices.Index(order, name); i >= 0 {

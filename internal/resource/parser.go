@@ -72,6 +72,8 @@ func (p *parser) document(c chunk, root *yaml.Node) {
 		checkWebhook(t, value)
 	case keyturn.KindHook:
 		checkHook(t, value)
+	case keyturn.KindSilence:
+		checkSilence(t, value)
 	}
 	if len(p.errors) > before || t.failed {
 		return
@@ -89,7 +91,9 @@ func (p *parser) document(c chunk, root *yaml.Node) {
 
 // kind finds out what the document is about; without that nothing else can be said.
 func (t *tree) kind(fields map[string]any) (keyturn.ResourceKind, bool) {
-	kinds := []string{string(keyturn.KindTarget), string(keyturn.KindPolicy), string(keyturn.KindWebhook), string(keyturn.KindHook)}
+	kinds := []string{
+		string(keyturn.KindTarget), string(keyturn.KindPolicy), string(keyturn.KindWebhook), string(keyturn.KindHook), string(keyturn.KindSilence),
+	}
 	value, there := fields["kind"]
 	if !there {
 		t.fail(nil, "the field kind is missing: write kind: "+strings.Join(kinds, ", kind: "))

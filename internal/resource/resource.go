@@ -1,5 +1,5 @@
 // Package resource reads and writes the resource files of `keyturn apply`:
-// YAML or JSON documents of the kinds Target, Policy, Webhook and Hook.
+// YAML or JSON documents of the kinds Target, Policy, Webhook, Hook and Silence.
 package resource
 
 import (
@@ -123,6 +123,16 @@ func HookOf(r keyturn.Resource) (keyturn.Hook, error) {
 	}
 	h.Name, h.Generation = r.Name, r.Generation
 	return h.WithDefaults(), nil
+}
+
+// SilenceOf decodes a stored silence.
+func SilenceOf(r keyturn.Resource) (keyturn.Silence, error) {
+	var s keyturn.Silence
+	if err := decode(r, keyturn.KindSilence, &s); err != nil {
+		return keyturn.Silence{}, err
+	}
+	s.Name = r.Name
+	return s, nil
 }
 
 func (d Document) resource() keyturn.Resource {

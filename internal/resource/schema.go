@@ -40,7 +40,7 @@ var loadSchemas = sync.OnceValues(compileSchemas) //nolint:gochecknoglobals // c
 
 func compileSchemas() (schemas, error) {
 	all := make(schemas)
-	for _, k := range []keyturn.ResourceKind{keyturn.KindTarget, keyturn.KindPolicy, keyturn.KindWebhook, keyturn.KindHook} {
+	for _, k := range []keyturn.ResourceKind{keyturn.KindTarget, keyturn.KindPolicy, keyturn.KindWebhook, keyturn.KindHook, keyturn.KindSilence} {
 		data, err := Schema(k)
 		if err != nil {
 			return nil, err

@@ -52,35 +52,15 @@ func (s *Store) SweepPolicies(ctx context.Context) ([]keyturn.Policy, error) {
 	return out, nil
 }
 
-// OldKeys returns keys past the cutoff of their target, the oldest first.
-func (s *Store) OldKeys(ctx context.Context, cutoffs map[string]time.Time, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error) {
-	arg := db.OldKeysParams{AfterSince: after.Since, AfterUnit: after.Unit, Max: int32Of(limit)}
-	arg.Targets, arg.Cutoffs = cutoffsOf(cutoffs)
-	for _, at := range arg.Cutoffs {
-		if at.After(arg.Latest) {
-			arg.Latest = at
-		}
-	}
-	rows, err := s.q.OldKeys(ctx, s.pool, arg)
+// OldKeys returns keys that are in use since before or longer, behind the cursor, the oldest first.
+func (s *Store) OldKeys(ctx context.Context, before time.Time, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error) {
+	rows, err := s.q.OldKeys(ctx, s.pool, db.OldKeysParams{Before: before, AfterSince: after.Since, AfterUnit: after.Unit, Max: int32Of(limit)})
 	if err != nil {
 		return nil, fmt.Errorf("reading old keys: %w", err)
 	}
 	out := make([]keyturn.KeyedUnit, len(rows))
 	for i, row := range rows {
 		out[i] = keyedOf(row)
-	}
-	return out, nil
-}
-
-// TurnedKeys returns keys that are newer than the cursor, of units with an open alert about their age.
-func (s *Store) TurnedKeys(ctx context.Context, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error) {
-	rows, err := s.q.TurnedKeys(ctx, s.pool, db.TurnedKeysParams{AfterSince: after.Since, AfterUnit: after.Unit, Max: int32Of(limit)})
-	if err != nil {
-		return nil, fmt.Errorf("reading keys that were turned: %w", err)
-	}
-	out := make([]keyturn.KeyedUnit, len(rows))
-	for i, row := range rows {
-		out[i] = keyedOf(db.OldKeysRow(row))
 	}
 	return out, nil
 }
@@ -95,22 +75,31 @@ func keyedOf(r db.OldKeysRow) keyturn.KeyedUnit {
 	}
 }
 
-func cutoffsOf(cutoffs map[string]time.Time) (targets []string, ats []time.Time) {
-	targets, ats = make([]string, 0, len(cutoffs)), make([]time.Time, 0, len(cutoffs))
-	for target, at := range cutoffs {
-		targets, ats = append(targets, target), append(ats, at)
-	}
-	return targets, ats
-}
-
-// BaselessKeyAlerts returns open alerts about the age of keys that OldKeys does not return, by subject.
+// BaselessKeyAlerts looks at a page of the open alerts about the age of keys, by subject: it returns those
+// whose key is not older than the cutoff of its target, and the last subject of the page; "" after the last page.
 func (s *Store) BaselessKeyAlerts(
 	ctx context.Context, kind keyturn.AlertKind, cutoffs map[string]time.Time, after string, limit int,
-) ([]keyturn.OpenAlert, error) {
+) ([]keyturn.OpenAlert, string, error) {
 	arg := db.BaselessKeyAlertsParams{Kind: string(kind), After: after, Max: int32Of(limit)}
-	arg.Targets, arg.Cutoffs = cutoffsOf(cutoffs)
+	for target, at := range cutoffs {
+		arg.Targets, arg.Cutoffs = append(arg.Targets, target), append(arg.Cutoffs, at)
+	}
 	rows, err := s.q.BaselessKeyAlerts(ctx, s.pool, arg)
-	return openAlerts("whose keys are not old", rows, err)
+	var baseless []db.OpenAlertsRow
+	for _, r := range rows {
+		if r.Baseless {
+			baseless = append(baseless, db.OpenAlertsRow{
+				ID: r.ID, Version: r.Version, Kind: r.Kind, Subject: r.Subject, Severity: r.Severity, Policy: r.Policy, Target: r.Target,
+				Project: r.Project, Cluster: r.Cluster, Message: r.Message, State: r.State, GoneSince: r.GoneSince, AckedUntil: r.AckedUntil,
+			})
+		}
+	}
+	next := ""
+	if len(rows) == limit {
+		next = rows[limit-1].Subject
+	}
+	out, err := openAlerts("whose keys are not old", baseless, err)
+	return out, next, err
 }
 
 // OpenAlertsOf returns the open alerts of the kinds about the subjects.
@@ -135,7 +124,7 @@ func (s *Store) LapsedAcks(ctx context.Context, now time.Time, limit int) ([]key
 	return openAlerts("whose acknowledgement has ended", rows, err)
 }
 
-func openAlerts[R db.OpenAlertsRow | db.OpenAlertsOfRow | db.BaselessKeyAlertsRow | db.LapsedAcksRow](
+func openAlerts[R db.OpenAlertsRow | db.OpenAlertsOfRow | db.LapsedAcksRow](
 	which string, rows []R, err error,
 ) ([]keyturn.OpenAlert, error) {
 	if err != nil {

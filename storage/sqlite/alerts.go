@@ -91,7 +91,8 @@ func (s *Store) SweepPolicies(ctx context.Context) ([]keyturn.Policy, error) {
 		p, err := toPolicy(name, spec, generation, paused)
 		return p.WithDefaults(), err
 	}, `SELECT s.name, s.spec, s.generation, p.paused FROM resources s JOIN policies p ON p.name = s.name
-		WHERE s.kind = 'Policy' AND s.spec ->> '$.target' IN (SELECT name FROM targets) ORDER BY s.name`)
+		WHERE s.kind = 'Policy' AND s.spec ->> '$.target' IN
+			(SELECT t.name FROM targets t WHERE EXISTS (SELECT 1 FROM units u WHERE u.id > t.name || '.' AND u.id < t.name || '/')) ORDER BY s.name`)
 	if err != nil {
 		return nil, fmt.Errorf("reading the policies of targets: %w", err)
 	}
@@ -110,41 +111,14 @@ func scanKeyed(rows *sql.Rows) (keyturn.KeyedUnit, error) {
 	return k, err
 }
 
-// cutoffsOf writes cutoffs as a JSON object of milliseconds, and returns the latest.
-func cutoffsOf(cutoffs map[string]time.Time) (object string, latest int64) {
-	ms := make(map[string]int64, len(cutoffs))
-	for target, at := range cutoffs {
-		ms[target] = at.UnixMilli()
-		latest = max(latest, ms[target])
-	}
-	b, _ := json.Marshal(ms) //nolint:errchkjson // a map of numbers
-	return string(b), latest
-}
-
 // OldKeys implements alerts.Store.
-func (s *Store) OldKeys(ctx context.Context, cutoffs map[string]time.Time, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error) {
-	object, latest := cutoffsOf(cutoffs)
+func (s *Store) OldKeys(ctx context.Context, before time.Time, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error) {
 	out, err := collect(ctx, s.read, scanKeyed, `
-		WITH cut AS MATERIALIZED (SELECT key AS target, value AS at FROM json_each(?1))
 		SELECT `+keyedColumns+` FROM unit_keys k INDEXED BY unit_keys_age CROSS JOIN units u ON u.id = k.unit_id
-		JOIN cut ON cut.target = u.target AND k.key_since <= cut.at
-		WHERE k.key_since IS NOT NULL AND k.key_since <= ?2 AND (k.key_since, k.unit_id) > (?3, ?4)
-		ORDER BY k.key_since, k.unit_id LIMIT ?5`, object, latest, after.Since.UnixMilli(), after.Unit, limit)
+		WHERE k.key_since IS NOT NULL AND k.key_since <= ?1 AND (k.key_since, k.unit_id) > (?2, ?3)
+		ORDER BY k.key_since, k.unit_id LIMIT ?4`, before.UnixMilli(), after.Since.UnixMilli(), after.Unit, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading old keys: %w", err)
-	}
-	return out, nil
-}
-
-// TurnedKeys implements alerts.Store.
-func (s *Store) TurnedKeys(ctx context.Context, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error) {
-	out, err := collect(ctx, s.read, scanKeyed, `
-		SELECT `+keyedColumns+` FROM unit_keys k INDEXED BY unit_keys_age CROSS JOIN units u ON u.id = k.unit_id
-		WHERE k.key_since IS NOT NULL AND (k.key_since, k.unit_id) > (?1, ?2)
-			AND EXISTS (SELECT 1 FROM alerts a WHERE a.open AND a.kind IN ('key.age', 'key.due_soon') AND a.subject = k.unit_id)
-		ORDER BY k.key_since, k.unit_id LIMIT ?3`, after.Since.UnixMilli(), after.Unit, limit)
-	if err != nil {
-		return nil, fmt.Errorf("reading keys that were turned: %w", err)
 	}
 	return out, nil
 }
@@ -172,15 +146,24 @@ func (s *Store) openAlerts(ctx context.Context, on querier, which, query string,
 // BaselessKeyAlerts implements alerts.Store.
 func (s *Store) BaselessKeyAlerts(
 	ctx context.Context, kind keyturn.AlertKind, cutoffs map[string]time.Time, after string, limit int,
-) ([]keyturn.OpenAlert, error) {
-	object, _ := cutoffsOf(cutoffs)
-	return s.openAlerts(ctx, s.read, "whose keys are not old", `
+) ([]keyturn.OpenAlert, string, error) {
+	ms := make(map[string]int64, len(cutoffs))
+	for target, at := range cutoffs {
+		ms[target] = at.UnixMilli()
+	}
+	object, err := json.Marshal(ms)
+	if err != nil {
+		return nil, "", err
+	}
+	out, err := s.openAlerts(ctx, s.read, "whose keys are not old", `
 		WITH cut AS MATERIALIZED (SELECT key AS target, value AS at FROM json_each(?1))
-		SELECT `+openColumns+` FROM alerts a
-		LEFT JOIN units u ON u.id = a.subject LEFT JOIN unit_keys k ON k.unit_id = a.subject LEFT JOIN cut ON cut.target = u.target
-		WHERE a.open AND a.kind = ?2 AND a.subject > ?3
-			AND (u.id IS NULL OR k.key_since IS NULL OR cut.at IS NULL OR k.key_since > cut.at)
-		ORDER BY a.subject LIMIT ?4`, object, string(kind), after, limit)
+		SELECT `+openColumns+` FROM alerts a LEFT JOIN unit_keys k ON k.unit_id = a.subject LEFT JOIN cut ON cut.target = a.target
+		WHERE a.open AND a.kind = ?2 AND a.subject > ?3 AND (k.key_since IS NULL OR cut.at IS NULL OR k.key_since > cut.at)
+		ORDER BY a.subject LIMIT ?4`, string(object), string(kind), after, limit)
+	if err != nil || len(out) < limit {
+		return out, "", err
+	}
+	return out, out[limit-1].Fact.Subject, nil
 }
 
 const alertsOfSubjects = `SELECT ` + openColumns + ` FROM json_each(?1) kinds CROSS JOIN json_each(?2) subjects

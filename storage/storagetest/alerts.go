@@ -16,6 +16,7 @@ import (
 func alertTests() map[string]func(*testing.T, New) {
 	return map[string]func(*testing.T, New){
 		"KeyAgeBeginsGetsWorseAndEndsWithTheRotation": alertKeyAge,
+		"OneSweeperSeesAgesPass":                      alertIncremental,
 		"KeyFirstSeenIsSaidToBeAtLeastSoOld":          alertInexact,
 		"TenThousandKeysAreOneNotice":                 alertTenThousand,
 		"GroupThatGrowsIsNotToldEachTime":             alertGrows,
@@ -54,7 +55,11 @@ const day = 24 * time.Hour
 // look evaluates as a process does that has just been started.
 func (f *fixture) evaluate() {
 	f.t.Helper()
-	f.ok(alerts.New(alerts.Config{Owner: "sweeper-1", Store: f.Store}).Pass(f.ctx()))
+	e := f.evaluator
+	if e == nil {
+		e = alerts.New(alerts.Config{Owner: "sweeper-1", Store: f.Store})
+	}
+	f.ok(e.Pass(f.ctx()))
 }
 
 // after lets time go by, looks, waits for groups to gather, and returns what was told.
@@ -230,6 +235,42 @@ func alertKeyAge(t *testing.T, newStore New) {
 	f.ok(err)
 	f.drain()
 	f.quiet(f.after(day))
+}
+
+// alertIncremental has one evaluator all along, which looks only at keys that reach an age.
+func alertIncremental(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	f.evaluator = alerts.New(alerts.Config{Owner: "sweeper-1", Store: f.Store})
+	for i := range 30 {
+		f.turned("quarterly", makeUnit("om", "p1", i))
+		f.quiet(f.after(20 * time.Second))
+	}
+	f.clock.Advance(83*day - 5*time.Minute)
+	f.evaluate()
+	for range 20 {
+		f.after(30 * time.Second)
+	}
+	if open := f.open(keyturn.AlertKeyDueSoon); len(open) != 30 {
+		t.Errorf("%d keys are due soon, want all 30", len(open))
+	}
+	f.clock.Advance(7*day - 5*time.Minute)
+	for range 20 {
+		f.after(30 * time.Second)
+	}
+	if open := f.open(keyturn.AlertKeyAge); len(open) != 30 || len(f.open(keyturn.AlertKeyDueSoon)) != 0 {
+		t.Errorf("%d keys are old, want all 30", len(open))
+	}
+	f.apply(keyturn.KindPolicy, "quarterly", policySpec("om", func(p *keyturn.Policy) { p.Alerts.CriticalAfter = keyturn.Duration(91 * day) }))
+	f.after(day)
+	for _, a := range f.open(keyturn.AlertKeyAge) {
+		if a.Severity != keyturn.SeverityCritical {
+			t.Fatalf("alert is %+v, want critical", a)
+		}
+	}
+	_, tasks := f.running("quarterly", makeUnits("om", "p1", 30)...)
+	f.turnAllTo(tasks, "newer")
+	f.tell(f.after(2*time.Second), keyturn.AlertKeyAge, keyturn.AlertResolved)
 }
 
 func alertInexact(t *testing.T, newStore New) {

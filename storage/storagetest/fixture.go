@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/alerts"
 )
 
 // Clock is a clock that only moves when it is told to.
@@ -39,6 +40,8 @@ type fixture struct {
 	clock *Clock
 	// unitKeys are the keys that units use, as turnAll left them.
 	unitKeys map[string]string
+	// evaluator evaluates alerts; nil: a new one each time.
+	evaluator *alerts.Evaluator
 }
 
 const (

@@ -30,6 +30,8 @@ type Store struct {
 	tasks     map[keyturn.ID][]keyturn.Task
 	units     []keyturn.Unit
 	history   []keyturn.KeyRecord
+	alerts    []keyturn.Alert
+	changes   map[keyturn.ID][]keyturn.AlertChange
 	resources []keyturn.Resource
 	tokens    []storedToken
 	audit     []keyturn.AuditEntry

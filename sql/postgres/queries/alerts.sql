@@ -22,31 +22,23 @@ UPDATE alert_sweeper SET
 WHERE owner = sqlc.arg('owner')::text;
 
 -- name: PoliciesOfTargets :many
--- The policies of targets that have units.
+-- The policies of targets that have units: ids of units begin with their target's name.
 SELECT s.name, s.spec, s.generation, p.paused
 FROM targets t JOIN resources s ON s.kind = 'Policy' AND s.spec ->> 'target' = t.name JOIN policies p ON p.name = s.name
+WHERE EXISTS (SELECT 1 FROM units u WHERE u.id > t.name || '.' AND u.id < t.name || '/')
 ORDER BY s.name;
 
 -- name: OldKeys :many
--- Keys past the cutoff of their target, the oldest first.
-WITH cut AS MATERIALIZED (
-    SELECT unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('cutoffs')::timestamptz[]) AS at
-)
+-- Keys that are in use since a time or longer, the oldest first. Only a page of them is looked up among
+-- the units, one by one: the plan must not depend on how many units there are.
 SELECT u.id, u.target, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name, u.rotatable, u.reason,
     k.key_since::timestamptz AS key_since, k.key_exact
-FROM unit_keys k JOIN units u ON u.id = k.unit_id JOIN cut ON cut.target = u.target AND k.key_since <= cut.at
-WHERE k.key_since <= sqlc.arg('latest')::timestamptz
-    AND (k.key_since, k.unit_id) > (sqlc.arg('after_since')::timestamptz, sqlc.arg('after_unit')::text)
-ORDER BY k.key_since, k.unit_id LIMIT sqlc.arg('max');
-
--- name: TurnedKeys :many
--- Keys that are newer than a time, of units that have an open alert about their age.
-SELECT u.id, u.target, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name, u.rotatable, u.reason,
-    k.key_since::timestamptz AS key_since, k.key_exact
-FROM unit_keys k JOIN units u ON u.id = k.unit_id
-WHERE (k.key_since, k.unit_id) > (sqlc.arg('after_since')::timestamptz, sqlc.arg('after_unit')::text)
-    AND EXISTS (SELECT 1 FROM alerts a WHERE a.open AND a.kind IN ('key.age', 'key.due_soon') AND a.subject = k.unit_id)
-ORDER BY k.key_since, k.unit_id LIMIT sqlc.arg('max');
+FROM (SELECT unit_id, key_since, key_exact FROM unit_keys
+    WHERE key_since <= sqlc.arg('before')::timestamptz
+        AND (key_since, unit_id) > (sqlc.arg('after_since')::timestamptz, sqlc.arg('after_unit')::text)
+    ORDER BY key_since, unit_id LIMIT sqlc.arg('max')) k
+CROSS JOIN LATERAL (SELECT * FROM units WHERE units.id = k.unit_id LIMIT 1) u
+ORDER BY k.key_since, k.unit_id;
 
 -- name: OpenAlertsOf :many
 SELECT id, version, kind, subject, severity, policy, target, project, cluster, message, state, gone_since, acked_until
@@ -58,18 +50,16 @@ FROM alerts WHERE open AND kind = sqlc.arg('kind') AND subject > sqlc.arg('after
 ORDER BY subject LIMIT sqlc.arg('max');
 
 -- name: BaselessKeyAlerts :many
--- Open alerts about a key's age, whose unit is not among OldKeys.
+-- A page of the open alerts about keys' ages, and whether their key is not older than the cutoff of its target.
 WITH cut AS MATERIALIZED (
     SELECT unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('cutoffs')::timestamptz[]) AS at
 )
-SELECT a.id, a.version, a.kind, a.subject, a.severity, a.policy, a.target, a.project, a.cluster, a.message, a.state, a.gone_since, a.acked_until
-FROM alerts a
-LEFT JOIN units u ON u.id = a.subject
-LEFT JOIN unit_keys k ON k.unit_id = a.subject
-LEFT JOIN cut ON cut.target = u.target
-WHERE a.open AND a.kind = sqlc.arg('kind') AND a.subject > sqlc.arg('after')::text
-    AND (u.id IS NULL OR k.key_since IS NULL OR cut.at IS NULL OR k.key_since > cut.at)
-ORDER BY a.subject LIMIT sqlc.arg('max');
+SELECT a.id, a.version, a.kind, a.subject, a.severity, a.policy, a.target, a.project, a.cluster, a.message, a.state, a.gone_since, a.acked_until,
+    coalesce(k.key_since > (SELECT cut.at FROM cut WHERE cut.target = a.target), true)::boolean AS baseless
+FROM (SELECT * FROM alerts WHERE open AND alerts.kind = sqlc.arg('kind') AND alerts.subject > sqlc.arg('after')::text
+    ORDER BY alerts.subject LIMIT sqlc.arg('max')) a
+LEFT JOIN LATERAL (SELECT key_since FROM unit_keys WHERE unit_keys.unit_id = a.subject LIMIT 1) k ON true
+ORDER BY a.subject;
 
 -- name: LapsedAcks :many
 SELECT id, version, kind, subject, severity, policy, target, project, cluster, message, state, gone_since, acked_until

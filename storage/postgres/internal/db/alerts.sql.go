@@ -318,14 +318,12 @@ const baselessKeyAlerts = `-- name: BaselessKeyAlerts :many
 WITH cut AS MATERIALIZED (
     SELECT unnest($4::text[]) AS target, unnest($5::timestamptz[]) AS at
 )
-SELECT a.id, a.version, a.kind, a.subject, a.severity, a.policy, a.target, a.project, a.cluster, a.message, a.state, a.gone_since, a.acked_until
-FROM alerts a
-LEFT JOIN units u ON u.id = a.subject
-LEFT JOIN unit_keys k ON k.unit_id = a.subject
-LEFT JOIN cut ON cut.target = u.target
-WHERE a.open AND a.kind = $1 AND a.subject > $2::text
-    AND (u.id IS NULL OR k.key_since IS NULL OR cut.at IS NULL OR k.key_since > cut.at)
-ORDER BY a.subject LIMIT $3
+SELECT a.id, a.version, a.kind, a.subject, a.severity, a.policy, a.target, a.project, a.cluster, a.message, a.state, a.gone_since, a.acked_until,
+    coalesce(k.key_since > (SELECT cut.at FROM cut WHERE cut.target = a.target), true)::boolean AS baseless
+FROM (SELECT id, kind, subject, severity, rank, state, open, version, policy, target, project, cluster, group_policy, message, since, gone_since, resolved_at, acked_by, acked_until, ack_note, silenced, told_at FROM alerts WHERE open AND alerts.kind = $1 AND alerts.subject > $2::text
+    ORDER BY alerts.subject LIMIT $3) a
+LEFT JOIN LATERAL (SELECT key_since FROM unit_keys WHERE unit_keys.unit_id = a.subject LIMIT 1) k ON true
+ORDER BY a.subject
 `
 
 type BaselessKeyAlertsParams struct {
@@ -350,9 +348,10 @@ type BaselessKeyAlertsRow struct {
 	State      string
 	GoneSince  *time.Time
 	AckedUntil *time.Time
+	Baseless   bool
 }
 
-// Open alerts about a key's age, whose unit is not among OldKeys.
+// A page of the open alerts about keys' ages, and whether their key is not older than the cutoff of its target.
 func (q *Queries) BaselessKeyAlerts(ctx context.Context, db DBTX, arg BaselessKeyAlertsParams) ([]BaselessKeyAlertsRow, error) {
 	rows, err := db.Query(ctx, baselessKeyAlerts,
 		arg.Kind,
@@ -382,6 +381,7 @@ func (q *Queries) BaselessKeyAlerts(ctx context.Context, db DBTX, arg BaselessKe
 			&i.State,
 			&i.GoneSince,
 			&i.AckedUntil,
+			&i.Baseless,
 		); err != nil {
 			return nil, err
 		}
@@ -955,24 +955,21 @@ func (q *Queries) Notice(ctx context.Context, db DBTX, id keyturn.ID) ([]byte, e
 }
 
 const oldKeys = `-- name: OldKeys :many
-WITH cut AS MATERIALIZED (
-    SELECT unnest($5::text[]) AS target, unnest($6::timestamptz[]) AS at
-)
 SELECT u.id, u.target, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name, u.rotatable, u.reason,
     k.key_since::timestamptz AS key_since, k.key_exact
-FROM unit_keys k JOIN units u ON u.id = k.unit_id JOIN cut ON cut.target = u.target AND k.key_since <= cut.at
-WHERE k.key_since <= $1::timestamptz
-    AND (k.key_since, k.unit_id) > ($2::timestamptz, $3::text)
-ORDER BY k.key_since, k.unit_id LIMIT $4
+FROM (SELECT unit_id, key_since, key_exact FROM unit_keys
+    WHERE key_since <= $1::timestamptz
+        AND (key_since, unit_id) > ($2::timestamptz, $3::text)
+    ORDER BY key_since, unit_id LIMIT $4) k
+CROSS JOIN LATERAL (SELECT id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason FROM units WHERE units.id = k.unit_id LIMIT 1) u
+ORDER BY k.key_since, k.unit_id
 `
 
 type OldKeysParams struct {
-	Latest     time.Time
+	Before     time.Time
 	AfterSince time.Time
 	AfterUnit  string
 	Max        int32
-	Targets    []string
-	Cutoffs    []time.Time
 }
 
 type OldKeysRow struct {
@@ -990,15 +987,14 @@ type OldKeysRow struct {
 	KeyExact    bool
 }
 
-// Keys past the cutoff of their target, the oldest first.
+// Keys that are in use since a time or longer, the oldest first. Only a page of them is looked up among
+// the units, one by one: the plan must not depend on how many units there are.
 func (q *Queries) OldKeys(ctx context.Context, db DBTX, arg OldKeysParams) ([]OldKeysRow, error) {
 	rows, err := db.Query(ctx, oldKeys,
-		arg.Latest,
+		arg.Before,
 		arg.AfterSince,
 		arg.AfterUnit,
 		arg.Max,
-		arg.Targets,
-		arg.Cutoffs,
 	)
 	if err != nil {
 		return nil, err
@@ -1211,6 +1207,7 @@ func (q *Queries) ParkedTasks(ctx context.Context, db DBTX, max int32) ([]Parked
 const policiesOfTargets = `-- name: PoliciesOfTargets :many
 SELECT s.name, s.spec, s.generation, p.paused
 FROM targets t JOIN resources s ON s.kind = 'Policy' AND s.spec ->> 'target' = t.name JOIN policies p ON p.name = s.name
+WHERE EXISTS (SELECT 1 FROM units u WHERE u.id > t.name || '.' AND u.id < t.name || '/')
 ORDER BY s.name
 `
 
@@ -1221,7 +1218,7 @@ type PoliciesOfTargetsRow struct {
 	Paused     bool
 }
 
-// The policies of targets that have units.
+// The policies of targets that have units: ids of units begin with their target's name.
 func (q *Queries) PoliciesOfTargets(ctx context.Context, db DBTX) ([]PoliciesOfTargetsRow, error) {
 	rows, err := db.Query(ctx, policiesOfTargets)
 	if err != nil {
@@ -1481,70 +1478,6 @@ func (q *Queries) TroubleTarget(ctx context.Context, db DBTX, arg TroubleTargetP
 		arg.Words,
 	)
 	return err
-}
-
-const turnedKeys = `-- name: TurnedKeys :many
-SELECT u.id, u.target, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name, u.rotatable, u.reason,
-    k.key_since::timestamptz AS key_since, k.key_exact
-FROM unit_keys k JOIN units u ON u.id = k.unit_id
-WHERE (k.key_since, k.unit_id) > ($1::timestamptz, $2::text)
-    AND EXISTS (SELECT 1 FROM alerts a WHERE a.open AND a.kind IN ('key.age', 'key.due_soon') AND a.subject = k.unit_id)
-ORDER BY k.key_since, k.unit_id LIMIT $3
-`
-
-type TurnedKeysParams struct {
-	AfterSince time.Time
-	AfterUnit  string
-	Max        int32
-}
-
-type TurnedKeysRow struct {
-	ID          string
-	Target      string
-	ProjectID   string
-	ProjectName string
-	ClusterID   string
-	ClusterName string
-	Component   string
-	Name        string
-	Rotatable   bool
-	Reason      string
-	KeySince    time.Time
-	KeyExact    bool
-}
-
-// Keys that are newer than a time, of units that have an open alert about their age.
-func (q *Queries) TurnedKeys(ctx context.Context, db DBTX, arg TurnedKeysParams) ([]TurnedKeysRow, error) {
-	rows, err := db.Query(ctx, turnedKeys, arg.AfterSince, arg.AfterUnit, arg.Max)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []TurnedKeysRow
-	for rows.Next() {
-		var i TurnedKeysRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Target,
-			&i.ProjectID,
-			&i.ProjectName,
-			&i.ClusterID,
-			&i.ClusterName,
-			&i.Component,
-			&i.Name,
-			&i.Rotatable,
-			&i.Reason,
-			&i.KeySince,
-			&i.KeyExact,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const unitsOfTarget = `-- name: UnitsOfTarget :many
