@@ -22,10 +22,10 @@ const (
 	passEvery = 2 * time.Second
 	passMost  = 10 * time.Minute // a pass may take, while it renews its lease with each change
 	lease     = 30 * time.Second
-	// factsEvery is how often everything but the ages of keys is looked at, keysEvery the latter. A sweep
+	// factsEvery is how often everything but the ages of keys is looked at, keysEvery the latter. A look
 	// over the keys takes at most one part in sweepShare of the time, however many are old.
 	factsEvery = 10 * time.Second
-	keysEvery  = time.Minute
+	keysEvery  = 10 * time.Second
 	sweepShare = 20
 	// turnedOverlap is how far a pass looks back for keys that were turned: a commit may come later than its time.
 	turnedOverlap = 15 * time.Second
