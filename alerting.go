@@ -188,7 +188,7 @@ func (s Silence) MatchGroup(g AlertGroup) (some, all bool) {
 func (s Silence) Matches(f AlertFact) bool {
 	return matchAny(s.Match.Kinds, string(f.Kind)) && matchAny(s.Match.Policies, f.Policy) &&
 		matchAny(s.Match.Targets, f.Target) && matchAny(s.Match.Clusters, f.Cluster) &&
-		(matchAny(s.Match.Subjects, f.Subject))
+		matchAny(s.Match.Subjects, f.Subject)
 }
 
 // Rank orders severities: a worse one is greater.

@@ -15,11 +15,7 @@ import (
 func newAlertsCommand(e *env) *cobra.Command {
 	var f keyturn.AlertFilter
 	var limit int
-	state := &choice{of: []string{string(keyturn.AlertFiring), string(keyturn.AlertAcknowledged), string(keyturn.AlertResolved)}}
-	kind := &choice{}
-	for _, k := range keyturn.AlertKinds() {
-		kind.of = append(kind.of, string(k))
-	}
+	state, kind := alertChoices()
 	cmd := &cobra.Command{
 		Use:   "alerts [ID]",
 		Short: "List what a person must know, the open ones first, or show one alert with its history",
@@ -69,6 +65,14 @@ first. An alert begins and ends with its fact; docs/alerts.md has the kinds.`,
 	}
 	cmd.AddCommand(newAckCommand(e))
 	return cmd
+}
+
+func alertChoices() (state, kind *choice) {
+	state, kind = &choice{of: []string{string(keyturn.AlertFiring), string(keyturn.AlertAcknowledged), string(keyturn.AlertResolved)}}, &choice{}
+	for _, k := range keyturn.AlertKinds() {
+		kind.of = append(kind.of, string(k))
+	}
+	return state, kind
 }
 
 func (e *env) printAlerts(alerts []keyturn.Alert) {

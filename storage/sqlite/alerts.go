@@ -241,7 +241,7 @@ func (s *Store) saveAlerts(ctx context.Context, tx *tx, batch *keyturn.AlertBatc
 		if err := noteChange(ctx, tx, a.ID, keyturn.AlertResolved, a.Fact.Severity); err != nil {
 			return err
 		}
-		touched[a.Fact.Group()] = touched[a.Fact.Group()] || false
+		touch(touched, a.Fact.Group(), false)
 	}
 	if err := updateAlerts(ctx, tx, batch.Update, touched); err != nil {
 		return err
@@ -263,6 +263,10 @@ func (s *Store) saveAlerts(ctx context.Context, tx *tx, batch *keyturn.AlertBatc
 		}
 	}
 	return touchGroups(ctx, tx, touched)
+}
+
+func touch(touched map[keyturn.AlertGroup]bool, g keyturn.AlertGroup, urgent bool) {
+	touched[g] = touched[g] || urgent
 }
 
 func noteChange(ctx context.Context, tx *tx, id keyturn.ID, state keyturn.AlertState, severity keyturn.Severity) error {
@@ -290,7 +294,7 @@ func updateAlerts(ctx context.Context, tx *tx, updates []keyturn.AlertUpdate, to
 		if err := noteChange(ctx, tx, u.ID, u.State, u.Severity); err != nil {
 			return err
 		}
-		touched[u.Group] = touched[u.Group] || u.Urgent
+		touch(touched, u.Group, u.Urgent)
 	}
 	return nil
 }
@@ -305,7 +309,7 @@ func (s *Store) beginAlert(ctx context.Context, tx *tx, f keyturn.AlertFact, tou
 	if err != nil || n == 0 {
 		return err
 	}
-	touched[g] = touched[g] || false
+	touch(touched, g, false)
 	return noteChange(ctx, tx, id, keyturn.AlertFiring, f.Severity)
 }
 
