@@ -44,7 +44,7 @@ const (
 
 // CanBecome reports whether an alert may go from s to next. A resolved alert stays so: when its fact
 // comes back, there is a new alert.
-func (s AlertState) CanBecome(next AlertState) bool {
+func (s AlertState) CanBecome(_ AlertState) bool {
 	switch s {
 	case AlertFiring: // firing again: another severity or message
 		return true
