@@ -114,7 +114,7 @@ func TestLifeOfARotation(t *testing.T) {
 		if want := (keyturn.Counts{Total: 30, Succeeded: 8, Skipped: 22}); got.State != keyturn.RotationCancelled || got.Counts != want {
 			t.Errorf("ended as %s with %+v, want cancelled with %+v", got.State, got.Counts, want)
 		}
-		pass(10 * time.Minute)
+		pass(3 * time.Minute) // longer than settling takes
 		total := 0
 		for _, u := range b.system.units {
 			total += b.sentTo(u.ID)
@@ -130,6 +130,7 @@ func TestLifeOfARotation(t *testing.T) {
 		r := b.request("a")
 		pass(30 * time.Second) // waits until the system has settled
 		b.cancel(r.ID)
+		pass(90 * time.Second)
 		got := b.await(r.ID, 10*time.Minute)
 		if task := b.only(r.ID); task.State != keyturn.TaskSkipped || got.State != keyturn.RotationCancelled {
 			t.Errorf("rotation %s, task %+v", got.State, task)
@@ -165,7 +166,7 @@ func TestLifeOfARotation(t *testing.T) {
 		r := b.request("a")
 		pass(5 * time.Second)
 		b.cancel(r.ID)
-		pass(5 * time.Minute)
+		pass(time.Minute)
 		if got := b.await(r.ID, 0); got.State != keyturn.RotationCancelled || got.Counts.Total != 0 {
 			t.Errorf("rotation is %s with %+v", got.State, got.Counts)
 		}
@@ -243,7 +244,9 @@ func TestLifeOfARotation(t *testing.T) {
 	run("NeverCarriedOutIsParkedAfterFiveAttempts", 1, func(t *testing.T, b *bundle) {
 		b.system.apply = func(string, func()) error { return errAmbiguous }
 		defer b.start("w1")()
-		r := b.await(b.request("a").ID, time.Hour)
+		r := b.request("a")
+		pass(10 * time.Minute) // five times settling; looking less often is quicker
+		r = b.await(r.ID, time.Hour)
 		if task := b.only(r.ID); task.State != keyturn.TaskParked || task.Attempts != 5 || b.sentTo(task.Unit) != 5 {
 			t.Errorf("sent %d times, task %+v", b.sentTo(task.Unit), task)
 		}
