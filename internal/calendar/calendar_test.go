@@ -78,37 +78,53 @@ func TestForecast(t *testing.T) {
 		notes     int
 	}{
 		{
-			"a yearly policy passes 90 days, twice", []calendar.Subject{subject(t, "y", yearly, now, "0s")}, 12,
+			"a yearly policy passes 90 days, twice",
+			[]calendar.Subject{subject(t, "y", yearly, now, "0s")},
+			12,
 			"[y 2026-07-01T00:00:00 1]", "[y 2026-04-01 warning 90d 1 om.p.u0 y 2026-09-29 warning 90d 1 om.p.u0]", 0,
 		},
 		{
-			"keys that are old already", []calendar.Subject{subject(t, "y", yearly, now, "400d", "300d")}, 3,
+			"keys that are old already",
+			[]calendar.Subject{subject(t, "y", yearly, now, "400d", "300d")},
+			3,
 			"[]", "[y 2026-01-01 warning 90d 2 om.p.u0 y 2026-01-01 critical 365d 1 om.p.u0 y 2026-03-07 critical 365d 1 om.p.u1]", 0,
 		},
 		{
-			"a unit that can't be turned", []calendar.Subject{subject(t, "q", keyturn.Policy{Schedule: keyturn.Schedule{Cron: "0 0 1 * *"}}, now, "0s", "!300d")}, 3,
+			"a unit that can't be turned",
+			[]calendar.Subject{subject(t, "q", keyturn.Policy{Schedule: keyturn.Schedule{Cron: "0 0 1 * *"}}, now, "0s", "!300d")},
+			3,
 			"[q 2026-02-01T00:00:00 1 q 2026-03-01T00:00:00 1]", "[q 2026-01-01 warning 90d 1 om.p.u1 q 2026-03-07 critical 365d 1 om.p.u1]", 0,
 		},
 		{
-			"an unknown age counts from the first rotation", []calendar.Subject{subject(t, "y", yearly, now, "-")}, 12,
+			"an unknown age counts from the first rotation",
+			[]calendar.Subject{subject(t, "y", yearly, now, "-")},
+			12,
 			"[y 2026-07-01T00:00:00 1]", "[y 2026-09-29 warning 90d 1 om.p.u0]", 1,
 		},
 		{
-			"another policy turns the unit in time", []calendar.Subject{
+			"another policy turns the unit in time",
+			[]calendar.Subject{
 				subject(t, "y", yearly, now, "0s"), subject(t, "m", keyturn.Policy{Schedule: keyturn.Schedule{Cron: "0 0 1 * *"}}, now, "0s"),
-			}, 2,
+			},
+			2,
 			"[m 2026-02-01T00:00:00 1]", "[]", 0,
 		},
 		{
-			"keys of an age", []calendar.Subject{subject(t, "a", keyturn.Policy{Schedule: keyturn.Schedule{MaxAge: keyturn.Duration(80 * keyturn.Day)}}, now, "0s", "79d", "100d")}, 4,
+			"keys of an age",
+			[]calendar.Subject{subject(t, "a", keyturn.Policy{Schedule: keyturn.Schedule{MaxAge: keyturn.Duration(80 * keyturn.Day)}}, now, "0s", "79d", "100d")},
+			4,
 			"[a 2026-01-01T01:00:00 1 a 2026-01-02T00:00:00 1 a 2026-03-22T00:00:00 1 a 2026-03-22T01:00:00 1 a 2026-03-23T00:00:00 1]", "[a 2026-01-01 warning 90d 1 om.p.u2]", 0,
 		},
 		{
-			"a paused policy turns nothing", []calendar.Subject{subject(t, "y", keyturn.Policy{Paused: true, Schedule: yearly.Schedule}, now, "0s")}, 12,
+			"a paused policy turns nothing",
+			[]calendar.Subject{subject(t, "y", keyturn.Policy{Paused: true, Schedule: yearly.Schedule}, now, "0s")},
+			12,
 			"[]", "[y 2026-04-01 warning 90d 1 om.p.u0]", 0,
 		},
 		{
-			"too many slots", []calendar.Subject{subject(t, "s", keyturn.Policy{Schedule: keyturn.Schedule{Cron: "* * * * *"}}, now)}, 12,
+			"too many slots",
+			[]calendar.Subject{subject(t, "s", keyturn.Policy{Schedule: keyturn.Schedule{Cron: "* * * * *"}}, now)},
+			12,
 			"", "[]", 1,
 		},
 	}
