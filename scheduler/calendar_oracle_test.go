@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,12 +51,12 @@ func (f *film) black(b keyturn.Blackout) {
 		to += "T24:00"
 	}
 	first, last := len(f.shown), -1
+	beginning, end := localMinute(from), localMinute(to)
 	for i, m := range f.shown {
-		text := m.Format("2006-01-02T15:04")
-		if text >= from && first == len(f.shown) {
+		if !m.Before(beginning) && first == len(f.shown) {
 			first = i
 		}
-		if text < to {
+		if m.Before(end) {
 			last = i
 		}
 	}
@@ -64,17 +65,32 @@ func (f *film) black(b keyturn.Blackout) {
 	}
 }
 
-func inWindows(windows []keyturn.Window, m time.Time) bool {
-	day := func(t time.Time) string { return strings.ToLower(t.Weekday().String()[:3]) }
-	on := func(w keyturn.Window, t time.Time) bool {
-		return len(w.Days) == 0 || strings.Contains(strings.Join(w.Days, " "), day(t))
+// localMinute reads 2026-10-25T02:30, and 2026-10-25T24:00.
+func localMinute(text string) time.Time {
+	day, clock, _ := strings.Cut(text, "T")
+	t, err := time.Parse("2006-01-02", day)
+	if err != nil {
+		panic(err)
 	}
-	clock := m.Format("15:04")
+	return t.Add(time.Duration(minuteOf(clock)) * time.Minute)
+}
+
+// minuteOf reads 02:30.
+func minuteOf(clock string) int {
+	return 600*int(clock[0]-'0') + 60*int(clock[1]-'0') + 10*int(clock[3]-'0') + int(clock[4]-'0')
+}
+
+func inWindows(windows []keyturn.Window, m time.Time) bool {
+	on := func(w keyturn.Window, t time.Time) bool {
+		return len(w.Days) == 0 || slices.Contains(w.Days, strings.ToLower(t.Weekday().String()[:3]))
+	}
+	minute := 60*m.Hour() + m.Minute()
 	for _, w := range windows {
+		from, to := minuteOf(w.From), minuteOf(w.To)
 		switch {
-		case w.From < w.To && on(w, m) && w.From <= clock && clock < w.To,
-			w.From > w.To && on(w, m) && w.From <= clock,
-			w.From > w.To && on(w, m.AddDate(0, 0, -1)) && clock < w.To:
+		case from < to && from <= minute && minute < to && on(w, m),
+			from > to && from <= minute && on(w, m),
+			from > to && minute < to && on(w, m.AddDate(0, 0, -1)):
 			return true
 		}
 	}
@@ -145,9 +161,7 @@ func TestRulesEqualTheOracle(t *testing.T) {
 			if len(around) == 0 {
 				around = append(around, time.Date(2028, 2, 29, 12, 0, 0, 0, time.UTC))
 			}
-			for _, change := range around {
-				compareRules(t, random, name, zone, change)
-			}
+			compareRules(t, random, name, zone, around[random.IntN(len(around))])
 		})
 	}
 }
@@ -168,7 +182,7 @@ func compareRules(t *testing.T, random *rand.Rand, name string, zone *time.Locat
 	if !ok {
 		t.Fatalf("%q is %T", s.Cron, parsed)
 	}
-	const margin = 6 * 24 * time.Hour
+	const margin = 4 * 24 * time.Hour // no closed time of randomRules is longer
 	from, to := change.Add(-26*time.Hour), change.Add(26*time.Hour)
 	f := shoot(zone, s, from.Add(-margin), to.Add(margin))
 	var got []string
