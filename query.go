@@ -58,19 +58,19 @@ type Resource struct {
 
 // ResourceStatus is what happens to a resource, as opposed to what was asked for.
 type ResourceStatus struct {
-	Paused     bool       `json:"paused,omitempty"`     // policies
-	PausedBy   string     `json:"pausedBy,omitempty"`   // policies
-	PauseNote  string     `json:"pauseNote,omitempty"`  // policies
+	Paused    bool   `json:"paused,omitempty"`    // policies
+	PausedBy  string `json:"pausedBy,omitempty"`  // policies
+	PauseNote string `json:"pauseNote,omitempty"` // policies
 	// PausedUntil is when a paused policy goes on by itself; nil: when a person resumes it.
 	PausedUntil *time.Time `json:"pausedUntil,omitempty"`
 	// Skipped is the last slot of a policy that came and did not fire: which, why and when that was decided.
 	SkippedSlot   string     `json:"skippedSlot,omitempty"`
 	SkippedReason string     `json:"skippedReason,omitempty"`
 	SkippedAt     *time.Time `json:"skippedAt,omitempty"`
-	NextSlot   string     `json:"nextSlot,omitempty"`   // policies: Slot.Name
-	NextAt     *time.Time `json:"nextAt,omitempty"`     // policies
-	HeldUntil  *time.Time `json:"heldUntil,omitempty"`  // targets
-	HoldReason string     `json:"holdReason,omitempty"` // targets
+	NextSlot      string     `json:"nextSlot,omitempty"`   // policies: Slot.Name
+	NextAt        *time.Time `json:"nextAt,omitempty"`     // policies
+	HeldUntil     *time.Time `json:"heldUntil,omitempty"`  // targets
+	HoldReason    string     `json:"holdReason,omitempty"` // targets
 
 	Webhook *WebhookState `json:"webhook,omitempty"` // webhooks
 }

@@ -47,6 +47,8 @@ func portPoints() []string {
 		"store.KnownKeys.after",
 		"store.MissedPolicies.before",
 		"store.MissedPolicies.after",
+		"store.Notice.before",
+		"store.Notice.after",
 		"store.Observe.before",
 		"store.Observe.after",
 		"store.PastDeadlines.before",
@@ -75,6 +77,10 @@ func portPoints() []string {
 		"store.StuckRotations.after",
 		"store.Take.before",
 		"store.Take.after",
+		"store.TargetAnswered.before",
+		"store.TargetAnswered.after",
+		"store.TargetTrouble.before",
+		"store.TargetTrouble.after",
 		"store.Unannounced.before",
 		"store.Unannounced.after",
 		"store.Unplanned.before",
@@ -234,6 +240,13 @@ func (p storePoints) MissedPolicies(a0 context.Context, a1 time.Duration) ([]key
 	return r0, r1
 }
 
+func (p storePoints) Notice(a0 context.Context, a1 keyturn.ID) (keyturn.Notice, error) {
+	p.at.Pass("store.Notice.before")
+	r0, r1 := p.Store.Notice(a0, a1)
+	p.at.Pass("store.Notice.after")
+	return r0, r1
+}
+
 func (p storePoints) Observe(a0 context.Context, a1 []keyturn.Observation) ([]keyturn.ObservedKey, error) {
 	p.at.Pass("store.Observe.before")
 	r0, r1 := p.Store.Observe(a0, a1)
@@ -330,6 +343,20 @@ func (p storePoints) Take(a0 context.Context, a1 keyturn.ID, a2 string, a3 time.
 	r0, r1 := p.Store.Take(a0, a1, a2, a3, a4)
 	p.at.Pass("store.Take.after")
 	return r0, r1
+}
+
+func (p storePoints) TargetAnswered(a0 context.Context, a1 string) error {
+	p.at.Pass("store.TargetAnswered.before")
+	r0 := p.Store.TargetAnswered(a0, a1)
+	p.at.Pass("store.TargetAnswered.after")
+	return r0
+}
+
+func (p storePoints) TargetTrouble(a0 context.Context, a1 string, a2 bool, a3 string) error {
+	p.at.Pass("store.TargetTrouble.before")
+	r0 := p.Store.TargetTrouble(a0, a1, a2, a3)
+	p.at.Pass("store.TargetTrouble.after")
+	return r0
 }
 
 func (p storePoints) Unannounced(a0 context.Context, a1 int, a2 time.Duration) ([]keyturn.Announcement, error) {

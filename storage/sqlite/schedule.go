@@ -103,8 +103,10 @@ func (s *Store) advance(ctx context.Context, tx *tx, policy string, what keyturn
 	if what.Next != nil {
 		wake = at(wakeAt(what))
 	}
-	err := s.q.AdvancePolicy(ctx, tx, db.AdvancePolicyParams{Name: policy, NextLocal: local, NextTimezone: timezone, NextAt: instant, WakeAt: wake,
-		DeadlineAt: fromTimePtr(what.Deadline)})
+	err := s.q.AdvancePolicy(ctx, tx, db.AdvancePolicyParams{
+		Name: policy, NextLocal: local, NextTimezone: timezone, NextAt: instant, WakeAt: wake,
+		DeadlineAt: fromTimePtr(what.Deadline),
+	})
 	if err != nil || what.Skipped == nil {
 		return err
 	}

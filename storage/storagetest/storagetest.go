@@ -52,6 +52,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Requests":  requestTests(),
 		"Schedule":  scheduleTests(),
 		"Engine":    engineTests(),
+		"Pace":      paceTests(),
 		"Windows":   windowTests(),
 		"Watch":     watchTests(),
 		"Plan":      planTests(),

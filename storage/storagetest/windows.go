@@ -65,10 +65,10 @@ func windowUnplanned(t *testing.T, newStore New) {
 	f.claim(r.ID)
 }
 
-// runningSlot plans the rotation of a slot that is open for a time.
-func (f *fixture) runningSlot(open time.Duration, units ...keyturn.Unit) (keyturn.Rotation, []keyturn.Task) {
+// runningSlot plans the rotation of a slot that is open for an hour.
+func (f *fixture) runningSlot(units ...keyturn.Unit) (keyturn.Rotation, []keyturn.Task) {
 	f.t.Helper()
-	r := f.fireAt("quarterly", keyturn.Start{Opening: f.openFor(open)})
+	r := f.fireAt("quarterly", keyturn.Start{Opening: f.openFor(time.Hour)})
 	f.claim(r.ID)
 	f.ok(f.SavePlan(f.ctx(), r.ID, owner, units))
 	return r, f.tasks(r.ID)
@@ -77,7 +77,7 @@ func (f *fixture) runningSlot(open time.Duration, units ...keyturn.Unit) (keytur
 func windowHolds(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
-	_, tasks := f.runningSlot(time.Hour, makeUnits("om", "p1", 3)...)
+	_, tasks := f.runningSlot(makeUnits("om", "p1", 3)...)
 	fed := f.feed("om", 1)
 	if len(fed) != 1 {
 		t.Fatalf("fed %+v, want one", fed)
@@ -110,7 +110,7 @@ func windowHolds(t *testing.T, newStore New) {
 func windowCloses(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
-	_, tasks := f.runningSlot(time.Hour, makeUnits("om", "p1", 2)...)
+	_, tasks := f.runningSlot(makeUnits("om", "p1", 2)...)
 	f.clock.Advance(time.Hour) // and no scheduler is there to look
 	if fed := f.feed("om", 10); len(fed) != 0 {
 		t.Errorf("fed %+v after the window's end", fed)
@@ -123,7 +123,7 @@ func windowCloses(t *testing.T, newStore New) {
 func windowBroken(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
-	f.runningSlot(time.Hour, makeUnits("om", "p1", 2)...)
+	f.runningSlot(makeUnits("om", "p1", 2)...)
 	f.clock.Advance(time.Hour)
 	n, err := f.LookAtWindows(f.ctx(), 10, func(keyturn.WindowLook, time.Time) (keyturn.Opening, error) {
 		return keyturn.Opening{}, errors.New("the calendar's file is gone")
@@ -180,7 +180,7 @@ func windowOldest(t *testing.T, newStore New) {
 	_, err = f.FinishRotations(f.ctx())
 	f.ok(err)
 	f.clock.Advance(time.Minute)
-	r, tasks := f.runningSlot(time.Hour, makeUnits("om", "p1", 3)...)
+	r, tasks := f.runningSlot(makeUnits("om", "p1", 3)...)
 	ask := func() (oldest *time.Time) {
 		f.clock.Advance(time.Hour)
 		n, err := f.LookAtWindows(f.ctx(), 10, func(look keyturn.WindowLook, _ time.Time) (keyturn.Opening, error) {
@@ -212,7 +212,7 @@ func windowOldest(t *testing.T, newStore New) {
 func windowRemoval(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
-	f.runningSlot(time.Hour, makeUnits("om", "p1", 1)...)
+	f.runningSlot(makeUnits("om", "p1", 1)...)
 	stored := f.resource(keyturn.KindPolicy, "quarterly")
 	err := f.ApplyResources(f.ctx(), []keyturn.ResourceChange{{Kind: keyturn.KindPolicy, Name: "quarterly", Expect: stored.Generation}})
 	f.is(err, keyturn.ErrConflict)
