@@ -32,22 +32,3 @@ func TestSpreadStaysPutAndSpreads(t *testing.T) {
 		t.Error("two policies delay a unit alike")
 	}
 }
-
-func TestMatcherMatchesAsMatchDoes(t *testing.T) {
-	t.Parallel()
-	units := []keyturn.Unit{
-		{ID: "om.p.a", Name: "rs-a", ClusterID: "a", ProjectID: "p"}, {ID: "om.p.b", Name: "rs-b", ClusterID: "b", ProjectID: "p"},
-		{ID: "om.q.ab", Name: "rs-ab", ClusterID: "ab", ProjectID: "q"},
-	}
-	for _, sel := range []keyturn.Selection{
-		{}, {Units: []string{"om.p.a"}}, {Units: []string{"rs-b", "om.p.a"}}, {Units: []string{"a*"}}, {Units: []string{"[ab]", "nothing"}},
-		{Units: []string{"om.p.*"}, Projects: []string{"q"}}, {Units: []string{"["}},
-	} {
-		match := sel.Matcher()
-		for _, u := range units {
-			if match(u) != sel.Match(u) {
-				t.Errorf("%+v on %s: %v, want %v", sel, u.ID, match(u), sel.Match(u))
-			}
-		}
-	}
-}

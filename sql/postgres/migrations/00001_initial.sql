@@ -215,7 +215,7 @@ CREATE INDEX tasks_returned ON tasks (rotation_id, turn, id) WHERE back = 'pendi
 -- Open intents that nobody works on, whatever became of their rotation or policy.
 CREATE INDEX tasks_orphaned ON tasks (target, turn, id) WHERE back = 'intended';
 -- What a person has to look at.
-CREATE INDEX tasks_parked ON tasks (unit_id) WHERE state = 'parked';
+CREATE INDEX tasks_parked ON tasks (unit_id) WHERE parked;
 CREATE INDEX tasks_handed ON tasks (target, handed_at) WHERE handed_at IS NOT NULL;
 
 -- How far a rotation's planned tasks were handed out at which time: one row for each hand-out, until

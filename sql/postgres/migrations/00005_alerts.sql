@@ -89,14 +89,12 @@ CREATE TABLE alert_sweeper (
 );
 INSERT INTO alert_sweeper DEFAULT VALUES;
 
--- The oldest keys first, of those who turned lately, what is parked, drift, and how each policy's rotations ended.
+-- The oldest keys first, of those who turned lately, and how each policy's rotations ended.
 CREATE INDEX unit_keys_age ON unit_keys (key_since, unit_id) WHERE key_since IS NOT NULL;
-CREATE INDEX tasks_parked ON tasks (id) WHERE parked;
-CREATE INDEX key_records_drift ON key_records (used_from) WHERE origin = 'observed' AND previous_key_id <> '';
 CREATE INDEX rotations_bad ON rotations (policy, requested_at) WHERE state IN ('failed', 'partial');
 CREATE INDEX rotations_ended ON rotations (policy, requested_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX resources_policies_of ON resources ((spec ->> 'target'), name) WHERE kind = 'Policy';
 
 -- +goose Down
-DROP INDEX resources_policies_of, rotations_ended, rotations_bad, key_records_drift, tasks_parked, unit_keys_age;
+DROP INDEX resources_policies_of, rotations_ended, rotations_bad, unit_keys_age;
 DROP TABLE alert_sweeper, notices, alert_groups, alert_changes, alerts;

@@ -14,7 +14,7 @@ CREATE TABLE waves (
 CREATE INDEX rotations_rolling ON rotations (id) WHERE state = 'running' AND wave IS NOT NULL;
 CREATE INDEX tasks_unturned ON tasks (rotation_id, turn) WHERE state IN ('failed', 'parked');
 -- Keys that somebody else turned.
-CREATE INDEX key_records_drift ON key_records (id) WHERE origin = 'observed' AND previous_key_id <> '';
+CREATE INDEX key_records_drift ON key_records (used_from) WHERE origin = 'observed' AND previous_key_id <> '';
 
 -- +goose Down
 DROP INDEX key_records_drift;

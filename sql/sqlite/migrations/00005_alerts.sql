@@ -99,18 +99,14 @@ CREATE TABLE alert_sweeper (
 ) STRICT;
 INSERT INTO alert_sweeper (one) VALUES (1);
 
--- The oldest keys first, of those who turned lately, what is parked, drift, and how each policy's rotations ended.
+-- The oldest keys first, of those who turned lately, and how each policy's rotations ended.
 CREATE INDEX unit_keys_age ON unit_keys (key_since, unit_id) WHERE key_since IS NOT NULL;
-CREATE INDEX tasks_parked ON tasks (id) WHERE state = 'parked';
-CREATE INDEX key_records_drift ON key_records (used_from) WHERE origin = 'observed' AND previous_key_id <> '';
 CREATE INDEX rotations_bad ON rotations (policy, requested_at) WHERE state IN ('failed', 'partial');
 CREATE INDEX rotations_ended ON rotations (policy, requested_at) WHERE finished_at IS NOT NULL;
 
 -- +goose Down
 DROP INDEX rotations_ended;
 DROP INDEX rotations_bad;
-DROP INDEX key_records_drift;
-DROP INDEX tasks_parked;
 DROP INDEX unit_keys_age;
 DROP TABLE alert_sweeper;
 DROP TABLE notices;

@@ -400,7 +400,7 @@ SELECT u.id, u.target, u.system, u.project_id, u.project_name, u.cluster_id, u.c
 FROM units u JOIN unit_keys k ON k.unit_id = u.id
 WHERE u.id >= $1::text || '.' AND u.id < $1::text || '/' AND u.target = $1 AND u.rotatable
     AND k.key_since <= $2::timestamptz
-    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = u.id AND t.state = 'parked' AND t.finished_at > k.key_since)
+    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = u.id AND t.parked AND t.finished_at > k.key_since)
 ORDER BY k.key_since, u.id
 `
 
