@@ -52,8 +52,10 @@ func (f *fixture) mustDecide(task keyturn.ID, as keyturn.TaskState, key string) 
 	return out
 }
 
+// resume asks for a retry, later than the rotation was asked for: retries are told apart by their time.
 func (f *fixture) resume(id keyturn.ID) keyturn.Resumed {
 	f.t.Helper()
+	f.clock.Advance(time.Second)
 	out, err := f.ResumeRotation(f.ctx(), id, "token:ann", "go on")
 	f.ok(err)
 	return out
