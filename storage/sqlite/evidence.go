@@ -28,18 +28,18 @@ WITH bad AS MATERIALIZED (
         AND NOT EXISTS (SELECT 1 FROM rotations s WHERE s.policy = r.policy AND s.finished_at IS NOT NULL AND s.requested_at > r.requested_at
             AND s.state <> 'cancelled' AND (s.only_units = '{}' OR s.only_units = r.only_units))
         AND (r.total = 0 OR EXISTS (SELECT 1 FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
-            WHERE t.rotation_id = r.id AND t.state IN ('failed', 'parked') AND (k.key_since IS NULL OR k.key_since <= r.requested_at)))
+            WHERE t.rotation_id = r.id AND (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= r.requested_at)))
 ), cluster AS MATERIALIZED (
-    SELECT b.id, u.cluster_name,
-        count(*) FILTER (WHERE t.state IN ('failed', 'parked') AND (k.key_since IS NULL OR k.key_since <= b.requested_at)) AS missing,
+    SELECT b.id, u.project_name || '/' || u.cluster_name AS name,
+        count(*) FILTER (WHERE (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= b.requested_at)) AS missing,
         count(*) FILTER (WHERE t.state = 'succeeded') AS turned
     FROM bad b JOIN tasks t ON t.rotation_id = b.id JOIN units u ON u.id = t.unit_id JOIN unit_keys k ON k.unit_id = t.unit_id
     WHERE b.place = 1 GROUP BY b.id, u.project_id, u.cluster_name
 )
 SELECT b.id, b.policy, b.target, b.state, b.trouble, b.finished_at, b.total,
     coalesce((SELECT sum(c.missing) FROM cluster c WHERE c.id = b.id), 0),
-    (SELECT json_group_array(m.cluster_name) FROM
-        (SELECT c.cluster_name FROM cluster c WHERE c.id = b.id AND c.missing > 0 AND c.turned > 0 ORDER BY c.cluster_name LIMIT 5) m)
+    (SELECT json_group_array(m.name) FROM
+        (SELECT c.name FROM cluster c WHERE c.id = b.id AND c.missing > 0 AND c.turned > 0 ORDER BY c.name LIMIT 5) m)
 FROM bad b WHERE b.place = 1 ORDER BY b.policy LIMIT ?1`
 
 // Evidence implements alerts.Store.

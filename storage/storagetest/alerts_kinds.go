@@ -100,7 +100,7 @@ func alertPartial(t *testing.T, newStore New) {
 	f.ok(err)
 	f.drain()
 	told := f.tell(f.after(10*time.Second), keyturn.AlertRotationPartial, keyturn.AlertFiring)
-	if want := "left 2 of 3 units without a new key; mixed clusters: c000-name"; !strings.Contains(told.Message, want) ||
+	if want := "left 2 of 3 units without a new key; mixed clusters: p1-name/c000-name"; !strings.Contains(told.Message, want) ||
 		!strings.Contains(told.Message, r.ID.String()) || told.Alerts[0].Subject != "quarterly" {
 		t.Errorf("told %+v, want %q", told, want)
 	}

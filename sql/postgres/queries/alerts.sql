@@ -255,18 +255,18 @@ WITH bad AS MATERIALIZED (
         AND NOT EXISTS (SELECT 1 FROM rotations s WHERE s.policy = r.policy AND s.finished_at IS NOT NULL AND s.requested_at > r.requested_at
             AND s.state <> 'cancelled' AND (s.only_units = '{}' OR s.only_units = r.only_units))
         AND (r.total = 0 OR EXISTS (SELECT 1 FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
-            WHERE t.rotation_id = r.id AND t.state IN ('failed', 'parked') AND (k.key_since IS NULL OR k.key_since <= r.requested_at)))
+            WHERE t.rotation_id = r.id AND (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= r.requested_at)))
     ORDER BY r.policy, r.requested_at DESC, r.id DESC
 )
 SELECT b.id, b.policy, b.target, b.state, b.trouble, b.finished_at::timestamptz AS since, b.total,
     coalesce(c.missing, 0)::bigint AS missing, coalesce(c.mixed, '{}')::text[] AS mixed
 FROM bad b LEFT JOIN LATERAL (
-    SELECT sum(n.missing) AS missing, (array_agg(n.cluster_name ORDER BY n.cluster_name) FILTER (WHERE n.missing > 0 AND n.turned > 0))[1:5] AS mixed
-    FROM (SELECT u.project_id, u.cluster_name,
-            count(*) FILTER (WHERE t.state IN ('failed', 'parked') AND (k.key_since IS NULL OR k.key_since <= b.requested_at)) AS missing,
+    SELECT sum(n.missing) AS missing, (array_agg(n.name ORDER BY n.name) FILTER (WHERE n.missing > 0 AND n.turned > 0))[1:5] AS mixed
+    FROM (SELECT u.project_name || '/' || u.cluster_name AS name,
+            count(*) FILTER (WHERE (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= b.requested_at)) AS missing,
             count(*) FILTER (WHERE t.state = 'succeeded') AS turned
         FROM tasks t JOIN units u ON u.id = t.unit_id JOIN unit_keys k ON k.unit_id = t.unit_id
-        WHERE t.rotation_id = b.id GROUP BY u.project_id, u.cluster_name) n
+        WHERE t.rotation_id = b.id GROUP BY u.project_id, u.project_name, u.cluster_name) n
 ) c ON true
 ORDER BY b.policy LIMIT sqlc.arg('max');
 
