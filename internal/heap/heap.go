@@ -15,12 +15,12 @@ import (
 
 // Size is up to where the heap of a server grows before it is collected. What is not in the heap comes to some
 // 80 MB: docs/performance.md.
-const Size = 64 << 20
+const Size = 40 << 20
 
 // Percent by which a heap grows until it is collected, https://pkg.go.dev/runtime#hdr-Environment_Variables.
 const (
 	usual = 100
-	least = 33 // of a heap that is about as large as it should be
+	least = 20 // of a heap that is about as large as it should be
 	most  = 400
 )
 
@@ -36,7 +36,7 @@ type keeper struct {
 // token is what a collection finds unused: that tells the keeper of it.
 type token struct{ of *keeper }
 
-// Keep lets the heap grow to size bytes before it is collected, by a third at least and to five times what is
+// Keep lets the heap grow to size bytes before it is collected, by a fifth at least and to five times what is
 // in use at most. A heap of which more than twice the size is in use doubles, as ever. It does nothing when the environment says how to collect (GOGC, GOMEMLIMIT).
 // The function that it returns sets everything back.
 func Keep(size uint64) (stop func()) {

@@ -95,7 +95,7 @@ func forWriting() url.Values {
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
 		"recursive_triggers(1)",         // REPLACE must not get around the history's triggers
 		"wal_autocheckpoint(4000)",      // pages, 16 MiB: hot pages are copied back once for many commits
-		"cache_size(-32768)",            // KiB: 20,000 units with their indexes
+		"cache_size(-8192)",             // KiB; what is not in it the system has cached
 		"journal_size_limit(134217728)", // the log shrinks again after a large plan
 		"wal_autocheckpoint(8192)",      // pages; one that changes often is copied to the database less often
 	}}
