@@ -5,6 +5,7 @@ package app
 import (
 	"go.uber.org/zap"
 
+	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/internal/api"
 	"github.com/keyturn/keyturn/internal/bus"
 	"github.com/keyturn/keyturn/scheduler"
@@ -20,4 +21,5 @@ func newInstruments(*zap.Logger) (instruments, error) { return instruments{}, ni
 func (instruments) worker(cfg worker.Config) worker.Config          { return cfg }
 func (instruments) scheduler(cfg scheduler.Config) scheduler.Config { return cfg }
 func (instruments) bus(cfg bus.Config) bus.Config                   { return cfg }
+func (instruments) alerts(cfg alerts.Config) alerts.Config          { return cfg }
 func (instruments) api(store api.Store) api.Store                   { return store }

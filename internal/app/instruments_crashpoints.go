@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/internal/api"
 	"github.com/keyturn/keyturn/internal/bus"
 	"github.com/keyturn/keyturn/internal/crash"
@@ -48,8 +49,11 @@ func newInstruments(log *zap.Logger) (instruments, error) {
 }
 
 func (i instruments) worker(cfg worker.Config) worker.Config {
-	cfg.Timing = i.waits.Timing
-	return i.points.Worker(i.broken.Worker(cfg))
+	return i.points.Worker(i.broken.Worker(i.waits.Worker(cfg)))
+}
+
+func (i instruments) alerts(cfg alerts.Config) alerts.Config {
+	return i.points.Alerts(i.waits.Alerts(cfg))
 }
 
 func (i instruments) scheduler(cfg scheduler.Config) scheduler.Config {

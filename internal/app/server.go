@@ -79,9 +79,9 @@ func Open(ctx context.Context, cfg Config, version string, log *zap.Logger) (_ *
 	s.sched = scheduler.New(s.test.scheduler(scheduler.Config{
 		Store: s.store, Publisher: s.bus, Log: log.Named("scheduler"), Metrics: scheduler.NewMetrics(registry),
 	}))
-	s.alerts = alerts.New(alerts.Config{
+	s.alerts = alerts.New(s.test.alerts(alerts.Config{
 		Owner: owner(), Store: s.store, Logger: s.log.Named("alerts"), Metrics: alerts.NewMetrics(registry),
-	})
+	}))
 	if err := s.openHTTP(ctx, version, registry); err != nil {
 		return nil, err
 	}

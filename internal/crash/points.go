@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/scheduler"
 	"github.com/keyturn/keyturn/worker"
 )
@@ -124,6 +125,16 @@ func (p *Points) Worker(cfg worker.Config) worker.Config {
 	cfg.Queue = queuePoints{cfg.Queue, p}
 	cfg.Systems = systemsPoints{cfg.Systems, p}
 	cfg.Targets = targetsPoints{cfg.Targets, p}
+	if cfg.Sender != nil {
+		cfg.Deliveries = deliveriesPoints{cfg.Deliveries, p}
+		cfg.Sender = senderPoints{cfg.Sender, p}
+	}
+	return cfg
+}
+
+// Alerts puts points around the ports of an evaluation of alerts.
+func (p *Points) Alerts(cfg alerts.Config) alerts.Config {
+	cfg.Store = alertsPoints{cfg.Store, p}
 	return cfg
 }
 

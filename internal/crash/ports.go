@@ -9,117 +9,118 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/scheduler"
 	"github.com/keyturn/keyturn/worker"
 )
 
 func portPoints() []string {
 	return []string{
-		"store.AdvanceRollouts.before",
 		"store.AdvanceRollouts.after",
-		"store.Announced.before",
+		"store.AdvanceRollouts.before",
 		"store.Announced.after",
-		"store.AnnouncedKeys.before",
+		"store.Announced.before",
 		"store.AnnouncedKeys.after",
-		"store.AnnouncedTasks.before",
 		"store.AnnouncedTasks.after",
-		"store.ClaimLook.before",
 		"store.ClaimLook.after",
-		"store.ClaimRotation.before",
+		"store.ClaimLook.before",
 		"store.ClaimRotation.after",
-		"store.EndLook.before",
+		"store.ClaimRotation.before",
 		"store.EndLook.after",
-		"store.FailRotation.before",
+		"store.EndLook.before",
 		"store.FailRotation.after",
-		"store.Feed.before",
+		"store.FailRotation.before",
 		"store.Feed.after",
-		"store.Finish.before",
+		"store.Feed.before",
 		"store.Finish.after",
-		"store.FinishRotations.before",
+		"store.Finish.before",
 		"store.FinishRotations.after",
-		"store.Hold.before",
+		"store.FinishRotations.before",
 		"store.Hold.after",
-		"store.Intend.before",
+		"store.Hold.before",
 		"store.Intend.after",
-		"store.KeyAges.before",
+		"store.Intend.before",
 		"store.KeyAges.after",
-		"store.KnownKeys.before",
 		"store.KnownKeys.after",
-		"store.MissedPolicies.before",
-		"store.MissedPolicies.after",
-		"store.Notice.before",
 		"store.Notice.after",
-		"store.Observe.before",
 		"store.Observe.after",
-		"store.PastDeadlines.before",
-		"store.PastDeadlines.after",
-		"store.PoliciesOf.before",
+		"store.Observe.before",
 		"store.PoliciesOf.after",
-		"store.PostponeRotation.before",
 		"store.PostponeRotation.after",
-		"store.Reintend.before",
+		"store.PostponeRotation.before",
 		"store.Reintend.after",
-		"store.RenewLook.before",
+		"store.Reintend.before",
 		"store.RenewLook.after",
-		"store.Request.before",
+		"store.RenewLook.before",
 		"store.Request.after",
-		"store.Requeue.before",
+		"store.Request.before",
 		"store.Requeue.after",
-		"store.Rotation.before",
+		"store.Requeue.before",
 		"store.Rotation.after",
-		"store.SavePlan.before",
 		"store.SavePlan.after",
-		"store.SaveRollout.before",
+		"store.SavePlan.before",
 		"store.SaveRollout.after",
-		"store.SaveUnits.before",
+		"store.SaveRollout.before",
 		"store.SaveUnits.after",
-		"store.StuckRotations.before",
-		"store.StuckRotations.after",
-		"store.Take.before",
+		"store.SaveUnits.before",
 		"store.Take.after",
-		"store.TargetAnswered.before",
+		"store.Take.before",
 		"store.TargetAnswered.after",
-		"store.TargetTrouble.before",
+		"store.TargetAnswered.before",
 		"store.TargetTrouble.after",
-		"store.Unannounced.before",
+		"store.TargetTrouble.before",
 		"store.Unannounced.after",
-		"store.Unplanned.before",
+		"store.Unannounced.before",
 		"store.Unplanned.after",
-		"queue.PublishEvents.before",
 		"queue.PublishEvents.after",
-		"queue.PublishRotation.before",
+		"queue.PublishEvents.before",
 		"queue.PublishRotation.after",
-		"queue.PublishTasks.before",
+		"queue.PublishRotation.before",
 		"queue.PublishTasks.after",
-		"queue.Waiting.before",
+		"queue.PublishTasks.before",
 		"queue.Waiting.after",
-		"systems.System.before",
 		"systems.System.after",
-		"system.Apply.before",
 		"system.Apply.after",
+		"system.Apply.before",
 		"system.Apply.during",
-		"system.Current.before",
 		"system.Current.after",
-		"system.Discover.before",
 		"system.Discover.after",
-		"system.Prepare.before",
 		"system.Prepare.after",
-		"targets.Targets.before",
+		"system.Prepare.before",
 		"targets.Targets.after",
-		"schedule.FireDue.before",
 		"schedule.FireDue.after",
-		"schedule.LookAtWindows.before",
+		"schedule.FireDue.before",
 		"schedule.LookAtWindows.after",
-		"schedule.NextDue.before",
-		"schedule.NextDue.after",
-		"schedule.ResumeDue.before",
+		"schedule.LookAtWindows.before",
 		"schedule.ResumeDue.after",
-		"schedule.StopRotation.before",
+		"schedule.ResumeDue.before",
 		"schedule.StopRotation.after",
-		"schedule.Superseded.before",
+		"schedule.StopRotation.before",
 		"schedule.Superseded.after",
-		"publisher.PublishRotations.before",
 		"publisher.PublishRotations.after",
+		"publisher.PublishRotations.before",
+		"deliveries.ClaimDeliveries.after",
+		"deliveries.ClaimDeliveries.before",
+		"deliveries.DueWebhooks.after",
+		"deliveries.EndDeliveries.after",
+		"deliveries.EndDeliveries.before",
+		"deliveries.Enqueue.after",
+		"deliveries.Enqueue.before",
+		"deliveries.FinishDeliveries.after",
+		"deliveries.FinishDeliveries.before",
+		"sender.Send.after",
+		"sender.Send.before",
+		"sender.Send.during",
+		"alerts.ClaimSweep.after",
+		"alerts.ClaimSweep.before",
+		"alerts.MarkSilenced.after",
+		"alerts.MarkSilenced.before",
+		"alerts.NoteSweep.after",
+		"alerts.NoteSweep.before",
+		"alerts.SaveAlerts.after",
+		"alerts.SaveAlerts.before",
+		"alerts.SaveNotice.after",
+		"alerts.SaveNotice.before",
 	}
 }
 
@@ -143,14 +144,12 @@ func (p storePoints) Announced(a0 context.Context, a1 []keyturn.ID) error {
 }
 
 func (p storePoints) AnnouncedKeys(a0 context.Context, a1 []keyturn.ID) ([]keyturn.KeyRecord, error) {
-	p.at.Pass("store.AnnouncedKeys.before")
 	r0, r1 := p.Store.AnnouncedKeys(a0, a1)
 	p.at.Pass("store.AnnouncedKeys.after")
 	return r0, r1
 }
 
 func (p storePoints) AnnouncedTasks(a0 context.Context, a1 []keyturn.ID) ([]keyturn.Task, []keyturn.KeyRecord, error) {
-	p.at.Pass("store.AnnouncedTasks.before")
 	r0, r1, r2 := p.Store.AnnouncedTasks(a0, a1)
 	p.at.Pass("store.AnnouncedTasks.after")
 	return r0, r1, r2
@@ -220,28 +219,18 @@ func (p storePoints) Intend(a0 context.Context, a1 []keyturn.IntentWrite) ([]key
 }
 
 func (p storePoints) KeyAges(a0 context.Context) ([]keyturn.KeyAge, error) {
-	p.at.Pass("store.KeyAges.before")
 	r0, r1 := p.Store.KeyAges(a0)
 	p.at.Pass("store.KeyAges.after")
 	return r0, r1
 }
 
 func (p storePoints) KnownKeys(a0 context.Context, a1 []string) (map[string]keyturn.KnownKey, error) {
-	p.at.Pass("store.KnownKeys.before")
 	r0, r1 := p.Store.KnownKeys(a0, a1)
 	p.at.Pass("store.KnownKeys.after")
 	return r0, r1
 }
 
-func (p storePoints) MissedPolicies(a0 context.Context, a1 time.Duration) ([]keyturn.MissedPolicy, error) {
-	p.at.Pass("store.MissedPolicies.before")
-	r0, r1 := p.Store.MissedPolicies(a0, a1)
-	p.at.Pass("store.MissedPolicies.after")
-	return r0, r1
-}
-
 func (p storePoints) Notice(a0 context.Context, a1 keyturn.ID) (keyturn.Notice, error) {
-	p.at.Pass("store.Notice.before")
 	r0, r1 := p.Store.Notice(a0, a1)
 	p.at.Pass("store.Notice.after")
 	return r0, r1
@@ -254,15 +243,7 @@ func (p storePoints) Observe(a0 context.Context, a1 []keyturn.Observation) ([]ke
 	return r0, r1
 }
 
-func (p storePoints) PastDeadlines(a0 context.Context) ([]keyturn.PastDeadline, error) {
-	p.at.Pass("store.PastDeadlines.before")
-	r0, r1 := p.Store.PastDeadlines(a0)
-	p.at.Pass("store.PastDeadlines.after")
-	return r0, r1
-}
-
 func (p storePoints) PoliciesOf(a0 context.Context, a1 string) ([]keyturn.Policy, error) {
-	p.at.Pass("store.PoliciesOf.before")
 	r0, r1 := p.Store.PoliciesOf(a0, a1)
 	p.at.Pass("store.PoliciesOf.after")
 	return r0, r1
@@ -304,7 +285,6 @@ func (p storePoints) Requeue(a0 context.Context, a1 time.Duration, a2 []string) 
 }
 
 func (p storePoints) Rotation(a0 context.Context, a1 keyturn.ID) (keyturn.Rotation, error) {
-	p.at.Pass("store.Rotation.before")
 	r0, r1 := p.Store.Rotation(a0, a1)
 	p.at.Pass("store.Rotation.after")
 	return r0, r1
@@ -329,13 +309,6 @@ func (p storePoints) SaveUnits(a0 context.Context, a1 []keyturn.Unit) error {
 	r0 := p.Store.SaveUnits(a0, a1)
 	p.at.Pass("store.SaveUnits.after")
 	return r0
-}
-
-func (p storePoints) StuckRotations(a0 context.Context, a1 time.Duration) ([]keyturn.StuckRotation, error) {
-	p.at.Pass("store.StuckRotations.before")
-	r0, r1 := p.Store.StuckRotations(a0, a1)
-	p.at.Pass("store.StuckRotations.after")
-	return r0, r1
 }
 
 func (p storePoints) Take(a0 context.Context, a1 keyturn.ID, a2 string, a3 time.Duration, a4 time.Duration) (keyturn.Taken, error) {
@@ -367,7 +340,6 @@ func (p storePoints) Unannounced(a0 context.Context, a1 int, a2 time.Duration) (
 }
 
 func (p storePoints) Unplanned(a0 context.Context, a1 int) ([]keyturn.ID, error) {
-	p.at.Pass("store.Unplanned.before")
 	r0, r1 := p.Store.Unplanned(a0, a1)
 	p.at.Pass("store.Unplanned.after")
 	return r0, r1
@@ -412,7 +384,6 @@ func (p queuePoints) PublishTasks(a0 context.Context, a1 string, a2 []keyturn.Qu
 }
 
 func (p queuePoints) Waiting(a0 context.Context, a1 string) (int, error) {
-	p.at.Pass("queue.Waiting.before")
 	r0, r1 := p.Queue.Waiting(a0, a1)
 	p.at.Pass("queue.Waiting.after")
 	return r0, r1
@@ -424,7 +395,6 @@ type systemsPoints struct {
 }
 
 func (p systemsPoints) System(a0 context.Context, a1 string, a2 int64) (worker.System, keyturn.Target, error) {
-	p.at.Pass("systems.System.before")
 	r0, r1, r2 := p.Systems.System(a0, a1, a2)
 	p.at.Pass("systems.System.after")
 	if r0 != nil {
@@ -447,14 +417,12 @@ func (p systemPoints) Apply(a0 context.Context, a1 string, a2 keyturn.Intent) er
 }
 
 func (p systemPoints) Current(a0 context.Context, a1 string) (string, error) {
-	p.at.Pass("system.Current.before")
 	r0, r1 := p.System.Current(a0, a1)
 	p.at.Pass("system.Current.after")
 	return r0, r1
 }
 
 func (p systemPoints) Discover(a0 context.Context, a1 keyturn.Selection) ([]keyturn.Unit, error) {
-	p.at.Pass("system.Discover.before")
 	r0, r1 := p.System.Discover(a0, a1)
 	p.at.Pass("system.Discover.after")
 	return r0, r1
@@ -473,7 +441,6 @@ type targetsPoints struct {
 }
 
 func (p targetsPoints) Targets(a0 context.Context) ([]keyturn.Target, error) {
-	p.at.Pass("targets.Targets.before")
 	r0, r1 := p.TargetLister.Targets(a0)
 	p.at.Pass("targets.Targets.after")
 	return r0, r1
@@ -498,13 +465,6 @@ func (p schedulePoints) LookAtWindows(a0 context.Context, a1 int, a2 func(keytur
 	return r0, r1
 }
 
-func (p schedulePoints) NextDue(a0 context.Context) (time.Duration, bool, error) {
-	p.at.Pass("schedule.NextDue.before")
-	r0, r1, r2 := p.Store.NextDue(a0)
-	p.at.Pass("schedule.NextDue.after")
-	return r0, r1, r2
-}
-
 func (p schedulePoints) ResumeDue(a0 context.Context, a1 int, a2 func(keyturn.Policy, time.Time, time.Time) (*keyturn.Slot, error)) ([]string, error) {
 	p.at.Pass("schedule.ResumeDue.before")
 	r0, r1 := p.Store.ResumeDue(a0, a1, a2)
@@ -520,7 +480,6 @@ func (p schedulePoints) StopRotation(a0 context.Context, a1 keyturn.ID, a2 strin
 }
 
 func (p schedulePoints) Superseded(a0 context.Context, a1 int) ([]keyturn.ID, error) {
-	p.at.Pass("schedule.Superseded.before")
 	r0, r1 := p.Store.Superseded(a0, a1)
 	p.at.Pass("schedule.Superseded.after")
 	return r0, r1
@@ -535,5 +494,97 @@ func (p publisherPoints) PublishRotations(a0 context.Context, a1 []keyturn.ID) e
 	p.at.Pass("publisher.PublishRotations.before")
 	r0 := p.Publisher.PublishRotations(a0, a1)
 	p.at.Pass("publisher.PublishRotations.after")
+	return r0
+}
+
+type deliveriesPoints struct {
+	worker.DeliveryStore
+	at *Points
+}
+
+func (p deliveriesPoints) ClaimDeliveries(a0 context.Context, a1 string, a2 int, a3 time.Duration) ([]keyturn.Delivery, error) {
+	p.at.Pass("deliveries.ClaimDeliveries.before")
+	r0, r1 := p.DeliveryStore.ClaimDeliveries(a0, a1, a2, a3)
+	p.at.Pass("deliveries.ClaimDeliveries.after")
+	return r0, r1
+}
+
+func (p deliveriesPoints) DueWebhooks(a0 context.Context) ([]string, error) {
+	r0, r1 := p.DeliveryStore.DueWebhooks(a0)
+	p.at.Pass("deliveries.DueWebhooks.after")
+	return r0, r1
+}
+
+func (p deliveriesPoints) EndDeliveries(a0 context.Context) (int, error) {
+	p.at.Pass("deliveries.EndDeliveries.before")
+	r0, r1 := p.DeliveryStore.EndDeliveries(a0)
+	p.at.Pass("deliveries.EndDeliveries.after")
+	return r0, r1
+}
+
+func (p deliveriesPoints) Enqueue(a0 context.Context, a1 []keyturn.Delivery) error {
+	p.at.Pass("deliveries.Enqueue.before")
+	r0 := p.DeliveryStore.Enqueue(a0, a1)
+	p.at.Pass("deliveries.Enqueue.after")
+	return r0
+}
+
+func (p deliveriesPoints) FinishDeliveries(a0 context.Context, a1 string, a2 []keyturn.DeliveryResult, a3 time.Duration) error {
+	p.at.Pass("deliveries.FinishDeliveries.before")
+	r0 := p.DeliveryStore.FinishDeliveries(a0, a1, a2, a3)
+	p.at.Pass("deliveries.FinishDeliveries.after")
+	return r0
+}
+
+type senderPoints struct {
+	worker.WebhookSender
+	at *Points
+}
+
+func (p senderPoints) Send(a0 context.Context, a1 keyturn.Webhook, a2 keyturn.Delivery) keyturn.SendResult {
+	p.at.Pass("sender.Send.before")
+	defer p.at.during("sender.Send.during")()
+	r0 := p.WebhookSender.Send(a0, a1, a2)
+	p.at.Pass("sender.Send.after")
+	return r0
+}
+
+type alertsPoints struct {
+	alerts.Store
+	at *Points
+}
+
+func (p alertsPoints) ClaimSweep(a0 context.Context, a1 string, a2 time.Duration) (keyturn.AlertSweep, error) {
+	p.at.Pass("alerts.ClaimSweep.before")
+	r0, r1 := p.Store.ClaimSweep(a0, a1, a2)
+	p.at.Pass("alerts.ClaimSweep.after")
+	return r0, r1
+}
+
+func (p alertsPoints) MarkSilenced(a0 context.Context, a1 []keyturn.ID, a2 bool) error {
+	p.at.Pass("alerts.MarkSilenced.before")
+	r0 := p.Store.MarkSilenced(a0, a1, a2)
+	p.at.Pass("alerts.MarkSilenced.after")
+	return r0
+}
+
+func (p alertsPoints) NoteSweep(a0 context.Context, a1 string, a2 keyturn.AlertSweep) error {
+	p.at.Pass("alerts.NoteSweep.before")
+	r0 := p.Store.NoteSweep(a0, a1, a2)
+	p.at.Pass("alerts.NoteSweep.after")
+	return r0
+}
+
+func (p alertsPoints) SaveAlerts(a0 context.Context, a1 string, a2 *keyturn.AlertBatch) error {
+	p.at.Pass("alerts.SaveAlerts.before")
+	r0 := p.Store.SaveAlerts(a0, a1, a2)
+	p.at.Pass("alerts.SaveAlerts.after")
+	return r0
+}
+
+func (p alertsPoints) SaveNotice(a0 context.Context, a1 string, a2 keyturn.NoticeWrite) error {
+	p.at.Pass("alerts.SaveNotice.before")
+	r0 := p.Store.SaveNotice(a0, a1, a2)
+	p.at.Pass("alerts.SaveNotice.after")
 	return r0
 }

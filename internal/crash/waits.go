@@ -3,10 +3,13 @@
 package crash
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/worker"
 )
 
@@ -14,6 +17,75 @@ import (
 type Waits struct {
 	worker.Timing
 	AckWait time.Duration // how long the bus waits for a worker that is silent; 0: the default
+
+	LookLease     time.Duration // the longest lease of a look at keys, and wait after one that broke; 0: as asked
+	DeliveryLease time.Duration // the longest lease of deliveries; 0: as asked
+	AlertsAhead   time.Duration // by how much the evaluation of alerts believes that its time has come earlier
+}
+
+// Worker shortens leases that a worker asks for.
+func (w Waits) Worker(cfg worker.Config) worker.Config {
+	cfg.Timing = w.Timing
+	if w.LookLease > 0 {
+		cfg.Store = quickLooks{cfg.Store, w.LookLease}
+	}
+	if w.DeliveryLease > 0 && cfg.Deliveries != nil {
+		cfg.Deliveries = quickDeliveries{cfg.Deliveries, w.DeliveryLease}
+	}
+	return cfg
+}
+
+// Alerts makes the evaluation of alerts look, and tell, sooner.
+func (w Waits) Alerts(cfg alerts.Config) alerts.Config {
+	if w.AlertsAhead > 0 {
+		cfg.Store = quickAlerts{cfg.Store, w.AlertsAhead}
+	}
+	return cfg
+}
+
+type quickLooks struct {
+	worker.Store
+	most time.Duration
+}
+
+func (q quickLooks) ClaimLook(
+	ctx context.Context, owner string, looks []keyturn.Look, wait keyturn.LookWait, lease time.Duration,
+) (string, time.Time, error) {
+	return q.Store.ClaimLook(ctx, owner, looks, wait, min(lease, q.most))
+}
+
+func (q quickLooks) RenewLook(ctx context.Context, target, owner string, lease time.Duration) (bool, error) {
+	return q.Store.RenewLook(ctx, target, owner, min(lease, q.most))
+}
+
+func (q quickLooks) EndLook(ctx context.Context, target, owner string, began time.Time, done bool, retry time.Duration) error {
+	return q.Store.EndLook(ctx, target, owner, began, done, min(retry, q.most))
+}
+
+type quickDeliveries struct {
+	worker.DeliveryStore
+	most time.Duration
+}
+
+func (q quickDeliveries) ClaimDeliveries(ctx context.Context, webhook string, limit int, lease time.Duration) ([]keyturn.Delivery, error) {
+	return q.DeliveryStore.ClaimDeliveries(ctx, webhook, limit, min(lease, q.most))
+}
+
+type quickAlerts struct {
+	alerts.Store
+	ahead time.Duration
+}
+
+func (q quickAlerts) ClaimSweep(ctx context.Context, owner string, _ time.Duration) (keyturn.AlertSweep, error) {
+	sweep, err := q.Store.ClaimSweep(ctx, owner, 3*time.Second)
+	if !sweep.FactsAt.IsZero() {
+		sweep.FactsAt = sweep.FactsAt.Add(-q.ahead)
+	}
+	return sweep, err
+}
+
+func (q quickAlerts) DueGroups(ctx context.Context, now time.Time, limit int) ([]keyturn.AlertGroupState, error) {
+	return q.Store.DueGroups(ctx, now.Add(q.ahead), limit)
 }
 
 // ParseWaits reads "sendSlack=1s leaseMargin=500ms"; what is not named keeps its default.
@@ -22,6 +94,7 @@ func ParseWaits(text string) (Waits, error) {
 	fields := map[string]*time.Duration{
 		"sendSlack": &w.SendSlack, "leaseMargin": &w.LeaseMargin, "planLease": &w.PlanLease,
 		"requeueAfter": &w.RequeueAfter, "announceLease": &w.AnnounceLease, "ackWait": &w.AckWait,
+		"lookLease": &w.LookLease, "deliveryLease": &w.DeliveryLease, "alertsAhead": &w.AlertsAhead,
 	}
 	for _, word := range strings.Fields(text) {
 		name, value, _ := strings.Cut(word, "=")
