@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -169,9 +170,10 @@ var errAmbiguous = &keyturn.SystemError{Kind: keyturn.KindAmbiguous, Code: "netw
 
 func (s *fakeSystem) Discover(_ context.Context, sel keyturn.Selection) ([]keyturn.Unit, error) {
 	if s.look != nil {
-		return s.look(sel)
+		units, err := s.look(sel)
+		return slices.Clone(units), err // whoever asks may change its answer
 	}
-	return append([]keyturn.Unit(nil), s.units...), nil
+	return slices.Clone(s.units), nil
 }
 
 func (s *fakeSystem) Prepare(_ context.Context, unit string, _ keyturn.ID) (keyturn.Intent, error) {

@@ -76,12 +76,31 @@ type quickAlerts struct {
 	ahead time.Duration
 }
 
-func (q quickAlerts) ClaimSweep(ctx context.Context, owner string, _ time.Duration) (keyturn.AlertSweep, error) {
-	sweep, err := q.Store.ClaimSweep(ctx, owner, 3*time.Second)
+// sweepLease is hardly more than the time between two passes.
+const sweepLease = 2500 * time.Millisecond
+
+func (q quickAlerts) ClaimSweep(ctx context.Context, owner string, lease time.Duration) (keyturn.AlertSweep, error) {
+	sweep, err := q.Store.ClaimSweep(ctx, owner, min(lease, sweepLease))
 	if !sweep.FactsAt.IsZero() {
 		sweep.FactsAt = sweep.FactsAt.Add(-q.ahead)
 	}
 	return sweep, err
+}
+
+// SaveAlerts undoes that every change makes the lease long again; so does SaveNotice.
+func (q quickAlerts) SaveAlerts(ctx context.Context, owner string, batch *keyturn.AlertBatch) error {
+	return q.shorten(ctx, owner, q.Store.SaveAlerts(ctx, owner, batch))
+}
+
+func (q quickAlerts) SaveNotice(ctx context.Context, owner string, w keyturn.NoticeWrite) error {
+	return q.shorten(ctx, owner, q.Store.SaveNotice(ctx, owner, w))
+}
+
+func (q quickAlerts) shorten(ctx context.Context, owner string, err error) error {
+	if err == nil {
+		_, err = q.Store.ClaimSweep(ctx, owner, sweepLease)
+	}
+	return err
 }
 
 func (q quickAlerts) DueGroups(ctx context.Context, now time.Time, limit int) ([]keyturn.AlertGroupState, error) {

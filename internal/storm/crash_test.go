@@ -13,39 +13,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/checker"
 	"github.com/keyturn/keyturn/internal/crash"
 	"github.com/keyturn/keyturn/internal/simulator"
+	"github.com/keyturn/keyturn/worker/webhook/webhooktest"
 )
 
 var (
 	crashAt    = flag.String("crash.at", "", "only the crash points that begin with this")
+	crashLog   = flag.Bool("crash.log", false, "say how long each death took")
 	crashLanes = flag.Int("crash.lanes", 8, "how many servers die side by side, of each kind")
 )
 
 // shortWaits make work that was left behind be taken up after seconds.
 const (
-	shortWaits    = "sendSlack=500ms leaseMargin=500ms planLease=1s requeueAfter=2s announceLease=1s ackWait=1s"
+	shortWaits = "sendSlack=500ms leaseMargin=500ms planLease=1s requeueAfter=2s announceLease=1s ackWait=1s " +
+		"lookLease=2s deliveryLease=2s alertsAhead=9s"
 	shortTimeouts = "{request: 1s, settle: 500ms, verify: 5s}"
 )
 
-const (
-	crashUnits = 12
-	policies   = `
----
-apiVersion: keyturn/v1
-kind: Policy
-name: nothing
-spec: {target: om, select: {clusters: [no-such-cluster]}}
----
-apiVersion: keyturn/v1
-kind: Policy
-name: ticks
-spec: {target: om`
-	silent  = "}\n"
-	ticking = ", schedule: {cron: \"* * * * * *\"}}\n"
-)
+const crashUnits = 12
 
 // TestCrashPoints kills a server at every point at which it does something
 // durable or calls somebody, starts it again and compares what it says with what happened.
@@ -97,6 +84,10 @@ type lane struct {
 	nats   string // where messages can be published
 	prefix string
 	since  int
+
+	receiver *webhooktest.Receiver // of the webhook
+	secret   string                // its file
+	failing  []string              // policies of which an alert was asked for
 }
 
 func newLane(t *testing.T, kind string) *lane {
@@ -104,6 +95,15 @@ func newLane(t *testing.T, kind string) *lane {
 	l := &lane{world: world{t: t, sim: simulate(t, crashUnits, 20*time.Millisecond)}, kind: kind, prefix: "keyturn"}
 	set := map[string]string{"KEYTURN_TEST_WAITS": shortWaits, "KEYTURN_DATA_DIR": filepath.Join(t.TempDir(), "data")}
 	l.useBus(set)
+	secret := webhooktest.NewSecret()
+	l.receiver, l.secret = webhooktest.New(t, secret), filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(l.secret, []byte(secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.receiver.AnswerWith(func(webhooktest.Message) webhooktest.Answer {
+		pause(t.Context(), 12*time.Millisecond) // so that there is a time during which it is called
+		return webhooktest.OK()
+	})
 	l.server = newServer(t, "server", set)
 	l.server.begin()
 	l.connect([]string{l.server.url}, filepath.Join(set["KEYTURN_DATA_DIR"], "admin-token"))
@@ -142,120 +142,68 @@ func (l *lane) useBus(set map[string]string) {
 	set["KEYTURN_DATABASE_URL"], set["KEYTURN_NATS_URL"], set["KEYTURN_NATS_PREFIX"] = pg.Empty(l.t), l.nats, l.prefix
 }
 
-// tick gives the policy "ticks" its schedule, or takes it away.
+// tick lets the schedules of the policies tick, or makes them silent.
 func (l *lane) tick(ctx context.Context, schedule string) error {
-	return l.apply(ctx, estate{timeouts: shortTimeouts, concurrency: 8, policies: policies + schedule})
+	return l.apply(ctx, estate{
+		timeouts: shortTimeouts, concurrency: 8,
+		policies: fmt.Sprintf(laneEstate, l.receiver.URL, "file:"+l.secret, schedule, schedule),
+	})
 }
 
 // die makes the server die at a point, starts it again, and looks.
 func (l *lane) die(point string) {
 	l.t.Helper()
+	s := sceneOf(point)
 	// Each point at another passing: the first, the second, …
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(point + l.kind))
 	passing := 1 + h.Sum32()%3
-	if once(point) {
+	if s.once {
 		passing = 1
 	}
-	l.server.arm(fmt.Sprintf("%s %d", point, passing))
-	ctx, cancel := context.WithTimeout(l.t.Context(), 60*time.Second)
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(l.t.Context(), 90*time.Second)
 	defer cancel()
 	var asking sync.WaitGroup
 	life := l.server.process
-	asking.Go(func() { l.stir(ctx, point, life) })
-	if err := life.died(ctx, 40*time.Second); err != nil {
-		l.t.Errorf("at %s: %v", point, err)
+	l.server.arm(fmt.Sprintf("%s %d", point, passing))
+	asking.Go(func() { l.stir(ctx, s, point, life) })
+	if err := life.died(ctx, 20*time.Second); err != nil {
+		l.t.Errorf("at %s, passing %d: %v", point, passing, err)
 		cancel()
 		asking.Wait()
 		return
 	}
+	dead := time.Since(begin)
 	if err := l.sim.faults(ctx, simulator.Faults{}); err != nil {
 		l.t.Fatal(err)
 	}
 	l.server.begin()
 	asking.Wait()
+	back := time.Since(begin)
 	if err := l.tick(ctx, silent); err != nil {
 		l.t.Fatal(err)
 	}
-	if !within(ctx, 40*time.Second, l.settled) {
-		l.t.Errorf("after dying at %s, passing %d: something did not end", point, passing)
+	l.look(ctx, s, fmt.Sprintf("after dying at %s, passing %d", point, passing))
+	if *crashLog {
+		l.t.Logf("%s %d: dead after %.1fs, back after %.1fs, all well after %.1fs", point, passing, dead.Seconds(), back.Seconds(), time.Since(begin).Seconds())
+	}
+}
+
+// look waits for the end of everything and checks it.
+func (l *lane) look(ctx context.Context, s scene, when string) {
+	l.t.Helper()
+	if !within(ctx, 30*time.Second, l.settled) {
+		l.t.Errorf("%s: something did not end", when)
+	}
+	if s.after != nil && !s.after(l, ctx) {
+		l.t.Errorf("%s: it was not made good", when)
 	}
 	e, since := l.quickly(l.since)
 	l.since = since
 	if found := checker.Check(e); len(found) > 0 {
-		l.t.Errorf("after dying at %s, passing %d:", point, passing)
+		l.t.Errorf("%s:", when)
 		complain(l.t, found)
 	}
-}
-
-// once reports whether one stir passes a point once only.
-func once(point string) bool {
-	return slices.ContainsFunc([]string{
-		"triggers.", "store.Request", "store.FailRotation", "store.PostponeRotation", "api.", "Reject", "store.Hold",
-		"rotations.", "store.SavePlan", "system.Discover", "PublishEvents", "store.Announced",
-	}, func(part string) bool { return strings.Contains(point, part) })
-}
-
-// stir makes the server do what passes a point.
-func (l *lane) stir(ctx context.Context, point string, life *process) {
-	fail := func(err error) {
-		if err != nil {
-			l.t.Errorf("making the server pass %s: %v", point, err)
-		}
-	}
-	policy, faults := "all", simulator.Faults{Seed: 1}
-	switch {
-	case strings.HasPrefix(point, "schedule.") || strings.HasPrefix(point, "publisher."):
-		_ = l.tick(ctx, ticking) // it may die before it answers
-		return
-	case strings.HasPrefix(point, "triggers.Reject"):
-		fail(publish(ctx, l.nats, l.prefix+".trigger", `{"policy":`))
-		return
-	case strings.HasPrefix(point, "triggers.") || strings.HasPrefix(point, "store.Request.") || strings.HasPrefix(point, "queue.PublishRotation"):
-		for range 3 {
-			id := fmt.Sprintf("message-%d", l.run.Add(1))
-			fail(publish(ctx, l.nats, l.prefix+".trigger", fmt.Sprintf(`{"policy":"all","id":%q}`, id)))
-			l.expect(ctx, id)
-		}
-		return
-	case strings.HasPrefix(point, "tasks.Reject"):
-		fail(publish(ctx, l.nats, l.prefix+".task.om.project.cluster", `{"task":`))
-		return
-	case strings.HasPrefix(point, "rotations.Reject"):
-		fail(publish(ctx, l.nats, l.prefix+".rotation.requested", `no id`))
-		return
-	case strings.HasPrefix(point, "store.FailRotation"):
-		policy = "nothing"
-	case strings.HasPrefix(point, "store.PostponeRotation"):
-		faults.Outage = simulator.OutageUnavailable
-	case strings.HasPrefix(point, "store.Hold"):
-		faults.PUT.TooMany = .5
-	case strings.HasPrefix(point, "store.Take"), strings.HasPrefix(point, "store.Reintend"):
-		faults.PUT.ResetBefore = .7
-	}
-	fail(l.sim.faults(ctx, faults))
-	for range 5 {
-		fail(l.ask(ctx, policy))
-		if within(ctx, 3*time.Second, func() bool { return !life.alive() }) {
-			return
-		}
-	}
-}
-
-// expect waits for the rotation of a message that NATS has acknowledged.
-func (l *lane) expect(ctx context.Context, id string) {
-	for {
-		rotations, err := l.front().Rotations(ctx, "all", "", 0)
-		i := slices.IndexFunc(rotations, func(r keyturn.Rotation) bool { return r.TriggerID == id })
-		if err == nil && i >= 0 {
-			l.mu.Lock()
-			l.asked = append(l.asked, rotations[i].ID.String())
-			l.mu.Unlock()
-			return
-		}
-		if !pause(ctx, 100*time.Millisecond) {
-			l.t.Errorf("the message %s that NATS has acknowledged made no rotation", id)
-			return
-		}
-	}
+	l.told(ctx, e.Rotations)
 }

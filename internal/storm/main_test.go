@@ -3,11 +3,14 @@ package storm_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,6 +34,9 @@ type shared struct {
 	prefixes atomic.Int64 // that were given out
 }
 
+// atOnce is how many tests run at once for each processor, unless -parallel says something else.
+const atOnce = 6
+
 var kit *shared
 
 func TestMain(m *testing.M) {
@@ -40,6 +46,14 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		return
+	}
+	flag.Parse()
+	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		// These tests wait for processes: far more of them than there are processors may run side by side.
+		if err := flag.Set("test.parallel", strconv.Itoa(atOnce*runtime.GOMAXPROCS(0))); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 	code, err := run(m)
 	if err != nil {

@@ -113,7 +113,8 @@ type world struct {
 	run   atomic.Int64
 
 	mu    sync.Mutex
-	asked []string // rotations that were acknowledged
+	asked []string                    // rotations that were acknowledged
+	ended map[string]checker.Rotation // what quickly has read of rotations that had ended
 }
 
 // connect reads the token of a server that has started.
@@ -232,15 +233,7 @@ func (w *world) command(args ...string) []byte {
 // evidence is what the checker looks at: the truth of the simulator, and what the commands export.
 func (w *world) evidence() checker.Evidence {
 	w.t.Helper()
-	e := checker.Evidence{Truth: w.sim.truth(w.t), Whole: []string{"all"}}
-	_, lines := fetch(w.t.Context(), w.sim.url+"/simulator/units")
-	for line := range strings.Lines(string(lines)) {
-		u, err := checker.Parse[checker.Unit]("a unit", []byte(line))
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		e.Units = append(e.Units, u)
-	}
+	e := checker.Evidence{Truth: w.sim.truth(w.t), Whole: []string{"all"}, Units: w.units()}
 	var err error
 	if e.History, err = checker.Parse[[]checker.Record]("the history", w.command("history", "-o", "json")); err != nil {
 		w.t.Fatal(err)
@@ -262,6 +255,20 @@ func (w *world) evidence() checker.Evidence {
 	return e
 }
 
+// units returns the units that really exist.
+func (w *world) units() (units []checker.Unit) {
+	w.t.Helper()
+	_, lines := fetch(w.t.Context(), w.sim.url+"/simulator/units")
+	for line := range strings.Lines(string(lines)) {
+		u, err := checker.Parse[checker.Unit]("a unit", []byte(line))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		units = append(units, u)
+	}
+	return units
+}
+
 // quickly is the same from the API, which the commands print as it is: for looking again and again.
 func (w *world) quickly(since int) (e checker.Evidence, rotations int) {
 	w.t.Helper()
@@ -277,15 +284,32 @@ func (w *world) quickly(since int) (e checker.Evidence, rotations int) {
 		w.t.Fatal(err)
 	}
 	for _, r := range all {
-		if r.Tasks, err = c.Tasks(w.t.Context(), r.ID.String()); err != nil {
-			w.t.Fatal(err)
-		}
-		e.Rotations = append(e.Rotations, as[checker.Rotation](w.t, r))
+		e.Rotations = append(e.Rotations, w.whole(r))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e.Asked = append(e.Asked, w.asked[since:]...)
 	return e, len(w.asked)
+}
+
+// whole returns a rotation with its tasks. One that has ended is read once: nothing changes it, which evidence sees at last.
+func (w *world) whole(r keyturn.Rotation) checker.Rotation {
+	w.t.Helper()
+	if known, ok := w.ended[r.ID.String()]; ok {
+		return known
+	}
+	var err error
+	if r.Tasks, err = w.front().Tasks(w.t.Context(), r.ID.String()); err != nil {
+		w.t.Fatal(err)
+	}
+	read := as[checker.Rotation](w.t, r)
+	if r.State.Final() {
+		if w.ended == nil {
+			w.ended = map[string]checker.Rotation{}
+		}
+		w.ended[read.ID] = read
+	}
+	return read
 }
 
 func as[T any](t testing.TB, v any) T {
