@@ -104,10 +104,11 @@ func (b *bundle) request(id string) keyturn.Rotation {
 	return r
 }
 
-// await lets fake time pass until the rotation has ended.
+// await lets fake time pass until the rotation has ended. It looks less and less often: looking is what costs.
 func (b *bundle) await(id keyturn.ID, most time.Duration) keyturn.Rotation {
 	b.t.Helper()
-	for end := time.Now().Add(most); ; {
+	wait := 100 * time.Millisecond
+	for end := time.Now().Add(most); ; wait = min(wait*5/4, 2*time.Second) {
 		r, err := b.store.Rotation(b.t.Context(), id)
 		if err != nil {
 			b.t.Fatal(err)
@@ -118,7 +119,7 @@ func (b *bundle) await(id keyturn.ID, most time.Duration) keyturn.Rotation {
 		if time.Now().After(end) {
 			b.t.Fatalf("rotation is still %s after %s: %+v, tasks %+v", r.State, most, r.Counts, b.tasks(id))
 		}
-		pass(100 * time.Millisecond)
+		pass(wait)
 	}
 }
 

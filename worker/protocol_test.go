@@ -241,7 +241,7 @@ func TestWorker(t *testing.T) {
 	})
 
 	run("OutageHoldsTheTargetAndGoesOnByItself", 30, func(t *testing.T, b *bundle) {
-		up := time.Now().Add(10 * time.Minute)
+		up := time.Now().Add(4 * time.Minute)
 		b.system.prepare = func(string) error {
 			if time.Now().Before(up) {
 				return &keyturn.SystemError{Kind: keyturn.KindTransient, Target: true, Code: "network", Err: errors.New("connection refused")}
@@ -253,8 +253,8 @@ func TestWorker(t *testing.T) {
 		if r.State != keyturn.RotationSucceeded {
 			t.Errorf("rotation %s", r.State)
 		}
-		// 10 minutes of outage with holds of up to 30 s, a window of tasks each: not a storm.
-		if b.system.prepares > 30*40 {
+		// 4 minutes of outage with holds of up to 30 s, a window of tasks each: not a storm.
+		if b.system.prepares > 30*16 {
 			t.Errorf("asked %d times during the outage", b.system.prepares)
 		}
 		b.checkTruth(1)
@@ -268,7 +268,7 @@ func TestWorker(t *testing.T) {
 		time.Sleep(10 * time.Second) // w1 has the intent and is stopped
 		defer b.start("w2")()
 		b.await(r.ID, 20*time.Minute)
-		time.Sleep(5 * time.Minute) // w1 wakes up
+		time.Sleep(2 * time.Minute) // w1 wakes up
 		b.checkTruth(1)
 		if got := b.system.sent[b.system.units[0].ID]; got != 1 {
 			t.Errorf("sent %d times, want once: the delayed one must not go out", got)
@@ -315,7 +315,7 @@ func TestWorker(t *testing.T) {
 		}
 		defer b.start("w1")()
 		r := b.request("a")
-		time.Sleep(10 * time.Minute)
+		time.Sleep(2 * time.Minute)
 		b.checkTruth(0)
 		if err := b.store.SetPaused(t.Context(), "quarterly", false, "ops", "", nil); err != nil {
 			t.Fatal(err)
@@ -324,7 +324,7 @@ func TestWorker(t *testing.T) {
 		b.checkTruth(1)
 	})
 
-	run("SlowTargetIsNotAskedTwice", 150, func(t *testing.T, b *bundle) {
+	run("SlowTargetIsNotAskedTwice", 50, func(t *testing.T, b *bundle) {
 		b.one.target.Limits.Concurrency = 1
 		b.system.apply = func(_ string, turn func()) error {
 			time.Sleep(3 * time.Second)
@@ -334,11 +334,11 @@ func TestWorker(t *testing.T) {
 		defer b.start("w1")()
 		begin := time.Now()
 		b.await(b.request("a").ID, time.Hour)
-		if took := time.Since(begin); took > 9*time.Minute {
-			t.Errorf("took %s, want about 150 times 3 s", took)
+		if took := time.Since(begin); took > 3*time.Minute {
+			t.Errorf("took %s, want about 50 times 3 s", took)
 		}
-		if b.system.prepares > 160 {
-			t.Errorf("asked %d times for 150 units: what waits in the queue is not lost", b.system.prepares)
+		if b.system.prepares > 54 {
+			t.Errorf("asked %d times for 50 units: what waits in the queue is not lost", b.system.prepares)
 		}
 		b.checkTruth(1)
 	})

@@ -20,7 +20,9 @@ type Waits struct {
 
 	LookLease     time.Duration // the longest lease of a look at keys, and wait after one that broke; 0: as asked
 	DeliveryLease time.Duration // the longest lease of deliveries; 0: as asked
-	AlertsAhead   time.Duration // by how much the evaluation of alerts believes that its time has come earlier
+	// AlertsAhead is by how much the evaluation of alerts believes that its time has come earlier. It is then
+	// one and the same evaluation in each process, so only one may run at a time.
+	AlertsAhead time.Duration
 }
 
 // Worker shortens leases that a worker asks for.
@@ -38,6 +40,7 @@ func (w Waits) Worker(cfg worker.Config) worker.Config {
 // Alerts makes the evaluation of alerts look, and tell, sooner.
 func (w Waits) Alerts(cfg alerts.Config) alerts.Config {
 	if w.AlertsAhead > 0 {
+		cfg.Owner = "the only one" // the next process need not wait for the lease of the one that died
 		cfg.Store = quickAlerts{cfg.Store, w.AlertsAhead}
 	}
 	return cfg
@@ -76,31 +79,12 @@ type quickAlerts struct {
 	ahead time.Duration
 }
 
-// sweepLease is hardly more than the time between two passes.
-const sweepLease = 2500 * time.Millisecond
-
 func (q quickAlerts) ClaimSweep(ctx context.Context, owner string, lease time.Duration) (keyturn.AlertSweep, error) {
-	sweep, err := q.Store.ClaimSweep(ctx, owner, min(lease, sweepLease))
+	sweep, err := q.Store.ClaimSweep(ctx, owner, lease)
 	if !sweep.FactsAt.IsZero() {
 		sweep.FactsAt = sweep.FactsAt.Add(-q.ahead)
 	}
 	return sweep, err
-}
-
-// SaveAlerts undoes that every change makes the lease long again; so does SaveNotice.
-func (q quickAlerts) SaveAlerts(ctx context.Context, owner string, batch *keyturn.AlertBatch) error {
-	return q.shorten(ctx, owner, q.Store.SaveAlerts(ctx, owner, batch))
-}
-
-func (q quickAlerts) SaveNotice(ctx context.Context, owner string, w keyturn.NoticeWrite) error {
-	return q.shorten(ctx, owner, q.Store.SaveNotice(ctx, owner, w))
-}
-
-func (q quickAlerts) shorten(ctx context.Context, owner string, err error) error {
-	if err == nil {
-		_, err = q.Store.ClaimSweep(ctx, owner, sweepLease)
-	}
-	return err
 }
 
 func (q quickAlerts) DueGroups(ctx context.Context, now time.Time, limit int) ([]keyturn.AlertGroupState, error) {

@@ -28,6 +28,7 @@ func TestKilledWorker_CostsTheTargetLittle(t *testing.T) {
 	for _, kind := range []string{"embedded", "separate"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
+			alone(t)
 			quiet := turnAll(t, kind, 0)
 			killed := turnAll(t, kind, *budgetKills)
 			t.Logf("%d units: %d requests in a quiet run, %d with %d kills: %.3f times as many",

@@ -27,8 +27,9 @@ var (
 
 // shortWaits make work that was left behind be taken up after seconds.
 const (
-	shortWaits = "sendSlack=500ms leaseMargin=500ms planLease=1s requeueAfter=2s announceLease=1s ackWait=1s " +
-		"lookLease=2s deliveryLease=2s alertsAhead=9s"
+	shortWaits = "sendSlack=500ms leaseMargin=500ms planLease=1s requeueAfter=2s announceLease=1s ackWait=1s"
+	// aloneWaits are for what one process at a time does.
+	aloneWaits    = " lookLease=2s deliveryLease=2s alertsAhead=9s"
 	shortTimeouts = "{request: 1s, settle: 500ms, verify: 5s}"
 )
 
@@ -93,7 +94,7 @@ type lane struct {
 func newLane(t *testing.T, kind string) *lane {
 	t.Helper()
 	l := &lane{world: world{t: t, sim: simulate(t, crashUnits, 20*time.Millisecond)}, kind: kind, prefix: "keyturn"}
-	set := map[string]string{"KEYTURN_TEST_WAITS": shortWaits, "KEYTURN_DATA_DIR": filepath.Join(t.TempDir(), "data")}
+	set := map[string]string{"KEYTURN_TEST_WAITS": shortWaits + aloneWaits, "KEYTURN_DATA_DIR": filepath.Join(t.TempDir(), "data")}
 	l.useBus(set)
 	secret := webhooktest.NewSecret()
 	l.receiver, l.secret = webhooktest.New(t, secret), filepath.Join(t.TempDir(), "secret")

@@ -132,6 +132,7 @@ func complaint(t *testing.T, s *server, part string) string {
 // server while slots come due.
 func TestLossOfTheBus(t *testing.T) {
 	t.Parallel()
+	alone(t)
 	o := newOutage(t)
 	if err := o.ask(t.Context(), "all"); err != nil {
 		t.Fatal(err)
@@ -228,6 +229,7 @@ func (o *outage) events(e checker.Evidence) {
 // crash, and then so that connections hang and nothing answers.
 func TestLossOfTheDatabase(t *testing.T) {
 	t.Parallel()
+	alone(t)
 	o := newOutage(t)
 	if err := o.ask(t.Context(), "all"); err != nil {
 		t.Fatal(err)

@@ -32,10 +32,18 @@ type shared struct {
 	postgres func() (*pgtest.Server, error)
 	nats     func() (*natsProcess, error)
 	prefixes atomic.Int64 // that were given out
+	heavy    sync.Mutex   // held by a test that takes much of the machine
+}
+
+// alone waits until no other test that takes much of the machine runs: beside the many that mostly wait, one does.
+func alone(t *testing.T) {
+	t.Helper()
+	kit.heavy.Lock()
+	t.Cleanup(kit.heavy.Unlock)
 }
 
 // atOnce is how many tests run at once for each processor, unless -parallel says something else.
-const atOnce = 6
+const atOnce = 5
 
 var kit *shared
 

@@ -60,6 +60,7 @@ type storm struct {
 // whether everything completed and the history is what really happened.
 func TestStorm(t *testing.T) {
 	t.Parallel()
+	alone(t)
 	seed := *stormSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UTC().Unix() / 86400) //nolint:gosec // G115: not negative
