@@ -56,9 +56,11 @@ type AlertEvidence struct {
 	Since   time.Time     // since when it holds
 	Detail  string        // the system's or the task's own words
 	State   RotationState // of a rotation
-	Count   int           // what is wrong: units that are not turned
+	Count   int           // what is wrong: units that are not turned, deliveries that are parked
 	Total   int           // of so many
 	Mixed   []string      // names of mixed clusters, a few
+	Failing bool          // of a webhook: its receiver takes nothing
+	Gone    bool          // of a webhook: its receiver wants nothing any more
 }
 
 // KeyedUnit is a unit with its key, and a place in the order of keys by their age.

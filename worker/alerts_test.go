@@ -1,7 +1,9 @@
 package worker_test
 
 import (
+	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -74,6 +76,57 @@ func TestOldKeyIsToldAndEndsWithItsRotation(t *testing.T) {
 		if len(told) != 2 || !strings.HasPrefix(told[0], "alert.firing key.age/quarterly/om 3 of 3 keys") ||
 			!strings.HasPrefix(told[1], "alert.resolved key.age/quarterly/om resolved: ") {
 			t.Errorf("told %q", told)
+		}
+	})
+}
+
+// TestThatAWebhookFailsReachesAnotherOne goes the whole way: a receiver is away, another one is told so, and
+// is told that it is over when the receiver is back.
+func TestThatAWebhookFailsReachesAnotherOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, 1)
+		defer b.close()
+		h := &hooked{bundle: b, deliveries: b.store, receivers: &receivers{got: map[string][]keyturn.Delivery{}, tries: map[string]int{}}}
+		h.webhooks(keyturn.Webhook{Name: "chat", URL: "https://a", Events: []string{"rotation.*"}, Fallback: "mail"},
+			keyturn.Webhook{Name: "mail", URL: "https://b", Events: []string{"task.parked"}}, keyturn.Webhook{Name: "audit", URL: "https://c", Events: []string{"key.*"}})
+		away := true
+		h.receivers.answer = func(_ context.Context, hook string, _ keyturn.Delivery) keyturn.SendResult {
+			h.receivers.mu.Lock()
+			defer h.receivers.mu.Unlock()
+			if hook == "chat" && away {
+				return down()
+			}
+			return keyturn.SendResult{Status: 200}
+		}
+		defer h.run("w1")()
+		h.await(h.request("a").ID, time.Minute)
+		e := alerts.New(alerts.Config{Owner: "w1", Store: b.store})
+		look := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); pass(10 * time.Second) {
+				if err := e.Pass(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		look(14 * time.Minute)
+		if got := h.receivers.tried("mail"); got != 0 {
+			t.Fatalf("after 14 minutes %d messages were sent to the other one", got)
+		}
+		look(3 * time.Minute)
+		h.receivers.mu.Lock()
+		away = false
+		h.receivers.mu.Unlock()
+		look(5 * time.Minute)
+		var got []string
+		for _, d := range h.receivers.taken("mail") {
+			got = append(got, d.Event+" "+d.Order)
+		}
+		if want := []string{"alert.firing alert:webhook.failing//", "alert.resolved alert:webhook.failing//"}; !slices.Equal(got, want) {
+			t.Errorf("the other one was told %v, want %v", got, want)
+		}
+		if n := len(h.receivers.taken("chat")); n != 3 {
+			t.Errorf("the one that was away took %d messages, want 3", n)
 		}
 	})
 }

@@ -52,8 +52,11 @@ func route(hooks []keyturn.Webhook, events []Event) []keyturn.Delivery {
 // told reports whether the webhook is told of the event. That a webhook fails is told to others only: to
 // the fallback that it names, or to all that want alerts.
 func told(w keyturn.Webhook, e Event, hooks []keyturn.Webhook) bool {
-	if e.Notice == nil || e.Notice.Kind != keyturn.AlertWebhookFailing || len(e.Notice.Alerts) == 0 {
+	if e.Notice == nil || e.Notice.Kind != keyturn.AlertWebhookFailing {
 		return w.Wants(e.Type)
+	}
+	if len(e.Notice.Alerts) == 0 { // it is over: also for those who were told only as a fallback
+		return w.Wants(e.Type) || slices.ContainsFunc(hooks, func(h keyturn.Webhook) bool { return h.Name != w.Name && h.Fallback == w.Name })
 	}
 	for _, alert := range e.Notice.Alerts {
 		if alert.Subject == w.Name {

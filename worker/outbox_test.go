@@ -22,11 +22,11 @@ func TestThatAWebhookFailsIsToldToOthers(t *testing.T) {
 		failing []string
 		want    []string
 	}{
-		"all others that want alerts":     {[]string{"chat"}, []string{"pager", "lost"}},
-		"the fallback only":               {[]string{"pager"}, []string{"mail"}},
-		"a fallback that is not there":    {[]string{"lost"}, []string{"chat", "pager"}},
-		"two, of which each hears of one": {[]string{"chat", "lost"}, []string{"chat", "pager", "lost"}},
-		"nobody is named":                 {nil, []string{"chat", "pager", "lost"}},
+		"all others that want alerts":       {[]string{"chat"}, []string{"pager", "lost"}},
+		"the fallback only":                 {[]string{"pager"}, []string{"mail"}},
+		"a fallback that is not there":      {[]string{"lost"}, []string{"chat", "pager"}},
+		"two, of which each hears of one":   {[]string{"chat", "lost"}, []string{"chat", "pager", "lost"}},
+		"all, and fallbacks, that it ended": {nil, []string{"chat", "pager", "mail", "lost"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -46,6 +46,7 @@ const (
 	troubleWorse = 15 * time.Minute // then it is critical
 	missedGrace  = 2 * time.Minute
 	stuckGrace   = 30 * time.Minute
+	webhookGrace = 15 * time.Minute
 	driftShown   = 24 * time.Hour // how long drift stays an alert
 )
 

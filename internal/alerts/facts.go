@@ -128,6 +128,7 @@ func (p *pass) sources() []Source {
 		{Kinds: []keyturn.AlertKind{keyturn.AlertPolicyMissed}, Facts: p.missed},
 		from(troubleGrace, p.unreachable, keyturn.AlertTargetUnreachable),
 		from(troubleGrace, rejected, keyturn.AlertCredentialsRejected),
+		from(webhookGrace, webhookFails, keyturn.AlertWebhookFailing),
 		drift,
 	}
 }
@@ -166,6 +167,26 @@ func (p *pass) unreachable(e keyturn.AlertEvidence, f *keyturn.AlertFact) bool {
 func rejected(e keyturn.AlertEvidence, f *keyturn.AlertFact) bool {
 	f.Severity = keyturn.SeverityCritical
 	f.Message = fmt.Sprintf("target %s refuses the API key: %s", e.Target, e.Detail)
+	return true
+}
+
+// webhookFails is told to others than the webhook: see worker's outbox.
+func webhookFails(e keyturn.AlertEvidence, f *keyturn.AlertFact) bool {
+	f.Severity = keyturn.SeverityWarning
+	switch {
+	case e.Gone:
+		f.Severity = keyturn.SeverityCritical
+		f.Message = fmt.Sprintf("webhook %s wants nothing any more, and is told nothing until it is changed: %s", e.Subject, e.Detail)
+	case e.Failing:
+		f.Message = fmt.Sprintf("webhook %s takes nothing since %s: %s", e.Subject, e.Since.UTC().Format(time.RFC3339), e.Detail)
+	default:
+		f.Message = fmt.Sprintf("webhook %s did not take everything", e.Subject)
+	}
+	if e.Count > 0 {
+		f.Message += fmt.Sprintf("; %s given up, replay with: keyturn webhooks replay --failed %s", count(e.Count, "delivery was", "deliveries were"), e.Subject)
+	} else {
+		f.Message += "; see: keyturn webhooks deliveries " + e.Subject
+	}
 	return true
 }
 

@@ -290,6 +290,8 @@ func (p *pass) words(ctx context.Context, ps *policies, g keyturn.AlertGroup, su
 		return fmt.Sprintf("%s policies of target %s missed a slot: no scheduler made their rotations", n, g.Target), nil
 	case keyturn.AlertRotationStuck:
 		return fmt.Sprintf("%s rotations of policy %s make no progress", n, g.Policy), nil
+	case keyturn.AlertWebhookFailing:
+		return n + " webhooks do not take what they are told; see: keyturn webhooks", nil
 	default:
 		return fmt.Sprintf("%s alerts %s", n, g), nil
 	}
@@ -316,8 +318,10 @@ func overWords(ps *policies, g keyturn.AlertGroup) string {
 		return fmt.Sprintf("target %s answers again", g.Target)
 	case keyturn.AlertCredentialsRejected:
 		return fmt.Sprintf("target %s takes the API key again", g.Target)
-	case keyturn.AlertWebhookFailing, keyturn.AlertExternal:
-		return g.String()
+	case keyturn.AlertWebhookFailing:
+		return "every webhook takes what it is told again"
+	case keyturn.AlertExternal:
+		return "no alert of others is open any more"
 	default:
 		return g.String()
 	}

@@ -25,6 +25,8 @@ func (s *Store) Evidence(ctx context.Context, kind keyturn.AlertKind, at time.Ti
 		out, err = s.drift(ctx, at, limit)
 	case keyturn.AlertRotationFailed, keyturn.AlertRotationPartial:
 		out, err = s.badRotations(ctx, limit)
+	case keyturn.AlertWebhookFailing:
+		out, err = s.failingWebhooks(ctx, at, limit)
 	default:
 		return nil, fmt.Errorf("the database knows nothing of alerts %s", kind)
 	}
@@ -86,6 +88,17 @@ func (s *Store) badRotations(ctx context.Context, limit int) ([]keyturn.AlertEvi
 		out[i] = keyturn.AlertEvidence{
 			Subject: r.ID.String(), Policy: r.Policy, Target: r.Target, Since: r.Since.UTC(), Detail: r.Trouble,
 			State: keyturn.RotationState(r.State), Count: int(r.Missing), Total: int(r.Total), Mixed: r.Mixed,
+		}
+	}
+	return out, err
+}
+
+func (s *Store) failingWebhooks(ctx context.Context, before time.Time, limit int) ([]keyturn.AlertEvidence, error) {
+	rows, err := s.q.FailingWebhooks(ctx, s.pool, db.FailingWebhooksParams{Before: before, Max: int32Of(limit)})
+	out := make([]keyturn.AlertEvidence, len(rows))
+	for i, r := range rows {
+		out[i] = keyturn.AlertEvidence{
+			Subject: r.Name, Since: r.Since.UTC(), Detail: r.LastError, Count: int(r.Lost), Failing: r.Failing, Gone: r.Gone,
 		}
 	}
 	return out, err

@@ -42,6 +42,24 @@ SELECT b.id, b.policy, b.target, b.state, b.trouble, b.finished_at, b.total,
         (SELECT c.name FROM cluster c WHERE c.id = b.id AND c.missing > 0 AND c.turned > 0 ORDER BY c.name LIMIT 5) m)
 FROM bad b WHERE b.place = 1 ORDER BY b.policy LIMIT ?1`
 
+// failingWebhooks are webhooks whose receiver takes nothing since before, or for ever, and those that
+// something is parked for which no later delivery of its order has overtaken. What a paused one does not
+// take is no failure.
+const failingWebhooks = `
+WITH parked AS MATERIALIZED (
+    SELECT d.webhook, count(*) AS lost, min(d.finished_at) AS since
+    FROM deliveries d
+    WHERE d.state = 'parked' AND (d.order_key = '' OR NOT EXISTS (SELECT 1 FROM deliveries e
+        WHERE e.webhook = d.webhook AND e.order_key = d.order_key AND e.order_key <> '' AND e.seq > d.seq AND e.state = 'delivered'))
+    GROUP BY d.webhook
+)
+SELECT r.name, coalesce(s.failing_since, p.since, 0), coalesce(s.last_error, ''), coalesce(p.lost, 0),
+    coalesce(s.gone_generation = r.generation, 0), coalesce(s.failing_since <= ?1, 0)
+FROM resources r LEFT JOIN webhook_states s ON s.webhook = r.name LEFT JOIN parked p ON p.webhook = r.name
+WHERE r.kind = 'Webhook' AND (p.lost > 0 OR s.gone_generation = r.generation
+    OR s.failing_since <= ?1 AND NOT coalesce(r.spec ->> '$.paused', 0))
+ORDER BY r.name LIMIT ?2`
+
 // Evidence implements alerts.Store.
 func (s *Store) Evidence(ctx context.Context, kind keyturn.AlertKind, at time.Time, limit int) ([]keyturn.AlertEvidence, error) {
 	ms := at.UnixMilli()
@@ -63,6 +81,8 @@ func (s *Store) Evidence(ctx context.Context, kind keyturn.AlertKind, at time.Ti
 			GROUP BY k.unit_id ORDER BY k.unit_id LIMIT ?2`, ms, limit)
 	case keyturn.AlertRotationFailed, keyturn.AlertRotationPartial:
 		out, err = collect(ctx, s.read, scanBadRotation, badRotations, limit)
+	case keyturn.AlertWebhookFailing:
+		out, err = collect(ctx, s.read, scanFailingWebhook, failingWebhooks, ms, limit)
 	default:
 		return nil, fmt.Errorf("the database knows nothing of alerts %s", kind)
 	}
@@ -99,6 +119,14 @@ func scanBadRotation(rows *sql.Rows) (keyturn.AlertEvidence, error) {
 	}
 	e.Since = toTime(since)
 	return e, json.Unmarshal([]byte(mixed), &e.Mixed)
+}
+
+func scanFailingWebhook(rows *sql.Rows) (keyturn.AlertEvidence, error) {
+	var e keyturn.AlertEvidence
+	var since int64
+	err := rows.Scan(&e.Subject, &since, &e.Detail, &e.Count, &e.Gone, &e.Failing)
+	e.Since = toTime(since)
+	return e, err
 }
 
 func (s *Store) troubles(ctx context.Context, trouble string, before int64) ([]keyturn.AlertEvidence, error) {

@@ -221,7 +221,7 @@ func alertRaised(t *testing.T, newStore New) {
 func alertSource(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	facts := []keyturn.AlertFact{{
-		Kind: keyturn.AlertWebhookFailing, Subject: "security", Severity: keyturn.SeverityWarning, Message: "webhook security fails",
+		Kind: keyturn.AlertExternal, Subject: "lab/1", Severity: keyturn.SeverityWarning, Message: "the lab is on fire",
 	}}
 	var failing error
 	look := func(d time.Duration) []keyturn.Notice {
@@ -229,7 +229,7 @@ func alertSource(t *testing.T, newStore New) {
 		for _, wait := range []time.Duration{d, keyturn.GroupWait} {
 			f.clock.Advance(wait)
 			err := alerts.New(alerts.Config{Owner: "sweeper-1", Store: f.Store, Sources: []alerts.Source{{
-				Kinds: []keyturn.AlertKind{keyturn.AlertWebhookFailing},
+				Kinds: []keyturn.AlertKind{keyturn.AlertExternal},
 				Facts: func(context.Context, time.Time) ([]keyturn.AlertFact, error) { return facts, failing },
 			}}}).Pass(f.ctx())
 			if !errors.Is(err, failing) {
@@ -238,10 +238,9 @@ func alertSource(t *testing.T, newStore New) {
 		}
 		return f.told()
 	}
-	f.tell(look(10*time.Second), keyturn.AlertWebhookFailing, keyturn.AlertFiring)
+	f.tell(look(10*time.Second), keyturn.AlertExternal, keyturn.AlertFiring)
 	facts, failing = nil, errors.New("no answer")
 	f.quiet(look(2 * time.Minute)) // not knowing is no end
 	failing = nil
-	f.quiet(look(10 * time.Second))
-	f.tell(look(time.Minute), keyturn.AlertWebhookFailing, keyturn.AlertResolved)
+	f.tell(look(10*time.Second), keyturn.AlertExternal, keyturn.AlertResolved)
 }

@@ -160,3 +160,23 @@ SELECT * FROM hook_requests h
 WHERE (sqlc.arg('hook')::text = '' OR h.hook = sqlc.arg('hook'))
     AND (sqlc.narg('after')::uuid IS NULL OR h.seq < (SELECT a.seq FROM hook_requests a WHERE a.id = sqlc.narg('after')))
 ORDER BY h.seq DESC LIMIT sqlc.arg('max');
+
+-- name: FailingWebhooks :many
+-- Webhooks whose receiver takes nothing since before, or for ever, and those that something is parked for
+-- which no later delivery of its order has overtaken. What a paused one does not take is no failure.
+WITH parked AS MATERIALIZED (
+    SELECT r.name, count(p.finished_at) AS lost, min(p.finished_at) AS since
+    FROM resources r CROSS JOIN LATERAL (SELECT d.finished_at FROM deliveries d
+        WHERE d.webhook = r.name AND d.state = 'parked'
+            AND (d.order_key = '' OR NOT EXISTS (SELECT 1 FROM deliveries e
+                WHERE e.webhook = d.webhook AND e.order_key = d.order_key AND e.order_key <> '' AND e.seq > d.seq AND e.state = 'delivered'))
+        ORDER BY d.seq LIMIT 1000) p
+    WHERE r.kind = 'Webhook' GROUP BY r.name
+)
+SELECT r.name, coalesce(s.failing_since, p.since)::timestamptz AS since, coalesce(s.last_error, '')::text AS last_error, coalesce(p.lost, 0)::bigint AS lost,
+    coalesce(s.gone_generation = r.generation, false)::boolean AS gone,
+    coalesce(s.failing_since <= sqlc.arg('before')::timestamptz, false)::boolean AS failing
+FROM resources r LEFT JOIN webhook_states s ON s.webhook = r.name LEFT JOIN parked p ON p.name = r.name
+WHERE r.kind = 'Webhook' AND (p.lost > 0 OR s.gone_generation = r.generation
+    OR s.failing_since <= sqlc.arg('before')::timestamptz AND coalesce(r.spec ->> 'paused', 'false') <> 'true')
+ORDER BY r.name LIMIT sqlc.arg('max');

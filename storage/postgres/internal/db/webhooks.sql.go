@@ -296,6 +296,68 @@ func (q *Queries) EnqueueDeliveries(ctx context.Context, db DBTX, arg EnqueueDel
 	return err
 }
 
+const failingWebhooks = `-- name: FailingWebhooks :many
+WITH parked AS MATERIALIZED (
+    SELECT r.name, count(p.finished_at) AS lost, min(p.finished_at) AS since
+    FROM resources r CROSS JOIN LATERAL (SELECT d.finished_at FROM deliveries d
+        WHERE d.webhook = r.name AND d.state = 'parked'
+            AND (d.order_key = '' OR NOT EXISTS (SELECT 1 FROM deliveries e
+                WHERE e.webhook = d.webhook AND e.order_key = d.order_key AND e.order_key <> '' AND e.seq > d.seq AND e.state = 'delivered'))
+        ORDER BY d.seq LIMIT 1000) p
+    WHERE r.kind = 'Webhook' GROUP BY r.name
+)
+SELECT r.name, coalesce(s.failing_since, p.since)::timestamptz AS since, coalesce(s.last_error, '')::text AS last_error, coalesce(p.lost, 0)::bigint AS lost,
+    coalesce(s.gone_generation = r.generation, false)::boolean AS gone,
+    coalesce(s.failing_since <= $1::timestamptz, false)::boolean AS failing
+FROM resources r LEFT JOIN webhook_states s ON s.webhook = r.name LEFT JOIN parked p ON p.name = r.name
+WHERE r.kind = 'Webhook' AND (p.lost > 0 OR s.gone_generation = r.generation
+    OR s.failing_since <= $1::timestamptz AND coalesce(r.spec ->> 'paused', 'false') <> 'true')
+ORDER BY r.name LIMIT $2
+`
+
+type FailingWebhooksParams struct {
+	Before time.Time
+	Max    int32
+}
+
+type FailingWebhooksRow struct {
+	Name      string
+	Since     time.Time
+	LastError string
+	Lost      int64
+	Gone      bool
+	Failing   bool
+}
+
+// Webhooks whose receiver takes nothing since before, or for ever, and those that something is parked for
+// which no later delivery of its order has overtaken. What a paused one does not take is no failure.
+func (q *Queries) FailingWebhooks(ctx context.Context, db DBTX, arg FailingWebhooksParams) ([]FailingWebhooksRow, error) {
+	rows, err := db.Query(ctx, failingWebhooks, arg.Before, arg.Max)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FailingWebhooksRow
+	for rows.Next() {
+		var i FailingWebhooksRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Since,
+			&i.LastError,
+			&i.Lost,
+			&i.Gone,
+			&i.Failing,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const finishDeliveries = `-- name: FinishDeliveries :execrows
 WITH clock AS MATERIALIZED (
     SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
