@@ -90,9 +90,11 @@ type HookRequest struct {
 
 // ExternalAlert is somebody else's alert that no policy answers.
 type ExternalAlert struct {
-	Hook    string // the alert's subject is HOOK/Key
-	Key     string
-	Open    bool // false: it is over
-	Message string
-	At      time.Time
+	Hook string // the alert's subject is HOOK/Key
+	Key  string
+	Open bool // false: it is over
+	// Severity is as the sender says; empty: it does not.
+	Severity Severity
+	Message  string
+	At       time.Time
 }

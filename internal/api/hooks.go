@@ -279,12 +279,38 @@ func (h *hooks) alert(ctx context.Context, found keyturn.Hook, e hook.Event, rec
 		return nil
 	}
 	err := h.Alerts.RaiseExternal(ctx, keyturn.ExternalAlert{
-		Hook: found.Name, Key: e.Alert, Open: e.Open, Message: clip(strings.TrimSpace(e.Type+": "+e.Message), 500), At: h.Now(),
+		Hook: found.Name, Key: e.Alert, Open: !e.Over, Severity: severityOf(e.Labels["severity"]), Message: clip(told(e), 500), At: h.Now(),
 	})
 	if err != nil {
 		return fmt.Errorf("raising an alert for hook %s: %w", found.Name, err)
 	}
 	return nil
+}
+
+// told is what an event says, for people.
+func told(e hook.Event) string {
+	text := e.Type
+	if e.Message != "" && e.Message != e.Type {
+		text += ": " + e.Message
+	}
+	if e.Cluster != "" {
+		text += " (cluster " + e.Cluster + ")"
+	}
+	return text
+}
+
+// severityOf reads what senders write, such as the label severity of Prometheus; empty: it is none that is known.
+func severityOf(label string) keyturn.Severity {
+	switch strings.ToLower(label) {
+	case "critical", "error", "page", "emergency", "fatal":
+		return keyturn.SeverityCritical
+	case "warning", "warn":
+		return keyturn.SeverityWarning
+	case "info", "informational", "notice", "none":
+		return keyturn.SeverityInfo
+	default:
+		return ""
+	}
 }
 
 // refuse answers with as little as is useful. What went wrong here and not there is logged, and the caller

@@ -255,6 +255,7 @@ func TestHookRules(t *testing.T) {
 		"no project":          {alert("a", "AWS_ENCRYPTION_KEY_NEEDS_ROTATION", "OPEN", ""), keyturn.HookIgnored, 0},
 		"alert only":          {alert("a", "AWS_ENCRYPTION_KEY_INVALID", "OPEN", "p"), keyturn.HookAlerted, 1},
 		"end of an alert":     {alert("a", "AWS_ENCRYPTION_KEY_INVALID", "CLOSED", "p"), keyturn.HookAlerted, 1},
+		"neither nor":         {alert("a", "AWS_ENCRYPTION_KEY_INVALID", "TRACKING", "p"), keyturn.HookIgnored, 0},
 		"informational event": {alert("a", "GCP_ENCRYPTION_KEY_NEEDS_ROTATION", "INFORMATIONAL", "p"), keyturn.HookRotated, 0},
 	}
 	for name, tc := range tests {

@@ -188,7 +188,7 @@ func (p plans) Plan(ctx context.Context, policy string, only keyturn.Selection) 
 func (s *Server) openHTTP(ctx context.Context, version string, registry *prometheus.Registry) error {
 	cfg := api.Config{
 		Store: s.test.api(s.store), Planner: plans{s.store, s.worker}, Keys: s.worker, Waker: s.bus,
-		Deliveries: s.store, Tester: s.worker, Hooks: s.store, Registerer: registry,
+		Deliveries: s.store, Tester: s.worker, Hooks: s.store, Alerts: raiser{s.store}, Registerer: registry,
 		CheckSchedule: checkSchedule, FirstSlot: firstSlot, OnChange: s.changed, OnLook: s.worker.Look,
 		Ready:   s.checks(),
 		Metrics: registry, Logger: s.log.Named("api"), Version: version,

@@ -26,8 +26,11 @@ func matches(r keyturn.HookRule, e Event) bool {
 			return false
 		}
 	}
-	if len(r.Match.Status) == 0 { // the end of something turns no key, but ends an alert
-		return e.Open || r.AlertOnly
+	if r.AlertOnly && e.Over { // whatever states begin an alert: its end ends it
+		return true
+	}
+	if len(r.Match.Status) == 0 {
+		return e.Open
 	}
 	return slices.ContainsFunc(r.Match.Status, func(s string) bool { return s == "*" || strings.EqualFold(s, e.Status) })
 }

@@ -25,7 +25,8 @@ type Event struct {
 	Alert   string
 	Type    string
 	Status  string // as the sender writes it; empty: it has none
-	Open    bool   // it tells of something to be done, not of its end
+	Open    bool   // it tells of something to be done
+	Over    bool   // it tells of the end of something
 	Project string // the id of the project that it names; empty: none
 	Cluster string // the name of the cluster; empty: none
 	Labels  map[string]string
@@ -107,6 +108,7 @@ func readMongoDB(body []byte) ([]Event, error) {
 		},
 	}
 	e.Open = strings.EqualFold(alert.Status, "OPEN") || strings.EqualFold(alert.Status, "INFORMATIONAL")
+	e.Over = strings.EqualFold(alert.Status, "CLOSED") || strings.EqualFold(alert.Status, "CANCELLED") // not TRACKING: it may come back
 	return []Event{e}, nil
 }
 
@@ -235,7 +237,7 @@ func readAlertmanager(body []byte) ([]Event, error) {
 		}
 		alert := a.Fingerprint + "@" + a.StartsAt.UTC().Format(time.RFC3339)
 		events = append(events, Event{
-			ID: alert + ":" + a.Status, Alert: alert, Type: a.Labels["alertname"], Status: a.Status, Open: a.Status == "firing",
+			ID: alert + ":" + a.Status, Alert: alert, Type: a.Labels["alertname"], Status: a.Status, Open: a.Status == "firing", Over: a.Status == "resolved",
 			Project: pick(a.Labels, "project_id", "projectId", "group_id", "groupId", "project"),
 			Cluster: pick(a.Labels, "cluster_name", "clusterName", "cl_name", "cluster"),
 			Labels:  a.Labels, Raw: raw, Message: cmp.Or(a.Annotations["summary"], a.Annotations["description"], a.Labels["alertname"]),
@@ -274,9 +276,10 @@ func readStandard(header http.Header, body []byte) ([]Event, error) {
 	}
 	id := header.Get(standardwebhooks.HeaderWebhookID)
 	status := labels["status"]
+	over := strings.EqualFold(status, "closed") || strings.EqualFold(status, "resolved")
 	return []Event{{
 		ID: id, Alert: cmp.Or(pick(labels, "alertId", "alert_id"), id), Type: m.Type, Status: status, Labels: labels, Raw: body,
-		Open:    !strings.EqualFold(status, "closed") && !strings.EqualFold(status, "resolved"),
+		Open: !over, Over: over,
 		Project: pick(labels, "projectId", "project_id", "groupId", "group_id", "project"),
 		Cluster: pick(labels, "clusterName", "cluster_name", "cluster"), Message: cmp.Or(labels["message"], m.Type),
 	}}, nil
