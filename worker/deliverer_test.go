@@ -68,6 +68,7 @@ type hooked struct {
 	deliveries worker.DeliveryStore
 	listed     int // how often the webhooks were listed
 	hooks      []keyturn.Webhook
+	sender     worker.WebhookSender // nil: receivers
 }
 
 func (h *hooked) Webhooks(context.Context) ([]keyturn.Webhook, error) {
@@ -97,10 +98,14 @@ func (h *hooked) webhooks(hooks ...keyturn.Webhook) {
 
 func (h *hooked) run(owner string) (stop func()) {
 	h.t.Helper()
+	sender := h.sender
+	if sender == nil {
+		sender = h.receivers
+	}
 	w := worker.New(worker.Config{
 		Owner: owner, Store: h.store, Queue: h.queue, Systems: h.one, Targets: h.one,
 		Logger: zaptest.NewLogger(h.t), Metrics: worker.NewMetrics(prometheus.NewRegistry()),
-		Deliveries: h.deliveries, Webhooks: h, Sender: h.receivers,
+		Deliveries: h.deliveries, Webhooks: h, Sender: sender,
 	})
 	ctx, cancel := context.WithCancel(h.t.Context())
 	done := make(chan error, 1)
