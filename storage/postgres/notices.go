@@ -115,7 +115,7 @@ func (s *Store) insertNotice(ctx context.Context, tx pgx.Tx, g keyturn.AlertGrou
 		return fmt.Errorf("writing the notice: %w", err)
 	}
 	return s.q.InsertNotice(ctx, tx, db.InsertNoticeParams{
-		ID: n.ID, Kind: string(g.Kind), Policy: g.Policy, Target: g.Target, State: string(n.State), At: n.At, Body: body, Announcement: s.newID(),
+		ID: n.ID, Kind: string(g.Kind), Policy: g.Policy, Target: g.Target, State: string(n.State), At: n.At, Body: body, Announcement: s.newID(), NoticeGroup: g.String(),
 	})
 }
 

@@ -69,7 +69,7 @@ func (s *Store) Unannounced(ctx context.Context, limit int, lease time.Duration)
 	return out, nil
 }
 
-func toAnnouncement(row db.Announcement) (a keyturn.Announcement, err error) {
+func toAnnouncement(row db.FreeAnnouncementsRow) (a keyturn.Announcement, err error) {
 	a.Type = row.Type
 	if a.ID, err = keyturn.ParseID(row.ID); err != nil {
 		return a, err

@@ -132,8 +132,8 @@ func (s *Store) insertNotice(ctx context.Context, tx *tx, g keyturn.AlertGroup, 
 		n.ID.String(), string(g.Kind), g.Policy, g.Target, string(n.State), n.At.UnixMilli(), string(body)); err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO announcements (id, type, notice_id) VALUES (?1, 'notice', ?2)`,
-		s.ids.next(tx.now).String(), n.ID.String())
+	_, err = tx.ExecContext(ctx, `INSERT INTO announcements (id, type, notice_id, notice_group) VALUES (?1, 'notice', ?2, ?3)`,
+		s.ids.next(tx.now).String(), n.ID.String(), g.String())
 	return err
 }
 

@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ func announceTests() map[string]func(*testing.T, New) {
 		"LimitIsKeptOldestFirst":         announceLimit,
 		"AnnouncedIsGone":                announceGone,
 		"TasksComeWithTheirKeyRecords":   announceTasks,
+		"WaitsForTheEarlierOfItsTopic":   announceOrder,
 	}
 }
 
@@ -97,4 +99,61 @@ func announceTasks(t *testing.T, newStore New) {
 		records[1].KeyID != "b" || records[1].Origin != keyturn.OriginRotated || records[1].Task != tasks[0].ID {
 		t.Errorf("key records are %+v, want a observed, then b rotated", records)
 	}
+}
+
+// announceOrder is about an announcer that dies, or is slow, while it holds something: what comes later of
+// the same rotation or group of alerts waits for it, and nothing else does.
+func announceOrder(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	r := f.request("quarterly")
+	f.external("lab/1")
+	f.evaluate()
+	f.clock.Advance(keyturn.GroupWait)
+	f.evaluate()
+	first, err := f.Unannounced(f.ctx(), 10, lease)
+	f.ok(err)
+	if got := types(first); !slices.Equal(got, []string{"rotation.requested", "notice"}) {
+		t.Fatalf("announced are %v", got)
+	}
+
+	_, _, err = f.ClaimRotation(f.ctx(), r.ID, owner, lease)
+	f.ok(err)
+	f.ok(f.SavePlan(f.ctx(), r.ID, owner, makeUnits("om", "p1", 1)))
+	f.turn(f.task(r.ID).ID, "a", "b")
+	_, err = f.FinishRotations(f.ctx())
+	f.ok(err)
+	f.ok(f.ResolveAlert(f.ctx(), keyturn.AlertExternal, "lab/1"))
+	f.clock.Advance(keyturn.GroupWait)
+	f.evaluate()
+	second, err := f.Unannounced(f.ctx(), 1, lease)
+	f.ok(err)
+	if got := types(second); !slices.Equal(got, []string{"tasks"}) {
+		t.Fatalf("while others are held %v is given out, want what is told in any order", got)
+	}
+	f.request("quarterly") // another rotation does not wait
+	third, err := f.Unannounced(f.ctx(), 10, lease)
+	f.ok(err)
+	if got := types(third); !slices.Equal(got, []string{"rotation.requested"}) {
+		t.Fatalf("while others are held %v is given out, want the other rotation", got)
+	}
+
+	f.ok(f.Announced(f.ctx(), []keyturn.ID{first[1].ID}))
+	fourth, err := f.Unannounced(f.ctx(), 10, lease)
+	f.ok(err)
+	if got := types(fourth); !slices.Equal(got, []string{"notice"}) {
+		t.Fatalf("after the first notice was told %v is given out, want the second", got)
+	}
+	f.clock.Advance(lease + time.Second)
+	last, err := f.Unannounced(f.ctx(), 10, lease)
+	f.ok(err)
+	if got, want := types(last), []string{"rotation.requested", "rotation.started", "tasks", "rotation.completed", "notice", "rotation.requested"}; !slices.Equal(got, want) {
+		t.Errorf("after the lease %v is given out, want %v", got, want)
+	}
+}
+
+// external raises an alert of somebody else.
+func (f *fixture) external(subject string) {
+	f.t.Helper()
+	f.ok(f.RaiseAlert(f.ctx(), keyturn.AlertFact{Kind: keyturn.AlertExternal, Subject: subject, Severity: keyturn.SeverityWarning, Message: "fire"}))
 }

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ func raceTests() map[string]func(*testing.T, New) {
 		"OnePlannerForARotation":            raceClaim,
 		"OneRotationForATriggerID":          raceRequest,
 		"AnnouncementsGoToOneAnnouncer":     raceAnnounce,
+		"AnnouncementsStayInOrder":          raceAnnounceOrder,
 		"OneFinisherEndsARotation":          raceFinishRotations,
 		"OverlappingBatchesDoNotDeadlock":   raceBatches,
 		"OfTwoAppliesOfOneGenerationOneWon": raceApply,
@@ -221,6 +223,42 @@ func raceRequest(t *testing.T, newStore New) {
 	}
 	if n != 1 {
 		t.Errorf("%d requests say that they created it", n)
+	}
+}
+
+// raceAnnounceOrder: of a rotation of which two things are to be told, nobody gets the second unless he has the first.
+func raceAnnounceOrder(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	for range 60 {
+		_, err := f.StopRotation(f.ctx(), f.request("quarterly").ID, "ada", "test", true)
+		f.ok(err)
+	}
+	var mu sync.Mutex
+	asked := map[keyturn.ID]bool{}
+	together(4, func(int) {
+		for range 12 {
+			notes, err := f.Unannounced(f.ctx(), 7, lease)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mine := map[keyturn.ID]bool{}
+			for _, n := range notes {
+				if n.Type == "rotation.requested" {
+					mine[n.Rotation] = true
+				} else if !mine[n.Rotation] {
+					t.Errorf("%s of a rotation was given out without what came before", n.Type)
+				}
+			}
+			mu.Lock()
+			maps.Copy(asked, mine)
+			mu.Unlock()
+		}
+	})
+	f.clock.Advance(lease + time.Second)
+	if rest := f.drain(); len(rest) != 120 || len(asked) == 0 {
+		t.Errorf("%d announcements are left, want all 120; %d rotations were given out", len(rest), len(asked))
 	}
 }
 

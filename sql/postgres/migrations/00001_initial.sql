@@ -264,12 +264,17 @@ CREATE TABLE announcements (
     type        text   NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys', 'notice')),
     rotation_id uuid,
     notice_id   uuid,
+    notice_group text, -- of the notice
     task_ids    uuid[] NOT NULL DEFAULT '{}', -- with type keys: of key records
     held_until  timestamptz,
+    -- What is told in order: a rotation, or a group of alerts. Empty: in any order.
+    topic       text   NOT NULL GENERATED ALWAYS AS (coalesce(rotation_id::text, notice_group, '')) STORED,
     CHECK ((type IN ('tasks', 'keys', 'notice')) = (rotation_id IS NULL)),
     CHECK ((type = 'notice') = (notice_id IS NOT NULL)),
+    CHECK ((type = 'notice') = (notice_group IS NOT NULL)),
     CHECK ((type IN ('tasks', 'keys')) = (cardinality(task_ids) > 0))
 );
+CREATE INDEX announcements_topic ON announcements (topic, seq) WHERE topic <> '';
 
 -- API tokens: only the SHA-256 of the secret.
 CREATE TABLE tokens (

@@ -176,7 +176,7 @@ WITH notice AS (
     VALUES (sqlc.arg('id'), sqlc.arg('kind'), sqlc.arg('policy'), sqlc.arg('target'), sqlc.arg('state'), sqlc.arg('at')::timestamptz, sqlc.arg('body'))
     RETURNING id
 )
-INSERT INTO announcements (id, type, notice_id) SELECT sqlc.arg('announcement')::uuid, 'notice', id FROM notice;
+INSERT INTO announcements (id, type, notice_id, notice_group) SELECT sqlc.arg('announcement')::uuid, 'notice', id, sqlc.arg('notice_group')::text FROM notice;
 
 -- name: Notice :one
 SELECT body FROM notices WHERE id = sqlc.arg('id');

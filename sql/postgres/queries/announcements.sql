@@ -9,15 +9,21 @@ FROM (SELECT t.id, (row_number() OVER (ORDER BY t.id) - 1) / 1000 AS part FROM t
 GROUP BY n.part;
 
 -- name: Unannounced :many
+-- Of a rotation or a group of alerts nothing is given out while somebody else has what came before it: neither
+-- if he holds it, nor if he is just about to, and his transaction is not seen yet.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 ), oldest AS MATERIALIZED (
     SELECT a.seq FROM announcements a, clock
-    WHERE a.held_until IS NULL OR a.held_until < clock.at
+    WHERE (a.held_until IS NULL OR a.held_until < clock.at)
+        AND (a.topic = '' OR NOT EXISTS (SELECT 1 FROM announcements e
+            WHERE e.topic = a.topic AND e.topic <> '' AND e.seq < a.seq AND e.held_until >= clock.at))
     ORDER BY a.seq LIMIT sqlc.arg('max') FOR UPDATE OF a SKIP LOCKED
 ), held AS (
     UPDATE announcements a SET held_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond'
     FROM oldest, clock WHERE a.seq = oldest.seq
+        AND (a.topic = '' OR NOT EXISTS (SELECT 1 FROM announcements e
+            WHERE e.topic = a.topic AND e.topic <> '' AND e.seq < a.seq AND NOT EXISTS (SELECT 1 FROM oldest o WHERE o.seq = e.seq)))
     RETURNING a.seq, a.id, a.type, a.rotation_id, a.notice_id, a.task_ids
 )
 SELECT id, type, rotation_id, notice_id, task_ids FROM held ORDER BY seq;

@@ -277,12 +277,17 @@ CREATE TABLE announcements (
     type        TEXT NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys', 'notice')),
     rotation_id TEXT,
     notice_id   TEXT,
+    notice_group TEXT, -- of the notice
     task_ids    TEXT NOT NULL DEFAULT '[]' CHECK (json_type(task_ids) = 'array'), -- with type keys: of key records
     held_until  INTEGER,
+    -- What is told in order: a rotation, or a group of alerts. Empty: in any order.
+    topic       TEXT NOT NULL GENERATED ALWAYS AS (coalesce(rotation_id, notice_group, '')) STORED,
     CHECK ((type IN ('tasks', 'keys', 'notice')) = (rotation_id IS NULL)),
     CHECK ((type = 'notice') = (notice_id IS NOT NULL)),
+    CHECK ((type = 'notice') = (notice_group IS NOT NULL)),
     CHECK ((type IN ('tasks', 'keys')) = (task_ids <> '[]'))
 ) STRICT;
+CREATE INDEX announcements_topic ON announcements (topic, seq) WHERE topic <> '';
 
 -- API tokens: only the SHA-256 of the secret.
 CREATE TABLE tokens (

@@ -762,14 +762,15 @@ func (q *Queries) HoldSweep(ctx context.Context, db DBTX, arg HoldSweepParams) (
 const insertNotice = `-- name: InsertNotice :exec
 WITH notice AS (
     INSERT INTO notices (id, kind, policy, target, state, at, body)
-    VALUES ($2, $3, $4, $5, $6, $7::timestamptz, $8)
+    VALUES ($3, $4, $5, $6, $7, $8::timestamptz, $9)
     RETURNING id
 )
-INSERT INTO announcements (id, type, notice_id) SELECT $1::uuid, 'notice', id FROM notice
+INSERT INTO announcements (id, type, notice_id, notice_group) SELECT $1::uuid, 'notice', id, $2::text FROM notice
 `
 
 type InsertNoticeParams struct {
 	Announcement keyturn.ID
+	NoticeGroup  string
 	ID           keyturn.ID
 	Kind         string
 	Policy       string
@@ -782,6 +783,7 @@ type InsertNoticeParams struct {
 func (q *Queries) InsertNotice(ctx context.Context, db DBTX, arg InsertNoticeParams) error {
 	_, err := db.Exec(ctx, insertNotice,
 		arg.Announcement,
+		arg.NoticeGroup,
 		arg.ID,
 		arg.Kind,
 		arg.Policy,

@@ -155,11 +155,15 @@ WITH clock AS MATERIALIZED (
     SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
 ), oldest AS MATERIALIZED (
     SELECT a.seq FROM announcements a, clock
-    WHERE a.held_until IS NULL OR a.held_until < clock.at
+    WHERE (a.held_until IS NULL OR a.held_until < clock.at)
+        AND (a.topic = '' OR NOT EXISTS (SELECT 1 FROM announcements e
+            WHERE e.topic = a.topic AND e.topic <> '' AND e.seq < a.seq AND e.held_until >= clock.at))
     ORDER BY a.seq LIMIT $2 FOR UPDATE OF a SKIP LOCKED
 ), held AS (
     UPDATE announcements a SET held_until = clock.at + $3::bigint * interval '1 microsecond'
     FROM oldest, clock WHERE a.seq = oldest.seq
+        AND (a.topic = '' OR NOT EXISTS (SELECT 1 FROM announcements e
+            WHERE e.topic = a.topic AND e.topic <> '' AND e.seq < a.seq AND NOT EXISTS (SELECT 1 FROM oldest o WHERE o.seq = e.seq)))
     RETURNING a.seq, a.id, a.type, a.rotation_id, a.notice_id, a.task_ids
 )
 SELECT id, type, rotation_id, notice_id, task_ids FROM held ORDER BY seq
@@ -179,6 +183,8 @@ type UnannouncedRow struct {
 	TaskIds    []keyturn.ID
 }
 
+// Of a rotation or a group of alerts nothing is given out while somebody else has what came before it: neither
+// if he holds it, nor if he is just about to, and his transaction is not seen yet.
 func (q *Queries) Unannounced(ctx context.Context, db DBTX, arg UnannouncedParams) ([]UnannouncedRow, error) {
 	rows, err := db.Query(ctx, unannounced, arg.Now, arg.Max, arg.Lease)
 	if err != nil {

@@ -11,9 +11,11 @@ import (
 )
 
 const freeAnnouncements = `-- name: FreeAnnouncements :many
-SELECT seq, id, type, rotation_id, notice_id, task_ids, held_until FROM announcements
-WHERE held_until IS NULL OR held_until <= ?1
-ORDER BY seq
+SELECT a.id, a.type, a.rotation_id, a.notice_id, a.task_ids FROM announcements AS a
+WHERE (a.held_until IS NULL OR a.held_until <= ?1)
+    AND (a.topic = '' OR NOT EXISTS (SELECT 1 FROM announcements AS e
+        WHERE e.topic = a.topic AND e.topic <> '' AND e.seq < a.seq AND e.held_until > ?1))
+ORDER BY a.seq
 LIMIT ?2
 `
 
@@ -22,23 +24,30 @@ type FreeAnnouncementsParams struct {
 	MaxRows int64
 }
 
-func (q *Queries) FreeAnnouncements(ctx context.Context, db DBTX, arg FreeAnnouncementsParams) ([]Announcement, error) {
+type FreeAnnouncementsRow struct {
+	ID         string
+	Type       string
+	RotationID sql.NullString
+	NoticeID   sql.NullString
+	TaskIds    string
+}
+
+// Of a rotation or a group of alerts nothing is given out while somebody else holds what came before it.
+func (q *Queries) FreeAnnouncements(ctx context.Context, db DBTX, arg FreeAnnouncementsParams) ([]FreeAnnouncementsRow, error) {
 	rows, err := db.QueryContext(ctx, freeAnnouncements, arg.Now, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Announcement
+	var items []FreeAnnouncementsRow
 	for rows.Next() {
-		var i Announcement
+		var i FreeAnnouncementsRow
 		if err := rows.Scan(
-			&i.Seq,
 			&i.ID,
 			&i.Type,
 			&i.RotationID,
 			&i.NoticeID,
 			&i.TaskIds,
-			&i.HeldUntil,
 		); err != nil {
 			return nil, err
 		}

@@ -67,13 +67,15 @@ type AlertSweeper struct {
 }
 
 type Announcement struct {
-	Seq        int64
-	ID         string
-	Type       string
-	RotationID sql.NullString
-	NoticeID   sql.NullString
-	TaskIds    string
-	HeldUntil  sql.NullInt64
+	Seq         int64
+	ID          string
+	Type        string
+	RotationID  sql.NullString
+	NoticeID    sql.NullString
+	NoticeGroup sql.NullString
+	TaskIds     string
+	HeldUntil   sql.NullInt64
+	Topic       string
 }
 
 type Audit struct {
