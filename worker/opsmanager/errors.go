@@ -46,7 +46,9 @@ func (c *Client) unreachable(ctx context.Context, q question, err error) *keytur
 	if ce, ok := errors.AsType[*digest.ChallengeError](err); ok && ce.Status != 0 {
 		return c.unchallenged(q, ce)
 	}
-	if ctx.Err() != nil { // we gave up, for reasons of our own
+	// We gave up, for reasons of our own. A deadline that passes is none: callers bound calls by the target's
+	// timeout, and a target that hangs is in trouble.
+	if errors.Is(ctx.Err(), context.Canceled) {
 		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: "canceled"}, err)
 	}
 	code, err := c.explain(err)

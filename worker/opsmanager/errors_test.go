@@ -267,6 +267,21 @@ func TestTimeoutsAndCancellation(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	for name, kind := range map[string]keyturn.ErrorKind{"Current": transient, "Prepare": transient, "Apply": ambiguous} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // as the rotator does
+		var err error
+		switch name {
+		case "Current":
+			_, err = patient.Current(ctx, unitID)
+		case "Prepare":
+			_, err = patient.Prepare(ctx, unitID, keyturn.ID{})
+		default:
+			err = patient.Apply(ctx, unitID, keyturn.Intent{})
+		}
+		want{kind, true, "timeout", 0, "no answer from"}.check(t, name+" until the caller's deadline", err)
+		cancel()
+		<-arrived
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	want{transient, false, "canceled", 0, ""}.check(t, "Apply", patient.Apply(ended, unitID, keyturn.Intent{}))
