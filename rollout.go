@@ -118,6 +118,9 @@ type LookWait struct {
 	First    time.Duration // after the target was made, if its interval is not shorter and nobody asks
 	Soon     time.Duration // it waits for rotations that are due within this time
 	Patience time.Duration // the least time after which a look that is due waits for rotations no longer
+	// Trouble is after what time a look is due at a target that did not answer, if it has an interval: else
+	// nobody might call it for long, and nobody would notice that it is back.
+	Trouble time.Duration
 }
 
 // HaltReason says why a rollout halts: canaries of its first units, and bad of all, failed or were parked; most

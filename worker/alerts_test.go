@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -127,6 +128,85 @@ func TestThatAWebhookFailsReachesAnotherOne(t *testing.T) {
 		}
 		if n := len(h.receivers.taken("chat")); n != 3 {
 			t.Errorf("the one that was away took %d messages, want 3", n)
+		}
+	})
+}
+
+// TestWhatALookFindsIsTold goes the whole way of what nobody's rotation would notice: somebody else turns a
+// key, and then the target is away for a while.
+func TestWhatALookFindsIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, 3)
+		defer b.close()
+		h := &hooked{bundle: b, deliveries: b.store, receivers: &receivers{got: map[string][]keyturn.Delivery{}, tries: map[string]int{}}}
+		h.webhooks(keyturn.Webhook{Name: "chat", URL: "https://a", Events: []string{"alert.*", "key.observed"}})
+		defer h.run("w1")()
+		h.await(h.request("a").ID, time.Minute)
+		pass(time.Minute)
+		told := func() (out []string) {
+			pass(2 * time.Second)
+			for _, d := range h.receivers.taken("chat") {
+				what := d.Event
+				if d.Order != "" {
+					what += " " + d.Order
+				}
+				out = append(out, what)
+			}
+			h.receivers.mu.Lock()
+			h.receivers.got["chat"] = nil
+			h.receivers.mu.Unlock()
+			return out
+		}
+		e := alerts.New(alerts.Config{Owner: "w1", Store: b.store})
+		look := func(d time.Duration) {
+			t.Helper()
+			if err := b.store.AskLook(t.Context(), "om"); err != nil {
+				t.Fatal(err)
+			}
+			for end := time.Now().Add(d); time.Now().Before(end); pass(5 * time.Second) {
+				if err := e.Pass(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		told()
+		b.system.mu.Lock()
+		b.system.keys[b.system.units[1].ID] = "somebody-else-1"
+		b.system.mu.Unlock()
+		look(time.Minute)
+		if got, want := told(), []string{"key.observed", "alert.firing alert:key.drift/quarterly/om"}; !slices.Equal(got, want) {
+			t.Errorf("of a key that somebody else turned %q is told, want %q", got, want)
+		}
+		last := b.records(keyturn.OriginObserved)
+		if k := last[len(last)-1]; k.KeyID != "somebody-else-1" || k.PreviousKeyID != "key-1" {
+			t.Errorf("the last observed key is %+v", k)
+		}
+
+		away := func(is bool) {
+			b.system.mu.Lock()
+			defer b.system.mu.Unlock()
+			b.system.current = nil
+			if is {
+				b.system.current = func(string, string) (string, error) {
+					return "", &keyturn.SystemError{Kind: keyturn.KindTransient, Target: true, Code: "timeout", Err: errors.New("no answer")}
+				}
+			}
+		}
+		away(true)
+		look(5 * time.Minute)
+		if got, want := told(), []string{"alert.firing alert:target.unreachable//om"}; !slices.Equal(got, want) {
+			t.Errorf("of a target that is away %q is told, want %q", got, want)
+		}
+		away(false)
+		for range 150 { // 12 minutes, in which nobody asks for a look
+			pass(5 * time.Second)
+			if err := e.Pass(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, want := told(), []string{"alert.resolved alert:target.unreachable//om"}; !slices.Equal(got, want) {
+			t.Errorf("of a target that is back %q is told, want %q", got, want)
 		}
 	})
 }

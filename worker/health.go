@@ -74,3 +74,8 @@ func (h *health) failed(ctx context.Context, target string, err *keyturn.SystemE
 		h.log.Warn("noting the trouble of a target", zap.String("target", target), zap.Error(err))
 	}
 }
+
+// unusable notes that a target can't be called at all, for example because a secret is missing.
+func (h *health) unusable(ctx context.Context, target string, cause error) {
+	h.failed(ctx, target, &keyturn.SystemError{Target: true, Code: keyturn.AsSystemError(cause, keyturn.KindTransient).Code, Err: cause})
+}

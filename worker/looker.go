@@ -25,7 +25,7 @@ const (
 
 // lookTimes: the first look waits until whoever has just applied a target has turned what he wanted to turn.
 func lookTimes() keyturn.LookWait {
-	return keyturn.LookWait{First: 10 * time.Minute, Soon: 2 * time.Minute, Patience: 6 * time.Hour}
+	return keyturn.LookWait{First: 10 * time.Minute, Soon: 2 * time.Minute, Patience: 6 * time.Hour, Trouble: 5 * time.Minute}
 }
 
 // errYields ends a look when a rotation begins.
@@ -63,6 +63,7 @@ type looker struct {
 	targets TargetLister
 	systems Systems
 	rotator *rotator // its gates and holds: a look that is in a target's way stops
+	health  *health
 	asked   chan struct{}
 	log     *zap.Logger
 	metrics *Metrics
@@ -141,6 +142,7 @@ func (l *looker) look(ctx context.Context, target string) (map[keyturn.ObservedK
 	}
 	sys, spec, err := l.systems.System(ctx, target, 0)
 	if err != nil {
+		l.health.unusable(ctx, target, err)
 		return nil, err
 	}
 	// A look that has waited for too long begins beside rotations; any other yields to them.
@@ -152,8 +154,10 @@ func (l *looker) look(ctx context.Context, target string) (map[keyturn.ObservedK
 	defer cancel()
 	units, err := sys.Discover(discoverCtx, selected(policies))
 	if err != nil {
+		l.health.failed(ctx, target, keyturn.AsSystemError(err, keyturn.KindTransient))
 		return nil, fmt.Errorf("asking target %s for its units: %w", target, err)
 	}
+	l.health.answered(ctx, target)
 	units = slices.DeleteFunc(units, func(u keyturn.Unit) bool {
 		return !slices.ContainsFunc(policies, func(p keyturn.Policy) bool { return p.Select.Match(u) })
 	})
@@ -275,6 +279,7 @@ func (v *view) one(ctx context.Context, unit, known string) {
 	v.l.metrics.observeCall("observe", v.l.now().Sub(now), err)
 	if err == nil {
 		v.gate.success()
+		v.l.health.answered(ctx, v.target.Name)
 		v.mu.Lock()
 		v.seen = append(v.seen, keyturn.Observation{Unit: unit, Known: known, KeyID: key})
 		v.mu.Unlock()
@@ -283,6 +288,7 @@ func (v *view) one(ctx context.Context, unit, known string) {
 	v.count("error")
 	failure := keyturn.AsSystemError(err, keyturn.KindTransient)
 	v.l.metrics.errors.WithLabelValues(v.target.Name, failure.Code).Inc()
+	v.l.health.failed(ctx, v.target.Name, failure)
 	if d := v.gate.failure(failure, v.l.now()); d > 0 {
 		v.l.rotator.hold(ctx, v.target.Name, failure.Error(), d)
 		v.fail(fmt.Errorf("asking for the key of unit %s: %w", unit, err))

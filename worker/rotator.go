@@ -93,7 +93,7 @@ func (r *rotator) unusable(ctx context.Context, j *job, target string, cause err
 	if err.Kind == keyturn.KindPermanent && !err.Target && j.State == keyturn.TaskPending {
 		return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskPending, State: keyturn.TaskFailed, Reason: cause.Error()})
 	}
-	r.health.failed(ctx, target, &keyturn.SystemError{Target: true, Code: err.Code, Err: cause})
+	r.health.unusable(ctx, target, cause)
 	r.hold(ctx, target, cause.Error(), gateLongest)
 	return r.putBack(ctx, j, keyturn.TaskResult{Reason: cause.Error(), After: gateLongest})
 }

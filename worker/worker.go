@@ -110,7 +110,7 @@ func New(cfg Config) *Worker {
 	}
 	w.looker = &looker{
 		owner: cfg.Owner, now: cfg.Now, store: cfg.Store, targets: cfg.Targets, systems: cfg.Systems,
-		rotator: w.rotator, asked: make(chan struct{}, 1), log: cfg.Logger, metrics: cfg.Metrics,
+		rotator: w.rotator, health: health, asked: make(chan struct{}, 1), log: cfg.Logger, metrics: cfg.Metrics,
 	}
 	return w
 }

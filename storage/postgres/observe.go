@@ -17,7 +17,7 @@ import (
 func (s *Store) ClaimLook(ctx context.Context, owner string, looks []keyturn.Look, wait keyturn.LookWait, lease time.Duration) (string, time.Time, error) {
 	arg := db.ClaimLookParams{
 		Owner: clean(owner), Lease: micros(lease), Now: s.clock(), Targets: make([]string, len(looks)), Everys: make([]int64, len(looks)),
-		First: micros(wait.First), Patience: micros(wait.Patience), Soon: micros(wait.Soon),
+		First: micros(wait.First), Patience: micros(wait.Patience), Soon: micros(wait.Soon), Trouble: micros(wait.Trouble),
 	}
 	for i, l := range looks {
 		arg.Targets[i], arg.Everys[i] = l.Target, micros(l.Every.Std())

@@ -80,6 +80,9 @@ func lookDue(row db.DueLookRow, look keyturn.Look, wait keyturn.LookWait) sql.Nu
 	if row.ObservedAt.Valid {
 		next = row.ObservedAt.Int64 + look.Every.Std().Milliseconds()
 	}
+	if row.TroubleSince.Valid {
+		next = min(next, row.TroubleSince.Int64+wait.Trouble.Milliseconds())
+	}
 	if !due.Valid || next < due.Int64 {
 		return at(next)
 	}

@@ -19,6 +19,7 @@ func lookTests() map[string]func(*testing.T, New) {
 		"OneLookerAtATime":                       lookExclusive,
 		"LookerThatDiedIsFollowed":               lookCrash,
 		"BrokenLookComesAgainAfterItsDelay":      lookBroken,
+		"TargetInTroubleIsLookedAtSoon":          lookTrouble,
 		"LookWaitsForRotationsButNotForEver":     lookBusy,
 		"LookWaitsForASlotThatIsDueSoon":         lookSoon,
 		"HeldTargetIsLeftAlone":                  lookHeld,
@@ -39,7 +40,7 @@ func (f *fixture) claimLook(who string, looks ...keyturn.Look) (string, time.Tim
 	if len(looks) == 0 {
 		looks = []keyturn.Look{{Target: "om", Every: keyturn.Duration(every)}}
 	}
-	wait := keyturn.LookWait{First: first, Soon: 2 * time.Minute, Patience: time.Hour}
+	wait := keyturn.LookWait{First: first, Soon: 2 * time.Minute, Patience: time.Hour, Trouble: 5 * time.Minute}
 	target, began, err := f.ClaimLook(f.ctx(), who, looks, wait, lease)
 	if errors.Is(err, keyturn.ErrNotFound) {
 		return "", time.Time{}
@@ -160,6 +161,29 @@ func lookBroken(t *testing.T, newStore New) {
 	f.ok(f.EndLook(f.ctx(), "om", "w1", began, false, 10*time.Minute))
 	f.ok(f.AskLook(f.ctx(), "om")) // asking again does not wait
 	f.wantLook("w1", "om")
+}
+
+func lookTrouble(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	f.clock.Advance(first)
+	f.ok(f.EndLook(f.ctx(), "om", "w1", f.wantLook("w1", "om"), true, 0))
+	f.trouble("no answer", false)
+	f.clock.Advance(5*time.Minute - time.Second)
+	f.wantLook("w1", "")
+	f.clock.Advance(time.Second)
+	if got, _ := f.claimLook("w1", keyturn.Look{Target: "om"}); got != "" {
+		t.Error("a target without an interval is looked at, though nobody asked for it")
+	}
+	f.ok(f.EndLook(f.ctx(), "om", "w1", f.wantLook("w1", "om"), false, 10*time.Minute))
+	f.clock.Advance(10*time.Minute - time.Second)
+	f.wantLook("w1", "")
+	f.clock.Advance(time.Second)
+	began := f.wantLook("w1", "om")
+	f.ok(f.TargetAnswered(f.ctx(), "om"))
+	f.ok(f.EndLook(f.ctx(), "om", "w1", began, true, 0))
+	f.clock.Advance(time.Hour)
+	f.wantLook("w1", "")
 }
 
 func lookBusy(t *testing.T, newStore New) {

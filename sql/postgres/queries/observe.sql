@@ -7,6 +7,7 @@ WITH clock AS MATERIALIZED (
     SELECT unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('everys')::bigint[]) * interval '1 microsecond' AS every
 ), due AS MATERIALIZED (
     SELECT g.name, l.every, least(g.observe_asked,
+        CASE WHEN l.every > interval '0' THEN g.trouble_since + sqlc.arg('trouble')::bigint * interval '1 microsecond' END,
         CASE WHEN l.every > interval '0' THEN coalesce(g.observed_at + l.every, s.created_at + least(l.every, sqlc.arg('first')::bigint * interval '1 microsecond')) END) AS since
     FROM look l JOIN targets g ON g.name = l.target JOIN resources s ON s.kind = 'Target' AND s.name = g.name
 ), chosen AS MATERIALIZED (

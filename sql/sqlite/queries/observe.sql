@@ -1,6 +1,6 @@
 -- name: DueLook :one
 -- How long a look at a target's keys has been due, if it may begin now but for the rotations. NULL: it is not due.
-SELECT targets.name, targets.observed_at, targets.observe_asked, resources.created_at
+SELECT targets.name, targets.observed_at, targets.observe_asked, targets.trouble_since, resources.created_at
 FROM targets JOIN resources ON resources.kind = 'Target' AND resources.name = targets.name
 WHERE targets.name = sqlc.arg(name)
     AND (targets.observe_after IS NULL OR targets.observe_after <= sqlc.arg(now))

@@ -38,17 +38,18 @@ WITH clock AS MATERIALIZED (
     SELECT unnest($4::text[]) AS target, unnest($5::bigint[]) * interval '1 microsecond' AS every
 ), due AS MATERIALIZED (
     SELECT g.name, l.every, least(g.observe_asked,
-        CASE WHEN l.every > interval '0' THEN coalesce(g.observed_at + l.every, s.created_at + least(l.every, $6::bigint * interval '1 microsecond')) END) AS since
+        CASE WHEN l.every > interval '0' THEN g.trouble_since + $6::bigint * interval '1 microsecond' END,
+        CASE WHEN l.every > interval '0' THEN coalesce(g.observed_at + l.every, s.created_at + least(l.every, $7::bigint * interval '1 microsecond')) END) AS since
     FROM look l JOIN targets g ON g.name = l.target JOIN resources s ON s.kind = 'Target' AND s.name = g.name
 ), chosen AS MATERIALIZED (
     SELECT g.name FROM due d JOIN targets g ON g.name = d.name, clock
     WHERE d.since <= clock.at AND (g.observe_after IS NULL OR g.observe_after <= clock.at)
         AND (g.observe_until IS NULL OR g.observe_until <= clock.at) AND (g.hold_until IS NULL OR g.hold_until <= clock.at)
-        AND (d.since + greatest(d.every, $7::bigint * interval '1 microsecond') <= clock.at OR NOT (
+        AND (d.since + greatest(d.every, $8::bigint * interval '1 microsecond') <= clock.at OR NOT (
             EXISTS (SELECT 1 FROM rotations r WHERE r.target = g.name AND r.state = 'running')
             OR EXISTS (SELECT 1 FROM rotations r WHERE r.target = g.name AND r.state IN ('requested', 'planning'))
             OR EXISTS (SELECT 1 FROM policies p JOIN resources s ON s.kind = 'Policy' AND s.name = p.name
-                WHERE p.wake_at <= clock.at + $8::bigint * interval '1 microsecond' AND NOT p.paused AND s.spec ->> 'target' = g.name)))
+                WHERE p.wake_at <= clock.at + $9::bigint * interval '1 microsecond' AND NOT p.paused AND s.spec ->> 'target' = g.name)))
     ORDER BY d.since, g.name LIMIT 1 FOR UPDATE OF g SKIP LOCKED
 )
 UPDATE targets g SET observe_owner = $1::text, observe_until = clock.at + $2::bigint * interval '1 microsecond'
@@ -62,6 +63,7 @@ type ClaimLookParams struct {
 	Now      *time.Time
 	Targets  []string
 	Everys   []int64
+	Trouble  int64
 	First    int64
 	Patience int64
 	Soon     int64
@@ -81,6 +83,7 @@ func (q *Queries) ClaimLook(ctx context.Context, db DBTX, arg ClaimLookParams) (
 		arg.Now,
 		arg.Targets,
 		arg.Everys,
+		arg.Trouble,
 		arg.First,
 		arg.Patience,
 		arg.Soon,

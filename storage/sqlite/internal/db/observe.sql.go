@@ -49,7 +49,7 @@ func (q *Queries) BreakLook(ctx context.Context, db DBTX, arg BreakLookParams) (
 }
 
 const dueLook = `-- name: DueLook :one
-SELECT targets.name, targets.observed_at, targets.observe_asked, resources.created_at
+SELECT targets.name, targets.observed_at, targets.observe_asked, targets.trouble_since, resources.created_at
 FROM targets JOIN resources ON resources.kind = 'Target' AND resources.name = targets.name
 WHERE targets.name = ?1
     AND (targets.observe_after IS NULL OR targets.observe_after <= ?2)
@@ -66,6 +66,7 @@ type DueLookRow struct {
 	Name         string
 	ObservedAt   sql.NullInt64
 	ObserveAsked sql.NullInt64
+	TroubleSince sql.NullInt64
 	CreatedAt    int64
 }
 
@@ -77,6 +78,7 @@ func (q *Queries) DueLook(ctx context.Context, db DBTX, arg DueLookParams) (DueL
 		&i.Name,
 		&i.ObservedAt,
 		&i.ObserveAsked,
+		&i.TroubleSince,
 		&i.CreatedAt,
 	)
 	return i, err
