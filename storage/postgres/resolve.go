@@ -80,7 +80,7 @@ func (s *Store) resolve(ctx context.Context, tx pgx.Tx, d keyturn.Decision) (rot
 	if err != nil {
 		return rotation, retried, notFound(err)
 	}
-	if task.State != string(keyturn.TaskParked) || task.IntendedAt == nil {
+	if task.State != string(keyturn.TaskParked) || task.IntendedAt == nil || task.FinishedAt == nil {
 		return rotation, retried, keyturn.Conflictf("it is %s: only what is parked can be resolved", task.State)
 	}
 	ended := keyturn.RotationState(rotation.State).Final()
@@ -88,7 +88,9 @@ func (s *Store) resolve(ctx context.Context, tx pgx.Tx, d keyturn.Decision) (rot
 	switch {
 	case d.As == keyturn.TaskSucceeded:
 		arg.KeyAfter = clean(d.Key)
-		err = s.recordResolved(ctx, tx, d.Task, rotation.ID, task, arg.KeyAfter)
+		if err = s.recordResolved(ctx, tx, d.Task, rotation.ID, task, arg.KeyAfter); err == nil {
+			err = s.q.NoteTurned(ctx, tx, db.NoteTurnedParams{Unit: task.UnitID, At: *task.FinishedAt}) // before it was parked
+		}
 	case d.As == keyturn.TaskPending && ended:
 		arg.State = string(keyturn.TaskFailed)
 		only := keyturn.Selection{Projects: []string{task.ProjectID}, Units: []string{task.UnitID}}

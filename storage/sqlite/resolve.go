@@ -74,7 +74,9 @@ func (s *Store) resolve(ctx context.Context, tx *tx, d keyturn.Decision, out *ke
 	switch {
 	case d.As == keyturn.TaskSucceeded:
 		p.KeyAfter = d.Key
-		err = s.recordResolved(ctx, tx, task, d.Key)
+		if err = s.recordResolved(ctx, tx, task, d.Key); err == nil {
+			err = s.q.NoteTurned(ctx, tx, db.NoteTurnedParams{UnitID: task.UnitID, At: task.FinishedAt.Int64}) // before it was parked
+		}
 	case d.As == keyturn.TaskPending && ended:
 		p.State = string(keyturn.TaskFailed)
 		only := keyturn.Selection{Projects: []string{task.ProjectID}, Units: []string{task.UnitID}}

@@ -19,6 +19,8 @@ func resolveTests() map[string]func(*testing.T, New) {
 		"TheKeyBeforeIsNoSuccess":             resolveKeyBefore,
 		"KeyOfAnotherRotationIsNoSuccess":     resolveForeignKey,
 		"KeySeenSinceIsNotRecordedTwice":      resolveSeenKey,
+		"KeyThatALookFoundIsNotRecordedTwice": resolveObserved,
+		"ResolvedCountsForMinInterval":        resolveMinInterval,
 		"UnitUnderWorkMustWait":               resolveBusy,
 		"DecisionNeedsItsReason":              resolveNeedsReason,
 		"StoppedRotationIsNotRetriedInside":   resolveStopping,

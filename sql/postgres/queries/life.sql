@@ -119,7 +119,7 @@ SELECT id, rotation_id, unit_id, state, resolution, reason, attempts, key_before
 FROM tasks WHERE id = sqlc.arg('id');
 
 -- name: LockParked :one
-SELECT t.unit_id, t.project_id, t.state, t.key_before, t.intended_at, k.key_id, k.key_since, k.intended AS open
+SELECT t.unit_id, t.project_id, t.state, t.key_before, t.intended_at, t.finished_at, k.key_id, k.key_since, k.intended AS open
 FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
 WHERE t.id = sqlc.arg('id') FOR UPDATE OF t, k;
 
@@ -153,6 +153,10 @@ INSERT INTO key_records (id, unit_id, key_id, previous_key_id, used_from, origin
 SELECT sqlc.arg('id')::uuid, sqlc.arg('unit'), sqlc.arg('key'), sqlc.arg('before')::text, turned.key_since, 'rotated',
     sqlc.arg('rotation')::uuid, sqlc.arg('task')::uuid
 FROM turned;
+
+-- name: NoteTurned :exec
+-- A unit was turned, at that time at the latest.
+UPDATE unit_keys SET turned_at = greatest(turned_at, sqlc.arg('at')::timestamptz) WHERE unit_id = sqlc.arg('unit');
 
 -- name: OpenRetries :many
 -- The retries of a rotation, and theirs, that have not ended, newest first.

@@ -44,6 +44,10 @@ UPDATE unit_keys SET key_id = sqlc.arg(key_id), key_since = sqlc.arg(key_since),
     turned_at = coalesce(sqlc.narg(turned_at), turned_at)
 WHERE unit_id = sqlc.arg(unit_id);
 
+-- name: NoteTurned :exec
+-- A unit was turned, at that time at the latest.
+UPDATE unit_keys SET turned_at = max(coalesce(turned_at, 0), sqlc.arg(at)) WHERE unit_id = sqlc.arg(unit_id);
+
 -- name: RotationTasks :many
 SELECT * FROM tasks
 WHERE rotation_id = sqlc.arg(rotation_id) AND turn >= sqlc.arg(after_turn) AND (turn > sqlc.arg(after_turn) OR seq > sqlc.arg(after_seq))

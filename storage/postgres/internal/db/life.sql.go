@@ -380,7 +380,7 @@ func (q *Queries) LockDone(ctx context.Context, db DBTX, ids []keyturn.ID) ([]ke
 }
 
 const lockParked = `-- name: LockParked :one
-SELECT t.unit_id, t.project_id, t.state, t.key_before, t.intended_at, k.key_id, k.key_since, k.intended AS open
+SELECT t.unit_id, t.project_id, t.state, t.key_before, t.intended_at, t.finished_at, k.key_id, k.key_since, k.intended AS open
 FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
 WHERE t.id = $1 FOR UPDATE OF t, k
 `
@@ -391,6 +391,7 @@ type LockParkedRow struct {
 	State      string
 	KeyBefore  string
 	IntendedAt *time.Time
+	FinishedAt *time.Time
 	KeyID      string
 	KeySince   *time.Time
 	Open       keyturn.ID
@@ -405,6 +406,7 @@ func (q *Queries) LockParked(ctx context.Context, db DBTX, id keyturn.ID) (LockP
 		&i.State,
 		&i.KeyBefore,
 		&i.IntendedAt,
+		&i.FinishedAt,
 		&i.KeyID,
 		&i.KeySince,
 		&i.Open,
@@ -544,6 +546,21 @@ func (q *Queries) MixedClusters(ctx context.Context, db DBTX, ids []keyturn.ID) 
 		return nil, err
 	}
 	return items, nil
+}
+
+const noteTurned = `-- name: NoteTurned :exec
+UPDATE unit_keys SET turned_at = greatest(turned_at, $1::timestamptz) WHERE unit_id = $2
+`
+
+type NoteTurnedParams struct {
+	At   time.Time
+	Unit string
+}
+
+// A unit was turned, at that time at the latest.
+func (q *Queries) NoteTurned(ctx context.Context, db DBTX, arg NoteTurnedParams) error {
+	_, err := db.Exec(ctx, noteTurned, arg.At, arg.Unit)
+	return err
 }
 
 const openRetries = `-- name: OpenRetries :many

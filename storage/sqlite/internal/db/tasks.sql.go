@@ -116,6 +116,21 @@ func (q *Queries) IntendTask(ctx context.Context, db DBTX, arg IntendTaskParams)
 	return result.RowsAffected()
 }
 
+const noteTurned = `-- name: NoteTurned :exec
+UPDATE unit_keys SET turned_at = max(coalesce(turned_at, 0), ?1) WHERE unit_id = ?2
+`
+
+type NoteTurnedParams struct {
+	At     interface{}
+	UnitID string
+}
+
+// A unit was turned, at that time at the latest.
+func (q *Queries) NoteTurned(ctx context.Context, db DBTX, arg NoteTurnedParams) error {
+	_, err := db.ExecContext(ctx, noteTurned, arg.At, arg.UnitID)
+	return err
+}
+
 const putBackIntended = `-- name: PutBackIntended :execrows
 UPDATE tasks
 SET reason = ?1, owner = '', lease_until = NULL, handed_at = NULL, back = 'intended', not_before = ?2,
