@@ -118,7 +118,7 @@ func TestThatAWebhookFailsReachesAnotherOne(t *testing.T) {
 		h.receivers.mu.Lock()
 		away = false
 		h.receivers.mu.Unlock()
-		look(5 * time.Minute)
+		look(12 * time.Minute) // it is tried again within seven and a half
 		var got []string
 		for _, d := range h.receivers.taken("mail") {
 			got = append(got, d.Event+" "+d.Order)
