@@ -30,6 +30,12 @@ type bundle struct {
 	one    *oneSystem
 }
 
+// The target's times: short, because a minute of fake time costs some seconds with the race detector.
+const (
+	settle = time.Minute
+	verify = 2 * time.Minute
+)
+
 func setup(t *testing.T, units int) *bundle {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "keyturn.db"), Logger: zaptest.NewLogger(t)})
@@ -43,7 +49,7 @@ func setup(t *testing.T, units int) *bundle {
 		Name: "om", Generation: 1, System: keyturn.SystemOpsManager, URL: "https://om.example.com",
 		Limits: keyturn.Limits{Concurrency: 8},
 		Timeouts: keyturn.TargetTimeouts{
-			Request: keyturn.Duration(10 * time.Second), Settle: keyturn.Duration(2 * time.Minute), Verify: keyturn.Duration(5 * time.Minute),
+			Request: keyturn.Duration(10 * time.Second), Settle: keyturn.Duration(settle), Verify: keyturn.Duration(verify),
 		},
 	}
 	b := &bundle{t: t, store: store, queue: newMemoryQueue(), system: newFakeSystem(units)}

@@ -130,7 +130,7 @@ func TestLifeOfARotation(t *testing.T) {
 		r := b.request("a")
 		pass(30 * time.Second) // waits until the system has settled
 		b.cancel(r.ID)
-		pass(90 * time.Second)
+		pass(settle)
 		got := b.await(r.ID, 10*time.Minute)
 		if task := b.only(r.ID); task.State != keyturn.TaskSkipped || got.State != keyturn.RotationCancelled {
 			t.Errorf("rotation %s, task %+v", got.State, task)
@@ -143,7 +143,7 @@ func TestLifeOfARotation(t *testing.T) {
 
 	run("StoppedWithATurnThatShowsLateIsStillRecorded", 1, func(t *testing.T, b *bundle) {
 		b.system.apply = func(_ string, turn func()) error {
-			time.AfterFunc(100*time.Second, turn)
+			time.AfterFunc(settle-10*time.Second, turn)
 			return errAmbiguous
 		}
 		defer b.start("w1")()

@@ -121,7 +121,7 @@ func TestWorker(t *testing.T) {
 		}
 		defer b.start("w1")()
 		r := b.await(b.request("a").ID, 10*time.Minute)
-		if len(sent) != 2 || sent[1].Sub(sent[0]) < 2*time.Minute {
+		if len(sent) != 2 || sent[1].Sub(sent[0]) < settle {
 			t.Errorf("sent at %v: want twice, the settle time apart", sent)
 		}
 		if task := b.only(r.ID); task.Resolution != keyturn.ResolutionConfirmed || task.Attempts != 2 {
@@ -132,7 +132,7 @@ func TestWorker(t *testing.T) {
 
 	run("TurnExecutedLateIsNotRepeated", 1, func(t *testing.T, b *bundle) {
 		b.system.apply = func(_ string, turn func()) error {
-			time.AfterFunc(110*time.Second, turn) // just within settle
+			time.AfterFunc(settle-10*time.Second, turn) // just within settle
 			return errAmbiguous
 		}
 		defer b.start("w1")()
@@ -165,7 +165,7 @@ func TestWorker(t *testing.T) {
 		begin := time.Now()
 		r := b.await(b.request("a").ID, 20*time.Minute)
 		task := b.only(r.ID)
-		if task.State != keyturn.TaskParked || time.Since(begin) < 5*time.Minute || r.State != keyturn.RotationFailed {
+		if task.State != keyturn.TaskParked || time.Since(begin) < verify || r.State != keyturn.RotationFailed {
 			t.Errorf("rotation %s, task %+v after %s", r.State, task, time.Since(begin))
 		}
 		if got := b.system.sent[b.system.units[0].ID]; got != 1 {
