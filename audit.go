@@ -11,7 +11,7 @@ type AuditEntry struct {
 	ID      ID              `json:"id"`
 	At      time.Time       `json:"at"`
 	Actor   string          `json:"actor"`  // the token's name, or the person's
-	Action  string          `json:"action"` // "rotation.cancel", "task.resolve", "policy.pause", "resources.apply"
+	Action  string          `json:"action"` // "rotation.cancel", "task.resolve", "policy.pause", "webhook.replay", "resources.apply"
 	Subject string          `json:"subject"`
 	Remote  string          `json:"remote"` // the address that the request came from; empty: unknown
 	Reason  string          `json:"reason"`

@@ -100,7 +100,7 @@ func (s *server) ackAlert(ctx context.Context, in *ackAlertInput) (*ackAlertOutp
 			return nil, err
 		}
 	}
-	alert, err := s.Store.AckAlert(ctx, id, ack)
+	alert, err := s.Store.AckAlert(audited(ctx, "alert.ack", id.String(), ack.Note, nil), id, ack)
 	if errors.Is(err, keyturn.ErrConflict) {
 		return nil, huma.Error409Conflict("the alert is resolved: there is nothing to acknowledge")
 	}

@@ -96,7 +96,8 @@ func (s *server) requestSlot(ctx context.Context, in *backfillInput, slot *keytu
 	if in.Body.Reason != "" {
 		reason += ": " + in.Body.Reason
 	}
-	rotation, _, err := s.Store.Request(ctx, keyturn.Request{
+	recorded := audited(ctx, "policy.backfill", in.Name, in.Body.Reason, map[string]string{"slot": slot.Name()})
+	rotation, _, err := s.Store.Request(recorded, keyturn.Request{
 		Policy: in.Name, Trigger: keyturn.TriggerSchedule, Slot: slot, Reason: reason, RequestedBy: requestedBy(ctx),
 	})
 	if err != nil {

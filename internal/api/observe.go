@@ -15,7 +15,7 @@ func (s *server) registerObserve() {
 }
 
 func (s *server) observe(ctx context.Context, in *nameInput) (*resourceOutput, error) {
-	if err := s.Store.AskLook(ctx, in.Name); err != nil {
+	if err := s.Store.AskLook(audited(ctx, "target.observe", in.Name, "", nil), in.Name); err != nil {
 		return nil, missing(err, "target", in.Name)
 	}
 	s.OnLook()

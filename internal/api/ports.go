@@ -15,6 +15,8 @@ type Store interface {
 	TokenStore
 	RotationControl
 	AlertStore
+	// WriteAudit records what changes nothing here, such as a message that is sent to try something.
+	WriteAudit(ctx context.Context) error
 	// AskLook makes a look at the target's keys due now. An unknown target is ErrNotFound.
 	AskLook(ctx context.Context, target string) error
 	// Request inserts a rotation, or finds the one that the same TriggerID made before.

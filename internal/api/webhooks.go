@@ -118,7 +118,7 @@ func (s *server) replayDelivery(ctx context.Context, in *deliveryInput) (*delive
 	if err != nil {
 		return nil, err
 	}
-	err = s.Deliveries.Replay(ctx, id)
+	err = s.Deliveries.Replay(audited(ctx, "delivery.replay", id.String(), "", nil), id)
 	if errors.Is(err, keyturn.ErrConflict) {
 		return nil, huma.Error409Conflict(fmt.Sprintf("delivery %s can't be replayed: it is being sent now, or its webhook was removed", id))
 	}
@@ -133,7 +133,7 @@ func (s *server) replayWebhook(ctx context.Context, in *nameInput) (*replayedOut
 	if _, err := s.resource(ctx, keyturn.KindWebhook, in.Name); err != nil {
 		return nil, err
 	}
-	n, err := s.Deliveries.ReplayParked(ctx, in.Name)
+	n, err := s.Deliveries.ReplayParked(audited(ctx, "webhook.replay", in.Name, "", nil), in.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +151,9 @@ func (s *server) testWebhook(ctx context.Context, in *nameInput) (*webhookTestOu
 	}
 	hook, err := resource.WebhookOf(stored)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.Store.WriteAudit(audited(ctx, "webhook.test", in.Name, "", nil)); err != nil {
 		return nil, err
 	}
 	begin := time.Now()

@@ -42,6 +42,11 @@ func (s *Store) audited(ctx context.Context, do func(on db.DBTX) (changed bool, 
 	})
 }
 
+// WriteAudit records what the context says, and nothing else.
+func (s *Store) WriteAudit(ctx context.Context) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error { return s.writeAudit(ctx, tx) })
+}
+
 // Audit lists audit entries, newest first.
 func (s *Store) Audit(ctx context.Context, f keyturn.AuditFilter) ([]keyturn.AuditEntry, string, error) {
 	after, err := cursor(f.Page)

@@ -168,6 +168,9 @@ func (s *Store) AckAlert(ctx context.Context, id keyturn.ID, ack keyturn.Ack) (k
 		if err := s.insertNotice(ctx, tx, g, &n); err != nil {
 			return err
 		}
+		if err := s.writeAudit(ctx, tx); err != nil {
+			return err
+		}
 		one, err := s.alertsByID(ctx, tx, []keyturn.ID{id})
 		if err == nil {
 			out = one[0]

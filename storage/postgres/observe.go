@@ -54,10 +54,13 @@ func (s *Store) EndLook(ctx context.Context, target, owner string, began time.Ti
 
 // AskLook makes a look at the target's keys due now.
 func (s *Store) AskLook(ctx context.Context, target string) error {
-	n, err := s.q.AskLook(ctx, s.pool, db.AskLookParams{Now: s.clock(), Target: target})
-	if err == nil && n == 0 {
-		err = keyturn.ErrNotFound
-	}
+	err := s.audited(ctx, func(on db.DBTX) (bool, error) {
+		n, err := s.q.AskLook(ctx, on, db.AskLookParams{Now: s.clock(), Target: target})
+		if err == nil && n == 0 {
+			err = keyturn.ErrNotFound
+		}
+		return true, err
+	})
 	if err != nil {
 		return fmt.Errorf("asking for a look at target %s: %w", target, err)
 	}

@@ -197,7 +197,10 @@ func (s *Store) Replay(ctx context.Context, id keyturn.ID) error {
 		if err != nil {
 			return err
 		}
-		return s.q.FreeWebhook(ctx, tx, d.Webhook)
+		if err := s.q.FreeWebhook(ctx, tx, d.Webhook); err != nil {
+			return err
+		}
+		return s.writeAudit(ctx, tx)
 	})
 	if err != nil {
 		return fmt.Errorf("replaying delivery %s: %w", id, err)
@@ -212,7 +215,10 @@ func (s *Store) ReplayParked(ctx context.Context, webhook string) (int, error) {
 		if n, err = s.q.ReplayParked(ctx, tx, db.ReplayParkedParams{Webhook: webhook, Now: s.clock()}); err != nil {
 			return err
 		}
-		return s.q.FreeWebhook(ctx, tx, webhook)
+		if err = s.q.FreeWebhook(ctx, tx, webhook); err != nil {
+			return err
+		}
+		return s.writeAudit(ctx, tx)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("replaying what is parked of webhook %s: %w", webhook, err)

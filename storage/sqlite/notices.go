@@ -190,6 +190,9 @@ func (s *Store) AckAlert(ctx context.Context, id keyturn.ID, ack keyturn.Ack) (o
 		if err := s.insertNotice(ctx, tx, g, &n); err != nil {
 			return err
 		}
+		if err := s.writeAudit(ctx, tx); err != nil {
+			return err
+		}
 		out, err = only(alertsByID(ctx, tx, []keyturn.ID{id}))
 		return err
 	})

@@ -137,9 +137,12 @@ func (s *Store) AskLook(ctx context.Context, target string) error {
 	return s.inTx(ctx, "asking for a look at target "+target, func(ctx context.Context, tx *tx) error {
 		n, err := s.q.AskLook(ctx, tx, db.AskLookParams{Name: target, Now: at(tx.now)})
 		if err == nil && n == 0 {
-			return keyturn.ErrNotFound
+			err = keyturn.ErrNotFound
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.writeAudit(ctx, tx)
 	})
 }
 

@@ -238,7 +238,10 @@ func (s *Store) Replay(ctx context.Context, id keyturn.ID) error {
 		if err != nil {
 			return err
 		}
-		return s.q.FreeWebhook(ctx, tx, d.Webhook)
+		if err := s.q.FreeWebhook(ctx, tx, d.Webhook); err != nil {
+			return err
+		}
+		return s.writeAudit(ctx, tx)
 	})
 }
 
@@ -249,7 +252,10 @@ func (s *Store) ReplayParked(ctx context.Context, webhook string) (int, error) {
 		if n, err = s.q.ReplayParked(ctx, tx, db.ReplayParkedParams{Now: tx.now, Webhook: webhook}); err != nil {
 			return err
 		}
-		return s.q.FreeWebhook(ctx, tx, webhook)
+		if err = s.q.FreeWebhook(ctx, tx, webhook); err != nil {
+			return err
+		}
+		return s.writeAudit(ctx, tx)
 	})
 	return int(n), err
 }

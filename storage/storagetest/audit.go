@@ -14,8 +14,9 @@ func auditTests() map[string]func(*testing.T, New) {
 	return map[string]func(*testing.T, New){
 		"RotationsAreAuditedWithTheirTransaction": auditRotations,
 		"ResourcesAreAuditedWithTheirTransaction": auditResources,
-		"AuditPages":        auditPages,
-		"AuditIsAppendOnly": auditAppendOnly,
+		"WhatPeopleAskForIsAudited":               auditAsked,
+		"AuditPages":                              auditPages,
+		"AuditIsAppendOnly":                       auditAppendOnly,
 	}
 }
 
@@ -92,6 +93,27 @@ func auditResources(t *testing.T, newStore New) {
 		!e.At.Equal(f.clock.Now()) || e.ID.IsZero() || !strings.Contains(string(e.Detail), `"b"`) {
 		t.Errorf("entry is %+v", e)
 	}
+}
+
+func auditAsked(t *testing.T, newStore New) {
+	f := newAudited(t, newStore)
+	ctx := f.as
+	f.wrote("observe", 1, f.AskLook(ctx, "om"))
+	f.is(f.AskLook(ctx, "none"), keyturn.ErrNotFound)
+	f.wrote("observe an unknown target", 0, nil)
+	f.webhook("a")
+	f.enqueue("a", "e1", "")
+	f.result(f.wantClaim("e1")[0], parked)
+	f.wrote("replay", 1, f.Replay(ctx, f.delivery("e1").ID))
+	f.is(f.Replay(ctx, keyturn.NewID(f.clock.Now())), keyturn.ErrNotFound)
+	_, err := f.ReplayParked(ctx, "a")
+	f.wrote("replay of all", 1, err)
+	f.external("lab/1")
+	_, err = f.AckAlert(ctx, f.oneOpen(keyturn.AlertExternal).ID, keyturn.Ack{By: "ann"})
+	f.wrote("acknowledge", 1, err)
+	_, _, err = f.Request(ctx, keyturn.Request{Policy: "quarterly", Trigger: keyturn.TriggerSchedule, Slot: f.slot(-time.Hour), Reason: "backfill"})
+	f.wrote("backfill", 1, err)
+	f.wrote("a message that tries something", 1, f.WriteAudit(ctx))
 }
 
 func auditPages(t *testing.T, newStore New) {

@@ -151,6 +151,16 @@ func (s *Store) record(ctx context.Context) {
 	}
 }
 
+// WriteAudit implements api.Store.
+func (s *Store) WriteAudit(ctx context.Context) error {
+	if err := s.begin(ctx, "WriteAudit"); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	s.record(ctx)
+	return nil
+}
+
 // Audit implements api.Reader.
 func (s *Store) Audit(ctx context.Context, f keyturn.AuditFilter) ([]keyturn.AuditEntry, string, error) {
 	if err := s.begin(ctx, "Audit"); err != nil {

@@ -17,6 +17,7 @@ func (s *Store) AskLook(ctx context.Context, target string) error {
 		return keyturn.ErrNotFound
 	}
 	s.asked = append(s.asked, target)
+	s.record(ctx)
 	return nil
 }
 
