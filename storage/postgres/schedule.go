@@ -24,7 +24,7 @@ func (s *Store) FireDue(
 ) ([]keyturn.Rotation, error) {
 	var fired []keyturn.Rotation
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		rows, err := s.q.DuePolicies(ctx, tx, db.DuePoliciesParams{Max: int32Of(limit), Now: s.clock()})
+		rows, err := s.duePolicies(ctx, tx, limit)
 		if err != nil || len(rows) == 0 {
 			fired = nil
 			return err
@@ -47,26 +47,27 @@ type firing struct {
 	now       time.Time
 	rotations map[keyturn.ID]keyturn.Rotation
 	slots     db.FireSlotsParams
-	advance   db.AdvancePoliciesParams
+	advance   advance
 	skipped   db.NoteSkippedParams
 	broken    []string // policies whose next slot can't be computed
 }
 
 // decide asks for every policy that is due what becomes of it.
 func (s *Store) decide(
-	ctx context.Context, tx pgx.Tx, rows []db.DuePoliciesRow, decide func(due keyturn.Due, now time.Time) (keyturn.Firing, error),
+	ctx context.Context, tx pgx.Tx, rows []duePolicy, decide func(due keyturn.Due, now time.Time) (keyturn.Firing, error),
 ) (firing, error) {
 	f := firing{rotations: make(map[keyturn.ID]keyturn.Rotation, len(rows))}
-	for _, row := range rows {
-		f.now = row.Now.UTC()
-		slot := keyturn.Slot{Local: row.NextLocal, Timezone: row.NextTimezone, At: row.NextAt.UTC()}
-		policy, err := policyOf(row.Name, row.Spec, row.Generation, row.Paused)
+	for i := range rows {
+		row := &rows[i]
+		f.now = row.now.UTC()
+		slot := keyturn.Slot{Local: row.nextLocal, Timezone: row.nextTimezone, At: row.nextAt.UTC()}
+		policy, err := policyOf(row.name, row.spec, row.generation, row.paused)
 		if err != nil {
-			s.leave(&f, row.Name, err)
+			s.leave(&f, row.name, err)
 			continue
 		}
 		units := &oldUnits{store: s, ctx: ctx, tx: tx, target: policy.Target}
-		due := keyturn.Due{Policy: policy, Slot: slot, UnderWay: row.UnderWay, OldUnits: units.before}
+		due := keyturn.Due{Policy: policy, Slot: slot, UnderWay: row.underWay, OldUnits: units.before}
 		what, err := decide(due, f.now)
 		if units.err != nil { // the transaction is lost, whatever was decided
 			return firing{}, units.err
@@ -78,7 +79,7 @@ func (s *Store) decide(
 			err = f.add(s, policy, what)
 		}
 		if err != nil {
-			s.leave(&f, row.Name, err)
+			s.leave(&f, row.name, err)
 			continue
 		}
 		f.advanceTo(row, what)
@@ -137,21 +138,22 @@ func (s *Store) leave(f *firing, policy string, err error) {
 	f.broken = append(f.broken, policy)
 }
 
-func (f *firing) advanceTo(row db.DuePoliciesRow, what keyturn.Firing) {
+func (f *firing) advanceTo(row *duePolicy, what keyturn.Firing) {
 	a, slot := &f.advance, what.Next
-	a.Names, a.Was, a.Ends = append(a.Names, row.Name), append(a.Was, row.NextAt), append(a.Ends, slot == nil)
+	a.places, a.names = append(a.places, row.place), append(a.names, row.name)
+	a.was, a.ends = append(a.was, row.nextAt), append(a.ends, slot == nil)
 	wake := time.Time{}
 	if slot == nil {
 		slot = &keyturn.Slot{}
 	} else {
 		wake = wakeAt(what)
 	}
-	a.Locals, a.Timezones = append(a.Locals, slot.Local), append(a.Timezones, slot.Timezone)
-	a.Ats, a.Wakes = append(a.Ats, slot.At), append(a.Wakes, wake)
-	a.Deadlines = append(a.Deadlines, orEpoch(what.Deadline))
+	a.locals, a.timezones = append(a.locals, slot.Local), append(a.timezones, slot.Timezone)
+	a.ats, a.wakes = append(a.ats, slot.At), append(a.wakes, wake)
+	a.deadlines = append(a.deadlines, orEpoch(what.Deadline))
 	if what.Skipped != nil {
 		n := &f.skipped
-		n.Names, n.Slots, n.Reasons = append(n.Names, row.Name), append(n.Slots, what.Skipped.Slot), append(n.Reasons, clean(what.Skipped.Reason))
+		n.Names, n.Slots, n.Reasons = append(n.Names, row.name), append(n.Slots, what.Skipped.Slot), append(n.Reasons, clean(what.Skipped.Reason))
 	}
 }
 
@@ -198,8 +200,8 @@ func (s *Store) fire(ctx context.Context, tx pgx.Tx, f firing) ([]keyturn.Rotati
 			fired = append(fired, f.rotations[id])
 		}
 	}
-	if len(f.advance.Names) > 0 {
-		if err := s.q.AdvancePolicies(ctx, tx, f.advance); err != nil {
+	if len(f.advance.names) > 0 {
+		if err := s.advancePolicies(ctx, tx, &f.advance); err != nil {
 			return nil, err
 		}
 	}

@@ -12,47 +12,6 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
-const advancePolicies = `-- name: AdvancePolicies :exec
-WITH slot AS MATERIALIZED (
-    SELECT unnest($1::text[]) AS name, unnest($2::timestamptz[]) AS was,
-        unnest($3::text[]) AS local, unnest($4::text[]) AS timezone,
-        unnest($5::timestamptz[]) AS at, unnest($6::timestamptz[]) AS wake,
-        unnest($7::boolean[]) AS ends,
-        nullif(unnest($8::timestamptz[]), 'epoch') AS deadline -- epoch: none
-)
-UPDATE policies p SET
-    next_local = CASE WHEN NOT s.ends THEN s.local END, next_timezone = CASE WHEN NOT s.ends THEN s.timezone END,
-    next_at = CASE WHEN NOT s.ends THEN s.at END, wake_at = CASE WHEN NOT s.ends THEN s.wake END,
-    deadline_at = s.deadline
-FROM slot s WHERE p.name = s.name AND p.next_at = s.was
-`
-
-type AdvancePoliciesParams struct {
-	Names     []string
-	Was       []time.Time
-	Locals    []string
-	Timezones []string
-	Ats       []time.Time
-	Wakes     []time.Time
-	Ends      []bool
-	Deadlines []time.Time
-}
-
-// A slot without a time ends the policy's schedule.
-func (q *Queries) AdvancePolicies(ctx context.Context, db DBTX, arg AdvancePoliciesParams) error {
-	_, err := db.Exec(ctx, advancePolicies,
-		arg.Names,
-		arg.Was,
-		arg.Locals,
-		arg.Timezones,
-		arg.Ats,
-		arg.Wakes,
-		arg.Ends,
-		arg.Deadlines,
-	)
-	return err
-}
-
 const dueLooks = `-- name: DueLooks :many
 WITH clock AS MATERIALIZED (
     SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
@@ -96,71 +55,6 @@ func (q *Queries) DueLooks(ctx context.Context, db DBTX, arg DueLooksParams) ([]
 			&i.ID,
 			&i.Policy,
 			&i.OpenUntil,
-			&i.Spec,
-			&i.Generation,
-			&i.Now,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const duePolicies = `-- name: DuePolicies :many
-WITH clock AS MATERIALIZED (
-    SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
-), due AS MATERIALIZED (
-    SELECT p.name, p.paused, p.next_local, p.next_timezone, p.next_at
-    FROM policies p
-    WHERE p.wake_at <= (SELECT at FROM clock) AND (p.paused_until IS NULL OR p.paused_until > (SELECT at FROM clock))
-    ORDER BY p.wake_at LIMIT $2 FOR UPDATE SKIP LOCKED
-)
-SELECT d.name, d.paused, d.next_local::text AS next_local, d.next_timezone::text AS next_timezone, d.next_at::timestamptz AS next_at,
-    ((SELECT r.id FROM rotations r WHERE r.policy = d.name AND r.finished_at IS NULL LIMIT 1) IS NOT NULL)::boolean AS under_way,
-    s.spec, s.generation, (SELECT at FROM clock)::timestamptz AS now
-FROM due d CROSS JOIN LATERAL (
-    SELECT r.spec, r.generation FROM resources r WHERE r.kind = 'Policy' AND r.name = d.name LIMIT 1
-) s
-`
-
-type DuePoliciesParams struct {
-	Now *time.Time
-	Max int32
-}
-
-type DuePoliciesRow struct {
-	Name         string
-	Paused       bool
-	NextLocal    string
-	NextTimezone string
-	NextAt       time.Time
-	UnderWay     bool
-	Spec         []byte
-	Generation   int64
-	Now          time.Time
-}
-
-// What is due is found and locked before anything is joined to it: the work must not grow with what exists.
-func (q *Queries) DuePolicies(ctx context.Context, db DBTX, arg DuePoliciesParams) ([]DuePoliciesRow, error) {
-	rows, err := db.Query(ctx, duePolicies, arg.Now, arg.Max)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []DuePoliciesRow
-	for rows.Next() {
-		var i DuePoliciesRow
-		if err := rows.Scan(
-			&i.Name,
-			&i.Paused,
-			&i.NextLocal,
-			&i.NextTimezone,
-			&i.NextAt,
-			&i.UnderWay,
 			&i.Spec,
 			&i.Generation,
 			&i.Now,
@@ -263,7 +157,8 @@ WITH slot AS MATERIALIZED (
 ), fired AS (
     INSERT INTO rotations (id, policy, target, trigger, slot, reason, requested_by, only_units, requested_at, open_until, look_at, supersedes)
     SELECT id, policy, target, 'schedule', slot, reason, '', only_units::jsonb, $10::timestamptz, open_until, look_at, supersedes FROM slot
-    ON CONFLICT DO NOTHING
+    ORDER BY policy, slot
+    ON CONFLICT (policy, slot) WHERE slot IS NOT NULL DO NOTHING
     RETURNING id
 ), told AS (
     -- A rotation is requested once, so its id names the announcement as well.
@@ -285,7 +180,8 @@ type FireSlotsParams struct {
 	Now        time.Time
 }
 
-// Inserts a rotation for each slot that has none, and an announcement for each of those.
+// Inserts a rotation for each slot that has none, and an announcement for each of those. In the order of two of
+// the indexes, which spares them a fifth of their work.
 func (q *Queries) FireSlots(ctx context.Context, db DBTX, arg FireSlotsParams) ([]keyturn.ID, error) {
 	rows, err := db.Query(ctx, fireSlots,
 		arg.Ids,
