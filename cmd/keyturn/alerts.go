@@ -105,7 +105,11 @@ func (e *env) showAlert(ctx context.Context, c *client.Client, id, output string
 	line("policy", printable(a.Policy))
 	line("target", printable(a.Target))
 	line("since", stamp(&a.Since)+" UTC")
-	line("last told", stamp(a.LastNotifiedAt))
+	if a.LastNotifiedAt != nil {
+		line("last told", stamp(a.LastNotifiedAt)+" UTC")
+	} else {
+		line("last told", "nobody yet")
+	}
 	if a.AckedBy != "" {
 		until := ""
 		if a.AckedUntil != nil {

@@ -128,7 +128,7 @@ func (e *env) printPolicies(resources []keyturn.Resource) error {
 		} else if r.Status.SkippedSlot != "" {
 			note = "did not fire: " + r.Status.SkippedSlot + ": " + r.Status.SkippedReason
 		}
-		t.add(r.Name, policy.Target, firstOf(policy.Schedule.Cron, "by trigger only"), policy.Schedule.Timezone, state, e.nextText(r.Status), note)
+		t.add(r.Name, policy.Target, scheduleText(policy.Schedule), policy.Schedule.Timezone, state, e.nextText(r.Status), note)
 	}
 	e.printTable(t, "no policies yet: `keyturn apply -f FILE` makes them")
 	return nil
@@ -200,4 +200,16 @@ func (e *env) printSilences(resources []keyturn.Resource) error {
 	}
 	e.printTable(t, "no silences: everybody is told of every alert")
 	return nil
+}
+
+// scheduleText is what makes a policy's units due, in short.
+func scheduleText(s keyturn.Schedule) string {
+	switch {
+	case s.MaxAge > 0 && s.Cron == "":
+		return "each key at " + s.MaxAge.String()
+	case s.MaxAge > 0:
+		return s.Cron + ", keys at " + s.MaxAge.String()
+	default:
+		return firstOf(s.Cron, "by trigger only")
+	}
 }

@@ -196,7 +196,7 @@ func newWebhookTestCommand(e *env) *cobra.Command {
 				return err
 			}
 		} else if answer.Delivered {
-			e.printf("%s took it: %d after %d ms %s\n", args[0], answer.Status, answer.TookMillis, printable(answer.Answer))
+			e.printf("%s\n", strings.TrimSpace(fmt.Sprintf("%s took it: %d after %d ms %s", args[0], answer.Status, answer.TookMillis, printable(answer.Answer))))
 		}
 		if !answer.Delivered {
 			return errors.New("webhook " + args[0] + " did not take it: " + printable(answer.Error))

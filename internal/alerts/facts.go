@@ -135,7 +135,7 @@ func (p *pass) sources() []Source {
 
 func parked(e keyturn.AlertEvidence, f *keyturn.AlertFact) bool {
 	f.Severity = keyturn.SeverityCritical
-	f.Message = fmt.Sprintf("task of %s is parked, a person must decide: %s", unitName(e.Unit), e.Detail)
+	f.Message = fmt.Sprintf("task of %s is parked, a person must decide: %s; look at the target, then: keyturn task resolve %s", unitName(e.Unit), e.Detail, e.Subject)
 	return true
 }
 

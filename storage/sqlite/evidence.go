@@ -78,6 +78,7 @@ func (s *Store) Evidence(ctx context.Context, kind keyturn.AlertKind, at time.Ti
 		out, err = collect(ctx, s.read, scanTaskEvidence, `SELECT k.unit_id, '', '', max(k.used_from), u.target, `+selectedColumns+`
 			FROM key_records k JOIN units u ON u.id = k.unit_id
 			WHERE k.origin = 'observed' AND k.previous_key_id <> '' AND k.used_from > ?1
+				AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = k.unit_id AND t.state = 'parked') -- it may be its change that shows now
 			GROUP BY k.unit_id ORDER BY k.unit_id LIMIT ?2`, ms, limit)
 	case keyturn.AlertRotationFailed, keyturn.AlertRotationPartial:
 		out, err = collect(ctx, s.read, scanBadRotation, badRotations, limit)

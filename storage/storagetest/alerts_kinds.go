@@ -196,6 +196,24 @@ func alertDrift(t *testing.T, newStore New) {
 	f.tell(f.after(day), keyturn.AlertKeyDrift, keyturn.AlertResolved)
 }
 
+// alertDriftParked: a key that shows up while a task of its unit is parked is probably the task's.
+func alertDriftParked(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	u := makeUnit("om", "p1", 1)
+	_, tasks := f.running("quarterly", u)
+	f.park(tasks[0].ID)
+	_, err := f.Observe(f.ctx(), []keyturn.Observation{{Unit: u.ID, Known: "a", KeyID: "b"}})
+	f.ok(err)
+	f.drain()
+	f.tell(f.after(10*time.Second), keyturn.AlertTaskParked, keyturn.AlertFiring)
+	f.mustDecide(tasks[0].ID, keyturn.TaskFailed, "")
+	f.drain()
+	told := f.after(10 * time.Second)
+	f.tell(only(told, keyturn.AlertTaskParked), keyturn.AlertTaskParked, keyturn.AlertResolved)
+	f.tell(only(told, keyturn.AlertKeyDrift), keyturn.AlertKeyDrift, keyturn.AlertFiring) // a person says that it was not
+}
+
 func alertRaised(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	fact := keyturn.AlertFact{Kind: keyturn.AlertExternal, Subject: "atlas/42", Severity: keyturn.SeverityWarning, Message: "a disk is full"}

@@ -562,6 +562,7 @@ const drift = `-- name: Drift :many
 SELECT DISTINCT ON (k.unit_id) k.unit_id, k.used_from AS since, u.target, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name
 FROM key_records k JOIN units u ON u.id = k.unit_id
 WHERE k.origin = 'observed' AND k.previous_key_id <> '' AND k.used_from > $1::timestamptz
+    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = k.unit_id AND t.parked) -- it may be its change that shows now
 ORDER BY k.unit_id, k.used_from DESC LIMIT $2
 `
 
