@@ -142,7 +142,8 @@ func TestTenThousandOldKeysAreOneMessageAndItsEnd(t *testing.T) {
 	c.turn(keys, "two")
 	c.after(10 * time.Second)
 	receiver.Answer(webhooktest.OK())
-	defer h.run("w2")()
+	stop = h.run("w2")
+	defer stop()
 	arrived(2, receiver.Taken)
 
 	taken := receiver.Taken()

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/client"
@@ -87,11 +88,11 @@ func (r *running) call(t *testing.T, path, header, value, body string) {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set(header, value)
-	resp, err := http.DefaultClient.Do(req)
+	caller := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := caller.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	http.DefaultClient.CloseIdleConnections()
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusAccepted {
 		t.Fatalf("%s answered %s", path, resp.Status)

@@ -26,7 +26,9 @@ func (s *Store) writeAudit(ctx context.Context, tx *tx) error {
 }
 
 // WriteAudit implements api.Store.
-func (s *Store) WriteAudit(ctx context.Context) error { return s.inTx(ctx, "writing to the audit", s.writeAudit) }
+func (s *Store) WriteAudit(ctx context.Context) error {
+	return s.inTx(ctx, "writing to the audit", s.writeAudit)
+}
 
 // Audit implements api.AuditReader.
 func (s *Store) Audit(ctx context.Context, f keyturn.AuditFilter) ([]keyturn.AuditEntry, string, error) {
