@@ -62,7 +62,7 @@ func (printer) PublishRotations(_ context.Context, ids []keyturn.ID) error {
 	for _, id := range ids {
 		line.WriteString(id.String() + " ")
 	}
-	_, err := fmt.Println(line.String())
+	_, err := os.Stdout.WriteString(line.String() + "\n")
 	return err
 }
 

@@ -179,7 +179,7 @@ func seedSQLite(b *testing.B, n int, over time.Duration) (*sqlite.Store, int) {
 		b.Fatal(err)
 	}
 	changes := []keyturn.ResourceChange{{Kind: keyturn.KindTarget, Name: "om", Spec: []byte(`{}`)}}
-	begin := time.Now().Add(untilDue)
+	begin := time.Now().Add(untilDue + time.Duration(n)*500*time.Microsecond) // writing them takes a while
 	for i := range n {
 		at := begin.Add(over * time.Duration(i) / time.Duration(n))
 		changes = append(changes, keyturn.ResourceChange{
