@@ -9,7 +9,7 @@ import (
 )
 
 // These two statements are written by hand because sqlc knows no ctid, the place of a row: to find a row that
-// was just read by its place takes two thirds of the time that its name takes. A row that is locked stays in its
+// was just read by its place spares an index of all policies: docs/performance.md has what that is worth. A row that is locked stays in its
 // place until the transaction that has locked it updates it:
 // https://www.postgresql.org/docs/current/ddl-system-columns.html
 

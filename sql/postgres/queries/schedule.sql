@@ -1,6 +1,6 @@
 -- name: FireSlots :many
 -- Inserts a rotation for each slot that has none, and an announcement for each of those. In the order of two of
--- the indexes, which spares them a fifth of their work.
+-- the indexes, which spares them some work.
 WITH slot AS MATERIALIZED (
     SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('policies')::text[]) AS policy,
         unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('slots')::text[]) AS slot,

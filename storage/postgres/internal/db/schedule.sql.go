@@ -181,7 +181,7 @@ type FireSlotsParams struct {
 }
 
 // Inserts a rotation for each slot that has none, and an announcement for each of those. In the order of two of
-// the indexes, which spares them a fifth of their work.
+// the indexes, which spares them some work.
 func (q *Queries) FireSlots(ctx context.Context, db DBTX, arg FireSlotsParams) ([]keyturn.ID, error) {
 	rows, err := db.Query(ctx, fireSlots,
 		arg.Ids,
