@@ -169,7 +169,7 @@ func (l *lane) die(point string) {
 	life := l.server.process
 	l.server.arm(fmt.Sprintf("%s %d", point, passing))
 	asking.Go(func() { l.stir(ctx, s, point, life) })
-	if err := life.died(ctx, 20*time.Second); err != nil {
+	if err := life.died(ctx, 45*time.Second); err != nil {
 		l.t.Errorf("at %s, passing %d: %v", point, passing, err)
 		cancel()
 		asking.Wait()
