@@ -26,7 +26,7 @@ import (
 )
 
 var (
-	stormFor   = flag.Duration("storm.for", 60*time.Second, "how long a storm rages")
+	stormFor   = flag.Duration("storm.for", 2*time.Minute, "how long a storm rages")
 	stormSeed  = flag.Uint64("storm.seed", 0, "which storm; 0: another one each day")
 	stormUnits = flag.Int("storm.units", 2000, "how many units there are")
 	stormReal  = flag.Bool("storm.real", false, "with the waits of a release, and not with short ones")
