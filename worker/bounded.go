@@ -10,6 +10,7 @@ import (
 const (
 	callMost = time.Minute      // one call of the database that has no time limit of its own
 	saveMost = 10 * time.Minute // saving a plan, which can be large
+	newsMost = 5 * time.Second  // what is only news must not make a task wait
 )
 
 // bounded gives a time limit to the calls that have none of their own. A
@@ -64,4 +65,54 @@ func (b bounded) Hold(ctx context.Context, target, reason string, hold time.Dura
 	ctx, cancel := context.WithTimeout(ctx, callMost)
 	defer cancel()
 	return b.Store.Hold(ctx, target, reason, hold)
+}
+
+func (b bounded) ClaimLook(
+	ctx context.Context, owner string, looks []keyturn.Look, wait keyturn.LookWait, lease time.Duration,
+) (target string, began time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callMost)
+	defer cancel()
+	return b.Store.ClaimLook(ctx, owner, looks, wait, lease)
+}
+
+func (b bounded) RenewLook(ctx context.Context, target, owner string, lease time.Duration) (busy bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callMost)
+	defer cancel()
+	return b.Store.RenewLook(ctx, target, owner, lease)
+}
+
+func (b bounded) PoliciesOf(ctx context.Context, target string) ([]keyturn.Policy, error) {
+	ctx, cancel := context.WithTimeout(ctx, callMost)
+	defer cancel()
+	return b.Store.PoliciesOf(ctx, target)
+}
+
+func (b bounded) SaveUnits(ctx context.Context, units []keyturn.Unit) error {
+	ctx, cancel := context.WithTimeout(ctx, saveMost)
+	defer cancel()
+	return b.Store.SaveUnits(ctx, units)
+}
+
+func (b bounded) KnownKeys(ctx context.Context, units []string) (map[string]keyturn.KnownKey, error) {
+	ctx, cancel := context.WithTimeout(ctx, callMost)
+	defer cancel()
+	return b.Store.KnownKeys(ctx, units)
+}
+
+func (b bounded) Observe(ctx context.Context, seen []keyturn.Observation) ([]keyturn.ObservedKey, error) {
+	ctx, cancel := context.WithTimeout(ctx, callMost)
+	defer cancel()
+	return b.Store.Observe(ctx, seen)
+}
+
+func (b bounded) TargetTrouble(ctx context.Context, target string, rejected bool, words string) error {
+	ctx, cancel := context.WithTimeout(ctx, newsMost)
+	defer cancel()
+	return b.Store.TargetTrouble(ctx, target, rejected, words)
+}
+
+func (b bounded) TargetAnswered(ctx context.Context, target string) error {
+	ctx, cancel := context.WithTimeout(ctx, newsMost)
+	defer cancel()
+	return b.Store.TargetAnswered(ctx, target)
 }

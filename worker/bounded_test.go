@@ -46,6 +46,18 @@ func (s *patientStore) Reintend(ctx context.Context, task keyturn.ID, owner stri
 	return s.Store.Reintend(ctx, task, owner, epoch, applyFor, lease)
 }
 
+func (s *patientStore) ClaimLook(
+	ctx context.Context, owner string, looks []keyturn.Look, wait keyturn.LookWait, lease time.Duration,
+) (string, time.Time, error) {
+	s.note(ctx, "ClaimLook")
+	return s.Store.ClaimLook(ctx, owner, looks, wait, lease)
+}
+
+func (s *patientStore) TargetAnswered(ctx context.Context, target string) error {
+	s.note(ctx, "TargetAnswered")
+	return s.Store.TargetAnswered(ctx, target)
+}
+
 // TestWorker_GivesUpOnADatabaseThatHangs: a call that nobody answers, because the
 // other end of its connection is gone without a word, must not hold a task for long.
 func TestWorker_GivesUpOnADatabaseThatHangs(t *testing.T) {
@@ -74,7 +86,7 @@ func TestWorker_GivesUpOnADatabaseThatHangs(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		for _, method := range []string{"ClaimRotation", "Take", "Reintend"} {
+		for _, method := range []string{"ClaimRotation", "Take", "Reintend", "ClaimLook", "TargetAnswered"} {
 			if most, called := store.most[method]; !called || most > time.Minute {
 				t.Errorf("%s: called %t, and might have hung for %s", method, called, most)
 			}
