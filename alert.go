@@ -19,6 +19,9 @@ const (
 	AlertTargetUnreachable   AlertKind = "target.unreachable"   // a target: it does not answer
 	AlertCredentialsRejected AlertKind = "credentials.rejected" // a target: it refuses the API key
 	AlertWebhookFailing      AlertKind = "webhook.failing"      // a webhook: it does not take its notifications
+	AlertKeyMissing          AlertKind = "key.missing"          // a key: the KMIP server does not have it any more, or it was destroyed
+	AlertKeyDeactivated      AlertKind = "key.deactivated"      // a key: the KMIP server would not let it be used
+	AlertKeyOrphan           AlertKind = "key.orphan"           // a key: it is in the KMIP server under our names, and in no history
 	AlertExternal            AlertKind = "external"             // a hook: somebody else's alert, which no policy answers
 )
 

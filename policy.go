@@ -77,6 +77,9 @@ type Selection struct {
 	Clusters   []string    `json:"clusters,omitempty"`   // cluster names or ids
 	Components []Component `json:"components,omitempty"` // kinds of component
 	Units      []string    `json:"units,omitempty"`      // unit ids, replica set names or component ids
+	// Keys are keys that someone else has made, by unit id: a trigger names them, and systems whose key
+	// maker is told "provided" use them. They select nothing.
+	Keys map[string]string `json:"keys,omitempty"`
 }
 
 // MatchProject reports whether units of the project can be selected at all.

@@ -5,8 +5,36 @@ import "time"
 // Intent is what a task writes down durably before it changes anything.
 type Intent struct {
 	Before string // the key in use before the change
-	Want   string // the key that the change makes the system use; empty: the system chooses
+	Want   string // the key that the change makes the system use; empty: the system chooses, or it is still to be made
 	Data   []byte // what else the change needs to be found again; JSON or nil
+	// Exclusive names what only one open intent may change at a time, over all units: a project whose
+	// configuration is replaced as a whole. Empty: nothing but the unit. It is asked for by the intent's
+	// write and lasts until the intent is closed.
+	Exclusive string
+}
+
+// KeyOrder asks for the key that a task is going to put into use.
+type KeyOrder struct {
+	Task ID // what is made carries its name, so that it is found again
+	// Provided is the key that someone else made for the unit and named in the trigger; empty: none.
+	Provided string
+}
+
+// Progress is how far a system has carried out a change.
+type Progress string
+
+// What can be seen of a change.
+const (
+	ProgressNone  Progress = "none"  // the system shows the key before: the change may be on its way, or lost
+	ProgressUnder Progress = "under" // the system has taken the change over and is not through with it: it must not be sent again
+	ProgressDone  Progress = "done"  // the change is complete
+)
+
+// Sight is what a system shows of an intent.
+type Sight struct {
+	Key      string // the key in use
+	Progress Progress
+	Note     string // with ProgressUnder: what it waits for, in words for a person
 }
 
 // ChangedBy reports whether the key now in use shows that the intent was carried out.

@@ -30,6 +30,29 @@ type System interface {
 	Current(ctx context.Context, unit string) (string, error)
 }
 
+// Maker is a System whose change puts a key into use that has to be made first, elsewhere. It is asked only
+// by the one holder of the open intent, and before anything is applied; what it answers is durable before
+// the change is sent.
+type Maker interface {
+	// Make finds the key that was made for the order, or makes it, and returns the intent with Want, and
+	// Data as Apply and Confirm need it. It may be called again after a crash or a lost answer, once
+	// nothing of the call before can be under way any more, and then must not make a second key. An error of
+	// KindAmbiguous means that a key may have been made.
+	Make(ctx context.Context, unit string, order keyturn.KeyOrder, intent keyturn.Intent) (keyturn.Intent, error)
+}
+
+// Confirmer is a System that shows more of a change than the key in use. It is asked instead of Current
+// for whether an intent was carried out.
+type Confirmer interface {
+	Confirm(ctx context.Context, unit string, intent keyturn.Intent) (keyturn.Sight, error)
+}
+
+// SnapshotLister is a System that tells which snapshots there are and which key each needs.
+type SnapshotLister interface {
+	// Snapshots calls yield for each snapshot of the unit that is kept now, and stops when it answers false.
+	Snapshots(ctx context.Context, unit string, yield func(keyturn.Snapshot) bool) error
+}
+
 // Systems finds the system of a target. Generation is the target's spec that
 // the caller has seen: an older one that is held is loaded anew.
 type Systems interface {
