@@ -53,6 +53,27 @@ type SnapshotLister interface {
 	Snapshots(ctx context.Context, unit string, yield func(keyturn.Snapshot) bool) error
 }
 
+// Examiner is a System that tells for each unit which way of turning its key applies, and what it lacks.
+type Examiner interface {
+	// Examine returns a finding for each unit that the selection selects now. It changes nothing.
+	Examine(ctx context.Context, sel keyturn.Selection) ([]keyturn.Finding, error)
+}
+
+// Checker is a System that can tell whether it can be worked with at all: credentials, role, clock, version of
+// its API. What it can't find out it says in the checks; Subject is filled in by the caller.
+type Checker interface {
+	Check(ctx context.Context) []keyturn.Check
+}
+
+// ThresholdKeeper is a System that itself tells people from which age on a key should be turned.
+type ThresholdKeeper interface {
+	// Thresholds returns those of the projects that the selection selects; also an empty one (no ID) of a project
+	// that should have one and has none.
+	Thresholds(ctx context.Context, sel keyturn.Selection) ([]keyturn.Threshold, error)
+	// SetThreshold sets the days of one that Thresholds returned, and changes nothing else of it.
+	SetThreshold(ctx context.Context, threshold keyturn.Threshold, days int) error
+}
+
 // Systems finds the system of a target. Generation is the target's spec that
 // the caller has seen: an older one that is held is loaded anew.
 type Systems interface {
