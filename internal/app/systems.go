@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -33,12 +34,17 @@ type systems struct {
 	by map[string]*client
 }
 
+// system is a client of a control plane, whichever it is.
+type system interface {
+	worker.System
+	Close() // the connections that are not in use
+}
+
 type client struct {
-	sys     *opsmanager.Client
+	sys     system
 	target  keyturn.Target
 	created time.Time // of the resource: one that was removed and made again is another
-	public  string
-	private string
+	secrets secrets
 }
 
 func newSystems(store resourceReader, version string, log *zap.Logger) *systems {
@@ -131,20 +137,52 @@ func unusable(err error) error {
 
 // make returns the client that is held if nothing has changed, or a new one.
 func (s *systems) make(t keyturn.Target, created time.Time, held *client) (*client, error) {
-	public, err := secret.Resolve(t.Credentials.PublicKey)
-	if err != nil {
-		return nil, fmt.Errorf("credentials.publicKey: %w", err)
-	}
-	private, err := secret.Resolve(t.Credentials.PrivateKey)
-	if err != nil {
-		return nil, fmt.Errorf("credentials.privateKey: %w", err)
-	}
-	if held != nil && held.target.Generation == t.Generation && held.public == public && held.private == private {
-		return held, nil
-	}
-	sys, err := opsmanager.New(opsmanager.Config{Target: t, PublicKey: public, PrivateKey: private, Logger: s.log, Version: s.version})
+	found, err := resolve(t)
 	if err != nil {
 		return nil, err
 	}
-	return &client{sys: sys, target: t, created: created, public: public, private: private}, nil
+	if held != nil && held.target.Generation == t.Generation && maps.Equal(held.secrets, found) {
+		return held, nil
+	}
+	sys, err := s.open(t, found)
+	if err != nil {
+		return nil, err
+	}
+	return &client{sys: sys, target: t, created: created, secrets: found}, nil
+}
+
+func (s *systems) open(t keyturn.Target, found secrets) (system, error) {
+	switch t.System {
+	case keyturn.SystemOpsManager, keyturn.SystemCloudManager:
+		return opsmanager.New(opsmanager.Config{
+			Target: t, PublicKey: found[t.Credentials.PublicKey], PrivateKey: found[t.Credentials.PrivateKey], Logger: s.log, Version: s.version,
+		})
+	default:
+		return nil, fmt.Errorf("spec.system: this version can't call %q", t.System)
+	}
+}
+
+// secrets are the secrets of a target by their references.
+type secrets map[string]string
+
+// resolve reads all secrets that a target names.
+func resolve(t keyturn.Target) (secrets, error) {
+	found := secrets{}
+	for _, s := range []struct{ field, ref string }{
+		{"credentials.publicKey", t.Credentials.PublicKey}, {"credentials.privateKey", t.Credentials.PrivateKey},
+		{"credentials.clientId", t.Credentials.ClientID}, {"credentials.clientSecret", t.Credentials.ClientSecret},
+		{"kms.aws.accessKeyId", t.KMS.AWS.AccessKeyID}, {"kms.aws.secretAccessKey", t.KMS.AWS.SecretAccessKey},
+		{"kms.aws.sessionToken", t.KMS.AWS.SessionToken}, {"kms.azure.clientSecret", t.KMS.Azure.ClientSecret},
+		{"kms.gcp.credentialsJson", t.KMS.GCP.CredentialsJSON},
+	} {
+		if s.ref == "" {
+			continue
+		}
+		value, err := secret.Resolve(s.ref)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.field, err)
+		}
+		found[s.ref] = value
+	}
+	return found, nil
 }

@@ -25,20 +25,6 @@ func text(value any, path ...string) (string, bool) {
 	return s, ok
 }
 
-func checkTarget(t *tree, value any) {
-	if system, ok := text(value, "spec", "system"); ok && (system == string(keyturn.SystemCloudManager) || system == string(keyturn.SystemAtlas)) {
-		t.fail([]string{"spec", "system"}, "this version only turns keys of Ops Manager: write ops-manager")
-	}
-	checkURL(t, value, "http", "https")
-	if file, ok := text(value, "spec", "tls", "caFile"); ok && file != "" && !path.IsAbs(file) {
-		t.fail([]string{"spec", "tls", "caFile"}, "the path must be absolute: the server reads it, wherever it runs")
-	}
-	checkDuration(t, value, keyturn.Duration(10*time.Minute), "spec", "timeouts", "request")
-	checkDuration(t, value, keyturn.Duration(keyturn.Day), "spec", "timeouts", "settle")
-	checkDuration(t, value, keyturn.Duration(keyturn.Day), "spec", "timeouts", "verify")
-	checkPause(t, value, keyturn.Duration(10*time.Second), keyturn.Duration(366*keyturn.Day), "spec", "observe")
-}
-
 func checkPolicy(t *tree, value any, checkSchedule func(keyturn.Schedule) error) {
 	for _, list := range []string{"projects", "clusters", "units"} {
 		checkGlobs(t, value, "spec", "select", list)
@@ -115,7 +101,10 @@ func eventTypes() []string {
 
 // checkURL never shows the URL: some are secrets themselves.
 func checkURL(t *tree, value any, schemes ...string) {
-	where := []string{"spec", "url"}
+	checkURLAt(t, value, []string{"spec", "url"}, schemes...)
+}
+
+func checkURLAt(t *tree, value any, where []string, schemes ...string) {
 	raw, ok := text(value, where...)
 	if !ok || raw == "" {
 		return

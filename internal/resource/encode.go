@@ -108,10 +108,12 @@ func scalarNode(tag, value string) *yaml.Node {
 func byDocumentation(a, b string) int {
 	order := []string{
 		"target", "select", "projects", "clusters", "components", "units", "uncertain", "schedule", "cron", "timezone",
-		"system", "url", "source", "secret", "previousSecret", "format", "events", "headers", "fallback", "email", "from", "to", "user", "password",
+		"system", "api", "url", "source", "secret", "previousSecret", "format", "events", "headers", "fallback", "email", "from", "to", "user", "password",
 		"match", "policy", "alertOnly", "narrow", "kinds", "policies", "targets", "subjects", "startsAt", "endsAt", "reason",
-		"credentials", "publicKey", "privateKey",
-		"limits", "concurrency", "requestsPerSecond", "timeouts", "request", "settle", "verify", "observe", "tls", "caFile",
+		"credentials", "publicKey", "privateKey", "clientId", "clientSecret",
+		"limits", "concurrency", "requestsPerSecond", "timeouts", "request", "settle", "verify", "complete", "observe", "tls", "caFile",
+		"kms", "aws", "azure", "gcp", "strategy", "accessKeyId", "secretAccessKey", "sessionToken", "roleArn", "tenantId", "credentialsJson",
+		"endpoint", "authority", "alias", "tags", "kmip", "address", "certFile", "keyFile", "serverName", "namePattern",
 		"rollout", "canary", "batch", "maxFailures", "order", "pauseBetween",
 		"alerts", "warnAfter", "criticalAfter", "dueSoon", "repeat",
 	}

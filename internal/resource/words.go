@@ -17,6 +17,8 @@ func isSecret(path []string) bool {
 		return true
 	case "email":
 		return len(path) == 3 && path[2] == "password"
+	case "kms":
+		return len(path) < 4 || slices.Contains([]string{"accessKeyId", "secretAccessKey", "sessionToken", "clientSecret", "credentialsJson"}, path[3])
 	default:
 		return false
 	}
