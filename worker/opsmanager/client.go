@@ -68,6 +68,8 @@ type Client struct {
 	now     func() time.Time
 	buffers sync.Pool // of *bytes.Buffer: answers while they are decoded
 
+	projects projects // what was read lately
+
 	// Shared by all requests, never changed.
 	readHeader, keyHeader, putHeader http.Header
 }

@@ -17,6 +17,13 @@ type group struct {
 	Name string `json:"name"`
 }
 
+func (g group) String() string {
+	if g.Name == "" {
+		return g.ID
+	}
+	return g.Name + " (" + g.ID + ")"
+}
+
 func (g *group) scan(s *scanner) {
 	s.object(func(name string) *string {
 		switch name {
@@ -37,7 +44,7 @@ func (g *group) scan(s *scanner) {
 // A project whose clusters can't be listed fails it: a plan that leaves
 // something out without saying so would be worse than none.
 func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn.Unit, error) {
-	groups, err := c.projects(ctx, sel)
+	groups, err := c.listProjects(ctx, sel)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +77,8 @@ func inProject(a, b keyturn.Unit) int {
 	)
 }
 
-// projects returns those that units can be selected from.
-func (c *Client) projects(ctx context.Context, sel keyturn.Selection) ([]group, error) {
+// listProjects returns those that units can be selected from.
+func (c *Client) listProjects(ctx context.Context, sel keyturn.Selection) ([]group, error) {
 	q := question{operation: "list_projects", doing: "listing the projects of target", subject: c.target.Name, path: "/groups"}
 	all, err := list(ctx, c, q, func(g group) string { return g.ID })
 	if err != nil {

@@ -63,7 +63,7 @@ type selected struct {
 
 // units returns the project's units that are selected.
 func (s *survey) units(ctx context.Context) ([]keyturn.Unit, error) {
-	clusters, err := list(ctx, s.c, s.question("list_clusters", "clusters", "/clusters"), func(c cluster) string { return c.ID })
+	clusters, err := s.list(ctx)
 	if isCode(err, "not_found") {
 		s.c.log.Info("project is gone: left out", zap.String("target", s.c.target.Name), zap.String("project", s.group.ID))
 		return nil, nil // deleted since the projects were listed
@@ -87,10 +87,15 @@ func (s *survey) units(ctx context.Context) ([]keyturn.Unit, error) {
 	return units, nil
 }
 
+// list lists the project's clusters.
+func (s *survey) list(ctx context.Context) ([]cluster, error) {
+	return list(ctx, s.c, s.question("list_clusters", "clusters", "/clusters"), func(c cluster) string { return c.ID })
+}
+
 func (s *survey) question(operation, what, path string) question {
 	return question{
 		operation: operation, doing: "listing the " + what + " of project",
-		subject: s.group.Name + " (" + s.group.ID + ")", path: "/groups/" + s.group.ID + path,
+		subject: s.group.String(), path: "/groups/" + s.group.ID + path,
 	}
 }
 
