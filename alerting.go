@@ -211,7 +211,8 @@ func (s Severity) Rank() int {
 func AlertKinds() []AlertKind {
 	return []AlertKind{
 		AlertKeyAge, AlertKeyDueSoon, AlertKeyDrift, AlertRotationFailed, AlertRotationPartial, AlertRotationStuck,
-		AlertTaskParked, AlertPolicyMissed, AlertTargetUnreachable, AlertCredentialsRejected, AlertWebhookFailing, AlertExternal,
+		AlertTaskParked, AlertPolicyMissed, AlertTargetUnreachable, AlertCredentialsRejected, AlertWebhookFailing,
+		AlertKeyMissing, AlertKeyDeactivated, AlertKeyOrphan, AlertExternal,
 	}
 }
 

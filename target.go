@@ -110,6 +110,19 @@ type KMIP struct {
 	ServerName string `json:"serverName,omitempty"`
 	// NamePattern is a glob for the names of keys that are the estate's own: one of them that is in no history is told as orphan.
 	NamePattern string `json:"namePattern,omitempty"`
+	// Every is how often the server is asked about every key of the history; nil means 24h, 0 only when asked.
+	Every *Duration `json:"every,omitempty"`
+}
+
+// DefaultKeyAudit is how often a KMIP server is asked about every key of the history.
+const DefaultKeyAudit = Duration(24 * time.Hour)
+
+// Interval is how often the server is asked; 0: only when somebody asks for it.
+func (k *KMIP) Interval() time.Duration {
+	if k.Every == nil {
+		return DefaultKeyAudit.Std()
+	}
+	return k.Every.Std()
 }
 
 // DefaultURL is where Cloud Manager and Atlas answer.

@@ -74,6 +74,20 @@ type ThresholdKeeper interface {
 	SetThreshold(ctx context.Context, threshold keyturn.Threshold, days int) error
 }
 
+// Retirer is a System that can disable a key that nothing needs any more. It never deletes one.
+type Retirer interface {
+	// DisableKey disables a key that the unit used once, and succeeds as well when it is disabled already. It
+	// refuses a key that the unit uses now.
+	DisableKey(ctx context.Context, unit, key string) error
+}
+
+// RetireDoubter is a Retirer that sees more than snapshots that may need a key: clusters that are paused and
+// take the new key only when they run again.
+type RetireDoubter interface {
+	// RetireDoubts returns what may still need the key of the unit, one sentence each; none: nothing is seen.
+	RetireDoubts(ctx context.Context, unit, key string) ([]string, error)
+}
+
 // Systems finds the system of a target. Generation is the target's spec that
 // the caller has seen: an older one that is held is loaded anew.
 type Systems interface {

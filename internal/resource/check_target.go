@@ -180,6 +180,7 @@ func checkKMIP(t *tree, value any, system keyturn.System) {
 	for _, file := range []string{"certFile", "keyFile", "caFile"} {
 		checkFile(t, value, child(where, file)...)
 	}
+	checkPause(t, value, keyturn.Duration(10*time.Second), keyturn.Duration(366*keyturn.Day), "spec", "kmip", "every")
 	if cert, key := kmip["certFile"] != nil, kmip["keyFile"] != nil; cert != key {
 		t.fail(where, "certFile and keyFile belong together: give both, or neither")
 	}

@@ -113,7 +113,7 @@ func byDocumentation(a, b string) int {
 		"credentials", "publicKey", "privateKey", "clientId", "clientSecret",
 		"limits", "concurrency", "requestsPerSecond", "timeouts", "request", "settle", "verify", "complete", "observe", "tls", "caFile",
 		"kms", "aws", "azure", "gcp", "strategy", "accessKeyId", "secretAccessKey", "sessionToken", "roleArn", "tenantId", "credentialsJson",
-		"endpoint", "authority", "alias", "tags", "kmip", "address", "certFile", "keyFile", "serverName", "namePattern",
+		"endpoint", "authority", "alias", "tags", "kmip", "address", "certFile", "keyFile", "serverName", "namePattern", "every",
 		"rollout", "canary", "batch", "maxFailures", "order", "pauseBetween",
 		"alerts", "warnAfter", "criticalAfter", "dueSoon", "repeat",
 	}

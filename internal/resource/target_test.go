@@ -123,6 +123,7 @@ func TestParseRefusesTargets(t *testing.T) {
 		{"KMIP at port 0", kmip(`address: "kmip:0"`), `spec.kmip.address: "kmip:0" is no address`},
 		{"half a certificate", kmip(`address: "k:1", certFile: /c`), "f:8:9: spec.kmip: certFile and keyFile belong together"},
 		{"relative certificate", kmip(`address: "k:1", certFile: c, keyFile: /k`), "spec.kmip.certFile: the path must be absolute"},
+		{"audits too often", kmip(`address: "k:1", every: 1s`), "spec.kmip.every: must be at least 10s, or 0s for never"},
 		{"names of keys", kmip(`address: "k:1", namePattern: "[a"`), `spec.kmip.namePattern: "[a" is no glob`},
 	}
 	for _, tc := range tests {
