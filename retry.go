@@ -83,6 +83,15 @@ func (d Decision) Text() string {
 	return "resolved by " + cmp.Or(d.By, "a person") + ": " + d.Reason
 }
 
+// LogText is the line of the task's log, which also says what was decided.
+func (d Decision) LogText() string {
+	as := string(d.As)
+	if d.As == TaskPending {
+		as = "retry"
+	}
+	return "as " + as + " by " + cmp.Or(d.By, "a person") + ": " + d.Reason
+}
+
 // Check refuses a decision that can't be carried out.
 func (d Decision) Check() error {
 	switch {

@@ -108,7 +108,7 @@ func (e *env) printResolved(r client.Resolved) {
 }
 
 // printTask prints what is known of a task, one thing a line.
-func (e *env) printTask(t keyturn.Task) {
+func (e *env) printTask(t keyturn.TaskDetail) {
 	s := e.screenOf(e.stdout)
 	line := func(label, value string) {
 		if value != "" && value != "-" {
@@ -126,6 +126,9 @@ func (e *env) printTask(t keyturn.Task) {
 	line("key after", printable(t.KeyAfter))
 	line("started", stamp(t.StartedAt))
 	line("finished", stamp(t.FinishedAt))
+	for _, l := range t.Log {
+		e.printf("%s  attempt %d  %-10s  %s\n", stamp(&l.At), l.Attempt, l.What, printable(l.Text))
+	}
 	if t.State == keyturn.TaskParked {
 		e.notef("look at the target, then: keyturn task resolve %s --as succeeded|retry|failed --reason TEXT", t.ID)
 	}

@@ -41,7 +41,7 @@ type taskInput struct {
 }
 
 type taskOutput struct {
-	Body keyturn.Task
+	Body keyturn.TaskDetail
 }
 
 type resolveInput struct {
@@ -75,7 +75,7 @@ func (s *server) registerControl() {
 	}, s.resumeRotation)
 	handle(s, operation{
 		id: "get-task", method: http.MethodGet, path: "/tasks/{id}", role: keyturn.RoleViewer, tag: "tasks",
-		summary: "One task",
+		summary: "One task, with its intent and what was worth noting of its attempts",
 	}, s.getTask)
 	handle(s, operation{
 		id: "resolve-task", method: http.MethodPost, path: "/tasks/{id}/resolve", role: keyturn.RoleOperator, tag: "tasks",
@@ -120,9 +120,12 @@ func (s *server) getTask(ctx context.Context, in *taskInput) (*taskOutput, error
 	if err != nil {
 		return nil, err
 	}
-	task, err := s.Store.Task(ctx, id)
+	task, err := s.Store.TaskDetail(ctx, id)
 	if err != nil {
 		return nil, missing(err, "task", id.String())
+	}
+	if task.Intent != nil {
+		task.Intent.Data = withoutSecrets(task.Intent.Data)
 	}
 	return &taskOutput{Body: task}, nil
 }

@@ -133,3 +133,27 @@ func TestWhoChangedWhatIsListed(t *testing.T) {
 		t.Errorf("entry is %+v", resolve)
 	}
 }
+
+func TestTaskShowsItsAttemptsWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	_, task := addParked(f, keyturn.RotationRunning)
+	rec := f.call(t, keyturn.RoleViewer, http.MethodGet, "/api/v1/tasks/"+task.ID.String(), "")
+	wantStatus(t, rec, http.StatusOK)
+	if d := decode[keyturn.TaskDetail](t, rec); d.Intent != nil || d.Log == nil || d.State != keyturn.TaskParked {
+		t.Errorf("task without an intent is %s", rec.Body)
+	}
+	f.store.SetDetail(task.ID, keyturn.TaskIntent{
+		Before: "a", Data: []byte(`{"at": 17, "kms": [{"clientSecret": "hunter2"}], "apiToken": {"x": "hunter2"}, "key": "k-2"}`),
+	}, keyturn.TaskLine{N: 1, What: keyturn.TaskWaits, Text: "outcome unknown"})
+	rec = f.call(t, keyturn.RoleViewer, http.MethodGet, "/api/v1/tasks/"+task.ID.String(), "")
+	wantStatus(t, rec, http.StatusOK)
+	d := decode[keyturn.TaskDetail](t, rec)
+	if d.Intent == nil || d.Intent.Before != "a" || len(d.Log) != 1 || d.Log[0].Text != "outcome unknown" {
+		t.Errorf("task is %s", rec.Body)
+	}
+	data := string(d.Intent.Data)
+	if strings.Contains(data, "hunter2") || !strings.Contains(data, `"at":17`) || !strings.Contains(data, `"key":"k-2"`) {
+		t.Errorf("intent's data are %s, want them without what is secret", data)
+	}
+}

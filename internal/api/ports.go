@@ -34,6 +34,8 @@ type Reader interface {
 	// Clusters sums a rotation's tasks up by cluster, mixed ones first.
 	Clusters(ctx context.Context, rotation keyturn.ID) ([]keyturn.ClusterCounts, error)
 	Task(ctx context.Context, id keyturn.ID) (keyturn.Task, error)
+	// TaskDetail returns a task with its last intent and the log of its attempts.
+	TaskDetail(ctx context.Context, id keyturn.ID) (keyturn.TaskDetail, error)
 	// Audit lists what was changed under keyturn.WithAudit, newest first.
 	Audit(ctx context.Context, f keyturn.AuditFilter) ([]keyturn.AuditEntry, string, error)
 	// Tasks returns a rotation's tasks in the order of their turn.

@@ -42,8 +42,8 @@ func (c *Client) ResumeRotation(ctx context.Context, id, reason string) (Resumed
 }
 
 // Task returns one task.
-func (c *Client) Task(ctx context.Context, id string) (keyturn.Task, error) {
-	var t keyturn.Task
+func (c *Client) Task(ctx context.Context, id string) (keyturn.TaskDetail, error) {
+	var t keyturn.TaskDetail
 	err := c.do(ctx, call{method: http.MethodGet, path: "/tasks/" + url.PathEscape(id), repeat: true}, &t)
 	return t, err
 }

@@ -65,7 +65,7 @@ func impossible(r keyturn.TaskResult) string {
 func (s *Store) finishParams(results []keyturn.TaskResult) db.FinishParams {
 	n := len(results)
 	arg := db.FinishParams{
-		Now: s.clock(), Announcement: s.newID(),
+		Now: s.clock(), Announcement: s.newID(), LogFirst: keyturn.TaskLogFirst, LogLast: keyturn.TaskLogLast,
 		Ids: make([]keyturn.ID, n), Was: make([]string, n), Epochs: make([]int64, n), States: make([]string, n),
 		Resolutions: make([]string, n), Reasons: make([]string, n), KeysAfter: make([]string, n), Afters: make([]int64, n),
 		Failed: make([]bool, n), Answered: make([]bool, n), Unsent: make([]bool, n),

@@ -101,6 +101,9 @@ func (s *Store) resolve(ctx context.Context, tx pgx.Tx, d keyturn.Decision) (rot
 	if err != nil {
 		return rotation, retried, err
 	}
+	if err := s.logResolved(ctx, tx, d); err != nil {
+		return rotation, retried, err
+	}
 	if err := s.q.ResolveTask(ctx, tx, arg); err != nil {
 		return rotation, retried, err
 	}

@@ -82,6 +82,9 @@ func (s *Store) finish(ctx context.Context, tx *tx, task *finishing, r keyturn.T
 			return err
 		}
 	}
+	if err := s.logResult(ctx, tx, task, r); err != nil {
+		return err
+	}
 	switch r.State {
 	case keyturn.TaskPending:
 		return one(s.q.PutBackPending(ctx, tx, db.PutBackPendingParams{

@@ -99,6 +99,9 @@ func (s *Store) resolve(ctx context.Context, tx *tx, d keyturn.Decision, out *ke
 	if err := s.q.ResolveTask(ctx, tx, p); err != nil {
 		return err
 	}
+	if err := s.logTask(ctx, tx, task.ID, task.Attempts, keyturn.TaskResolved, d.LogText()); err != nil {
+		return err
+	}
 	return s.resolved(ctx, tx, task, ended, out)
 }
 

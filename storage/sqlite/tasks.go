@@ -110,10 +110,13 @@ func (s *Store) Reintend(
 ) (int64, error) {
 	var renewed int64
 	err := s.inTx(ctx, "renewing the intent of task "+task.String(), func(ctx context.Context, tx *tx) error {
-		var err error
-		renewed, err = s.q.ReintendTask(ctx, tx, db.ReintendTaskParams{
+		row, err := s.q.ReintendTask(ctx, tx, db.ReintendTaskParams{
 			ID: task.String(), Owner: owner, Epoch: epoch, LeaseUntil: tx.in(lease), ApplyBy: tx.in(applyFor),
 		})
+		if err == nil {
+			renewed = row.Epoch
+			return s.logTask(ctx, tx, task.String(), row.Attempts, keyturn.TaskSentAgain, "the system still showed key "+row.KeyBefore)
+		}
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
@@ -130,6 +133,10 @@ func (s *Store) Reintend(
 func (s *Store) Take(ctx context.Context, task keyturn.ID, owner string, lease, settle time.Duration) (keyturn.Taken, error) {
 	var taken keyturn.Taken
 	err := s.inTx(ctx, "taking over task "+task.String(), func(ctx context.Context, tx *tx) error {
+		held, err := s.q.Task(ctx, tx, task.String())
+		if err != nil {
+			return found(err)
+		}
 		row, err := s.q.TakeTask(ctx, tx, db.TakeTaskParams{
 			ID: task.String(), Owner: owner, LeaseUntil: tx.in(lease), Now: at(tx.now),
 		})
@@ -147,7 +154,10 @@ func (s *Store) Take(ctx context.Context, task keyturn.ID, owner string, lease, 
 		if row.AnsweredAt.Valid {
 			taken.AnsweredFor = max(0, span(row.AnsweredAt.Int64, tx.now)) // a clock that was set back is no "never"
 		}
-		return nil
+		if held.Owner == "" { // it was put back: its lease did not end
+			return nil
+		}
+		return s.logTask(ctx, tx, held.ID, row.Attempts, keyturn.TaskTakenOver, "the lease of "+held.Owner+" had ended")
 	})
 	return taken, err
 }

@@ -34,7 +34,7 @@ type Store interface {
 
 	// Exec runs one SQL statement past the storage, to see whether the schema defends itself and
 	// to make states that no port can make. The statements use these names, which both dialects
-	// share: tables resources, policies, targets, units, rotations, tasks, key_records,
+	// share: tables resources, policies, targets, units, rotations, tasks, task_log, key_records,
 	// announcements, tokens; columns state, started_at, finished_at, requested_at, lease_until,
 	// key_before, key_after, intended_at, apply_by, resolution, back, key_id, slot, trigger_id, origin.
 	Exec(ctx context.Context, sql string) error
@@ -78,6 +78,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Observe":   observeTests(),
 		"Look":      lookTests(),
 		"Alerts":    alertTests(),
+		"Attempts":  attemptTests(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

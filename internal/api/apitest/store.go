@@ -28,6 +28,7 @@ type Store struct {
 	mu        sync.Mutex
 	rotations []keyturn.Rotation
 	tasks     map[keyturn.ID][]keyturn.Task
+	details   map[keyturn.ID]keyturn.TaskDetail
 	units     []keyturn.Unit
 	history   []keyturn.KeyRecord
 	alerts    []keyturn.Alert

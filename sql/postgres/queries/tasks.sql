@@ -89,7 +89,22 @@ WITH clock AS MATERIALIZED (
         finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
     FROM result r, clock
     WHERE t.id = r.id AND t.state = r.was AND (r.was = 'pending' OR t.epoch = r.epoch)
-    RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, r.seen_id, r.turned_id
+    RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, r.seen_id, r.turned_id,
+        t.attempts, t.reason, t.resolution
+), logged AS (
+    -- Only what did not go as it should: a clean success writes nothing. Of two statements at once about one
+    -- task, which only a repeated one can be, one line is enough.
+    INSERT INTO task_log (task_id, n, at, attempt, what, text)
+    SELECT m.id, coalesce((SELECT max(l.n) FROM task_log l WHERE l.task_id = m.id), 0) + 1, clock.at, m.attempts,
+        CASE m.state WHEN 'pending' THEN 'put-back' WHEN 'intended' THEN 'waits' WHEN 'succeeded' THEN 'inferred' ELSE m.state END,
+        left(m.reason, 2000)
+    FROM moved m, clock
+    WHERE (m.reason <> '' AND m.state NOT IN ('skipped', 'succeeded')) OR m.resolution = 'inferred'
+    ON CONFLICT DO NOTHING
+    RETURNING task_id, n
+), trimmed AS (
+    DELETE FROM task_log
+    WHERE (task_id, n) IN (SELECT g.task_id, g.n - sqlc.arg('log_last')::integer FROM logged g WHERE g.n - sqlc.arg('log_last')::integer > sqlc.arg('log_first')::integer)
 ), known AS MATERIALIZED (
     -- No lock is needed to read it: only the unit's one open intent, which is ours, lets its key be written.
     SELECT m.*, k.key_id AS known_key
@@ -120,23 +135,46 @@ WITH clock AS MATERIALIZED (
 SELECT id FROM moved;
 
 -- name: Take :one
+-- An owner that is still there says that a lease ended; whoever puts a task back leaves it without one.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+), taken AS (
+    UPDATE tasks SET
+        epoch = tasks.epoch + 1, owner = sqlc.arg('owner'), lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond'
+    FROM clock
+    WHERE tasks.id = sqlc.arg('id') AND tasks.state = 'intended' AND (tasks.lease_until IS NULL OR tasks.lease_until < clock.at)
+    RETURNING tasks.id, tasks.epoch, tasks.key_before, tasks.key_want, tasks.intent_data, tasks.intended_at, tasks.apply_by,
+        tasks.answered_at, tasks.attempts, clock.at::timestamptz AS now
+), logged AS (
+    -- The row of before: a statement sees its own snapshot.
+    INSERT INTO task_log (task_id, n, at, attempt, what, text)
+    SELECT k.id, coalesce((SELECT max(l.n) FROM task_log l WHERE l.task_id = k.id), 0) + 1, k.now, k.attempts, 'taken-over',
+        left('the lease of ' || b.owner || ' had ended', 2000)
+    FROM taken k JOIN tasks b ON b.id = k.id WHERE b.owner <> ''
+    ON CONFLICT DO NOTHING
 )
-UPDATE tasks SET
-    epoch = tasks.epoch + 1, owner = sqlc.arg('owner'), lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond'
-FROM clock
-WHERE tasks.id = sqlc.arg('id') AND tasks.state = 'intended' AND (tasks.lease_until IS NULL OR tasks.lease_until < clock.at)
-RETURNING tasks.epoch, tasks.key_before, tasks.key_want, tasks.intent_data, tasks.intended_at, tasks.apply_by, tasks.answered_at,
-    tasks.attempts, clock.at::timestamptz AS now;
+SELECT taken.epoch, taken.key_before, taken.key_want, taken.intent_data, taken.intended_at, taken.apply_by, taken.answered_at,
+    taken.attempts, taken.now
+FROM taken;
 
 -- name: Reintend :one
 -- The key before was first seen when the intent was written: that time stays.
-UPDATE tasks SET
-    epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, answered_at = NULL,
-    lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond',
-    apply_by = clock.at + sqlc.arg('apply_for')::bigint * interval '1 microsecond'
-FROM (SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at) clock
-WHERE tasks.id = sqlc.arg('id') AND tasks.state = 'intended' AND tasks.owner = sqlc.arg('owner') AND tasks.epoch = sqlc.arg('epoch')
-    AND NOT (SELECT r.halted FROM rotations r WHERE r.id = tasks.rotation_id)
-RETURNING tasks.epoch;
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
+), renewed AS (
+    UPDATE tasks SET
+        epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, answered_at = NULL,
+        lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond',
+        apply_by = clock.at + sqlc.arg('apply_for')::bigint * interval '1 microsecond'
+    FROM clock
+    WHERE tasks.id = sqlc.arg('id') AND tasks.state = 'intended' AND tasks.owner = sqlc.arg('owner') AND tasks.epoch = sqlc.arg('epoch')
+        AND NOT (SELECT r.halted FROM rotations r WHERE r.id = tasks.rotation_id)
+    RETURNING tasks.id, tasks.epoch, tasks.attempts, tasks.key_before, clock.at AS now
+), logged AS (
+    INSERT INTO task_log (task_id, n, at, attempt, what, text)
+    SELECT k.id, coalesce((SELECT max(l.n) FROM task_log l WHERE l.task_id = k.id), 0) + 1, k.now, k.attempts, 'sent-again',
+        left('the system still showed key ' || k.key_before, 2000)
+    FROM renewed k
+    ON CONFLICT DO NOTHING
+)
+SELECT renewed.epoch FROM renewed;

@@ -60,4 +60,4 @@ UPDATE tasks
 SET epoch = epoch + 1, attempts = attempts + 1, lease_until = sqlc.arg(lease_until), apply_by = sqlc.arg(apply_by), answered_at = NULL
 WHERE tasks.id = sqlc.arg(id) AND tasks.state = 'intended' AND tasks.owner = sqlc.arg(owner) AND tasks.epoch = sqlc.arg(epoch)
     AND NOT (SELECT rotations.halted FROM rotations WHERE rotations.id = tasks.rotation_id)
-RETURNING epoch;
+RETURNING epoch, attempts, key_before;

@@ -34,10 +34,25 @@ WITH clock AS MATERIALIZED (
         finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
     FROM result r, clock
     WHERE t.id = r.id AND t.state = r.was AND (r.was = 'pending' OR t.epoch = r.epoch)
-    RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, r.seen_id, r.turned_id
+    RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, r.seen_id, r.turned_id,
+        t.attempts, t.reason, t.resolution
+), logged AS (
+    -- Only what did not go as it should: a clean success writes nothing. Of two statements at once about one
+    -- task, which only a repeated one can be, one line is enough.
+    INSERT INTO task_log (task_id, n, at, attempt, what, text)
+    SELECT m.id, coalesce((SELECT max(l.n) FROM task_log l WHERE l.task_id = m.id), 0) + 1, clock.at, m.attempts,
+        CASE m.state WHEN 'pending' THEN 'put-back' WHEN 'intended' THEN 'waits' WHEN 'succeeded' THEN 'inferred' ELSE m.state END,
+        left(m.reason, 2000)
+    FROM moved m, clock
+    WHERE (m.reason <> '' AND m.state NOT IN ('skipped', 'succeeded')) OR m.resolution = 'inferred'
+    ON CONFLICT DO NOTHING
+    RETURNING task_id, n
+), trimmed AS (
+    DELETE FROM task_log
+    WHERE (task_id, n) IN (SELECT g.task_id, g.n - $15::integer FROM logged g WHERE g.n - $15::integer > $16::integer)
 ), known AS MATERIALIZED (
     -- No lock is needed to read it: only the unit's one open intent, which is ours, lets its key be written.
-    SELECT m.id, m.rotation_id, m.unit_id, m.state, m.was, m.key_before, m.key_after, m.intended_at, m.seen_id, m.turned_id, k.key_id AS known_key
+    SELECT m.id, m.rotation_id, m.unit_id, m.state, m.was, m.key_before, m.key_after, m.intended_at, m.seen_id, m.turned_id, m.attempts, m.reason, m.resolution, k.key_id AS known_key
     FROM moved m JOIN unit_keys k ON k.unit_id = m.unit_id
     WHERE m.was = 'intended' AND m.state <> 'intended'
 ), seen AS (
@@ -59,7 +74,7 @@ WITH clock AS MATERIALIZED (
     WHERE k.unit_id = n.unit_id
 ), told AS (
     INSERT INTO announcements (id, type, task_ids)
-    SELECT $15::uuid, 'tasks', array_agg(id ORDER BY id)
+    SELECT $17::uuid, 'tasks', array_agg(id ORDER BY id)
     FROM moved WHERE state NOT IN ('pending', 'intended') HAVING count(*) > 0
 )
 SELECT id FROM moved
@@ -80,6 +95,8 @@ type FinishParams struct {
 	Unsent       []bool
 	SeenIds      []keyturn.ID
 	TurnedIds    []keyturn.ID
+	LogLast      int32
+	LogFirst     int32
 	Announcement keyturn.ID
 }
 
@@ -101,6 +118,8 @@ func (q *Queries) Finish(ctx context.Context, db DBTX, arg FinishParams) ([]keyt
 		arg.Unsent,
 		arg.SeenIds,
 		arg.TurnedIds,
+		arg.LogLast,
+		arg.LogFirst,
 		arg.Announcement,
 	)
 	if err != nil {
@@ -219,34 +238,45 @@ func (q *Queries) Intend(ctx context.Context, db DBTX, arg IntendParams) ([]Inte
 }
 
 const reintend = `-- name: Reintend :one
-UPDATE tasks SET
-    epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, answered_at = NULL,
-    lease_until = clock.at + $1::bigint * interval '1 microsecond',
-    apply_by = clock.at + $2::bigint * interval '1 microsecond'
-FROM (SELECT coalesce($6::timestamptz, clock_timestamp()) AS at) clock
-WHERE tasks.id = $3 AND tasks.state = 'intended' AND tasks.owner = $4 AND tasks.epoch = $5
-    AND NOT (SELECT r.halted FROM rotations r WHERE r.id = tasks.rotation_id)
-RETURNING tasks.epoch
+WITH clock AS MATERIALIZED (
+    SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
+), renewed AS (
+    UPDATE tasks SET
+        epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, answered_at = NULL,
+        lease_until = clock.at + $2::bigint * interval '1 microsecond',
+        apply_by = clock.at + $3::bigint * interval '1 microsecond'
+    FROM clock
+    WHERE tasks.id = $4 AND tasks.state = 'intended' AND tasks.owner = $5 AND tasks.epoch = $6
+        AND NOT (SELECT r.halted FROM rotations r WHERE r.id = tasks.rotation_id)
+    RETURNING tasks.id, tasks.epoch, tasks.attempts, tasks.key_before, clock.at AS now
+), logged AS (
+    INSERT INTO task_log (task_id, n, at, attempt, what, text)
+    SELECT k.id, coalesce((SELECT max(l.n) FROM task_log l WHERE l.task_id = k.id), 0) + 1, k.now, k.attempts, 'sent-again',
+        left('the system still showed key ' || k.key_before, 2000)
+    FROM renewed k
+    ON CONFLICT DO NOTHING
+)
+SELECT renewed.epoch FROM renewed
 `
 
 type ReintendParams struct {
+	Now      *time.Time
 	Lease    int64
 	ApplyFor int64
 	ID       keyturn.ID
 	Owner    string
 	Epoch    int64
-	Now      *time.Time
 }
 
 // The key before was first seen when the intent was written: that time stays.
 func (q *Queries) Reintend(ctx context.Context, db DBTX, arg ReintendParams) (int64, error) {
 	row := db.QueryRow(ctx, reintend,
+		arg.Now,
 		arg.Lease,
 		arg.ApplyFor,
 		arg.ID,
 		arg.Owner,
 		arg.Epoch,
-		arg.Now,
 	)
 	var epoch int64
 	err := row.Scan(&epoch)
@@ -255,21 +285,32 @@ func (q *Queries) Reintend(ctx context.Context, db DBTX, arg ReintendParams) (in
 
 const take = `-- name: Take :one
 WITH clock AS MATERIALIZED (
-    SELECT coalesce($4::timestamptz, clock_timestamp()) AS at
+    SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
+), taken AS (
+    UPDATE tasks SET
+        epoch = tasks.epoch + 1, owner = $2, lease_until = clock.at + $3::bigint * interval '1 microsecond'
+    FROM clock
+    WHERE tasks.id = $4 AND tasks.state = 'intended' AND (tasks.lease_until IS NULL OR tasks.lease_until < clock.at)
+    RETURNING tasks.id, tasks.epoch, tasks.key_before, tasks.key_want, tasks.intent_data, tasks.intended_at, tasks.apply_by,
+        tasks.answered_at, tasks.attempts, clock.at::timestamptz AS now
+), logged AS (
+    -- The row of before: a statement sees its own snapshot.
+    INSERT INTO task_log (task_id, n, at, attempt, what, text)
+    SELECT k.id, coalesce((SELECT max(l.n) FROM task_log l WHERE l.task_id = k.id), 0) + 1, k.now, k.attempts, 'taken-over',
+        left('the lease of ' || b.owner || ' had ended', 2000)
+    FROM taken k JOIN tasks b ON b.id = k.id WHERE b.owner <> ''
+    ON CONFLICT DO NOTHING
 )
-UPDATE tasks SET
-    epoch = tasks.epoch + 1, owner = $1, lease_until = clock.at + $2::bigint * interval '1 microsecond'
-FROM clock
-WHERE tasks.id = $3 AND tasks.state = 'intended' AND (tasks.lease_until IS NULL OR tasks.lease_until < clock.at)
-RETURNING tasks.epoch, tasks.key_before, tasks.key_want, tasks.intent_data, tasks.intended_at, tasks.apply_by, tasks.answered_at,
-    tasks.attempts, clock.at::timestamptz AS now
+SELECT taken.epoch, taken.key_before, taken.key_want, taken.intent_data, taken.intended_at, taken.apply_by, taken.answered_at,
+    taken.attempts, taken.now
+FROM taken
 `
 
 type TakeParams struct {
+	Now   *time.Time
 	Owner string
 	Lease int64
 	ID    keyturn.ID
-	Now   *time.Time
 }
 
 type TakeRow struct {
@@ -284,12 +325,13 @@ type TakeRow struct {
 	Now        time.Time
 }
 
+// An owner that is still there says that a lease ended; whoever puts a task back leaves it without one.
 func (q *Queries) Take(ctx context.Context, db DBTX, arg TakeParams) (TakeRow, error) {
 	row := db.QueryRow(ctx, take,
+		arg.Now,
 		arg.Owner,
 		arg.Lease,
 		arg.ID,
-		arg.Now,
 	)
 	var i TakeRow
 	err := row.Scan(

@@ -276,6 +276,15 @@ type Task struct {
 	IntentData []byte
 }
 
+type TaskLog struct {
+	TaskID  string
+	N       int64
+	At      int64
+	Attempt int64
+	What    string
+	Text    string
+}
+
 type Token struct {
 	ID        string
 	Name      string

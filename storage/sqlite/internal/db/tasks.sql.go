@@ -197,7 +197,7 @@ UPDATE tasks
 SET epoch = epoch + 1, attempts = attempts + 1, lease_until = ?1, apply_by = ?2, answered_at = NULL
 WHERE tasks.id = ?3 AND tasks.state = 'intended' AND tasks.owner = ?4 AND tasks.epoch = ?5
     AND NOT (SELECT rotations.halted FROM rotations WHERE rotations.id = tasks.rotation_id)
-RETURNING epoch
+RETURNING epoch, attempts, key_before
 `
 
 type ReintendTaskParams struct {
@@ -208,8 +208,14 @@ type ReintendTaskParams struct {
 	Epoch      int64
 }
 
+type ReintendTaskRow struct {
+	Epoch     int64
+	Attempts  int64
+	KeyBefore string
+}
+
 // The key before was first seen when the intent was written: that time stays.
-func (q *Queries) ReintendTask(ctx context.Context, db DBTX, arg ReintendTaskParams) (int64, error) {
+func (q *Queries) ReintendTask(ctx context.Context, db DBTX, arg ReintendTaskParams) (ReintendTaskRow, error) {
 	row := db.QueryRowContext(ctx, reintendTask,
 		arg.LeaseUntil,
 		arg.ApplyBy,
@@ -217,9 +223,9 @@ func (q *Queries) ReintendTask(ctx context.Context, db DBTX, arg ReintendTaskPar
 		arg.Owner,
 		arg.Epoch,
 	)
-	var epoch int64
-	err := row.Scan(&epoch)
-	return epoch, err
+	var i ReintendTaskRow
+	err := row.Scan(&i.Epoch, &i.Attempts, &i.KeyBefore)
+	return i, err
 }
 
 const rotationTasks = `-- name: RotationTasks :many
