@@ -107,8 +107,8 @@ func internalViolation(from, to string) string {
 }
 
 // adapter returns the adapter that a folder belongs to; "" if it belongs to
-// none: the contract of databases, a Postgres for tests and the digest transport
-// are there for several adapters.
+// none: the contract of databases, a Postgres for tests, the digest transport and
+// the fence around changes are there for several adapters.
 func adapter(dir string) string {
 	for _, root := range []string{"internal/api", "internal/bus", "internal/client", "internal/simulator", "internal/web"} {
 		if inside(dir, root) {
@@ -118,7 +118,7 @@ func adapter(dir string) string {
 	for _, parent := range []string{"worker", "storage"} {
 		rest, ok := within(dir, parent)
 		name, _, _ := strings.Cut(rest, "/")
-		if ok && rest != "." && !slices.Contains([]string{"storagetest", "pgtest", "digest"}, name) {
+		if ok && rest != "." && !slices.Contains([]string{"storagetest", "pgtest", "digest", "fence"}, name) {
 			return path.Join(parent, name)
 		}
 	}

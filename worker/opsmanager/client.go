@@ -20,6 +20,7 @@ import (
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/worker/digest"
+	"github.com/keyturn/keyturn/worker/fence"
 )
 
 const apiPath = "/api/public/v1.0"
@@ -159,7 +160,7 @@ func newTransport(target keyturn.Target) (*http.Transport, error) {
 	conns := target.Limits.Concurrency + surveyors
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         fenced((&net.Dialer{Timeout: 10 * time.Second}).DialContext),
+		DialContext:         fence.Dial((&net.Dialer{Timeout: 10 * time.Second}).DialContext),
 		TLSClientConfig:     config,
 		TLSHandshakeTimeout: 10 * time.Second,
 		Protocols:           protocols,

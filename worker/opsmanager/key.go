@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptrace"
-	"sync/atomic"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/worker/fence"
 )
 
 // errNoKey: Ops Manager knows the unit, but no key of it.
@@ -84,21 +83,13 @@ func (c *Client) Apply(ctx context.Context, unit string, _ keyturn.Intent) error
 func (c *Client) put(ctx context.Context, q question) error {
 	limited, cancel := c.limited(ctx)
 	defer cancel()
-	limited, lift := fence(limited)
+	limited, lift := fence.Request(limited)
 	defer lift()
-	// From the moment on at which the request has a connection, some of it may
-	// have been written: net/http may do that at any time after, even while it gives up.
-	// It asks for another connection only if nothing was written, or, in the transport
-	// above, after a 401, which comes before anything is done.
-	var sent atomic.Bool
-	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{
-		GetConn: func(string) { sent.Store(false) },
-		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
-	})
+	limited, sent := fence.Watch(limited)
 	resp, err := c.rt.RoundTrip(c.request(limited, http.MethodPut, q))
 	if err != nil {
 		e := c.unreachable(ctx, q, err)
-		if sent.Load() {
+		if sent() {
 			e.Kind = keyturn.KindAmbiguous
 		}
 		return e

@@ -1,4 +1,6 @@
-package opsmanager
+// Package fence keeps a request that changes something from being written after its deadline, and tells whether
+// it can have been written at all. It serves all adapters whose change is one HTTP request.
+package fence
 
 import (
 	"context"
@@ -32,8 +34,8 @@ func (c *fencedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// fenced makes a dialer's connections fenced.
-func fenced(dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+// Dial makes a dialer's connections such that Request can fence them.
+func Dial(dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
@@ -43,9 +45,9 @@ func fenced(dial func(ctx context.Context, network, addr string) (net.Conn, erro
 	}
 }
 
-// fence keeps the request of ctx, which has a deadline, from being written
+// Request keeps the request of ctx, which has a deadline, from being written
 // after it. lift must be called when the request is over.
-func fence(ctx context.Context) (_ context.Context, lift func()) {
+func Request(ctx context.Context) (_ context.Context, lift func()) {
 	until, ok := ctx.Deadline()
 	if !ok {
 		return ctx, func() {}
@@ -66,4 +68,17 @@ func fence(ctx context.Context) (_ context.Context, lift func()) {
 			c.until.CompareAndSwap(&until, nil) // it may serve another request already
 		}
 	}
+}
+
+// Watch returns a context whose request is watched, and whether some of it may have been written.
+//
+// That is so from the moment on at which the request has a connection: net/http may write at any time after, even
+// while it gives up. It asks for another connection only if nothing was written, or, in a transport above that
+// logs in, after a 401, which comes before anything is done.
+func Watch(ctx context.Context) (_ context.Context, sent func() bool) {
+	var has atomic.Bool
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { has.Store(false) },
+		GotConn: func(httptrace.GotConnInfo) { has.Store(true) },
+	}), has.Load
 }
