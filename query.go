@@ -23,7 +23,9 @@ type UnitFilter struct {
 type RotationFilter struct {
 	Policy string
 	State  RotationState
-	Page   Page
+	// From and To bound the time at which they were requested: from From on, before To. Zero: no bound.
+	From, To time.Time
+	Page     Page
 }
 
 // HistoryFilter narrows a listing of key records, which is oldest first.

@@ -41,6 +41,10 @@ type Reader interface {
 	// Tasks returns a rotation's tasks in the order of their turn.
 	Tasks(ctx context.Context, rotation keyturn.ID, page keyturn.Page) ([]keyturn.Task, string, error)
 	Units(ctx context.Context, f keyturn.UnitFilter) ([]keyturn.Unit, string, error)
+	// FleetUnits returns all units, or those of one target, in no order.
+	FleetUnits(ctx context.Context, target string) ([]keyturn.FleetUnit, error)
+	// TasksOfUnit returns the tasks that a unit had in its target's newest rotations, the newest first.
+	TasksOfUnit(ctx context.Context, unit string, limit int) ([]keyturn.Task, error)
 	History(ctx context.Context, f keyturn.HistoryFilter) ([]keyturn.KeyRecord, string, error)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
@@ -42,6 +43,9 @@ type listRotationsInput struct {
 	Paging
 	Policy string `query:"policy" maxLength:"100" doc:"Only this policy's."`
 	State  string `query:"state" enum:"requested,planning,running,succeeded,partial,failed,cancelled" doc:"Only those in this state."`
+
+	From time.Time `query:"from" doc:"Only those that were requested then or later (RFC 3339)."`
+	To   time.Time `query:"to" doc:"Only those that were requested before then (RFC 3339)."`
 }
 
 type listTasksInput struct {
@@ -116,7 +120,7 @@ func (s *server) listRotations(ctx context.Context, in *listRotationsInput) (*li
 		return nil, err
 	}
 	return listed(s.Store.Rotations(ctx, keyturn.RotationFilter{
-		Policy: in.Policy, State: keyturn.RotationState(in.State), Page: page,
+		Policy: in.Policy, State: keyturn.RotationState(in.State), From: in.From, To: in.To, Page: page,
 	}))
 }
 

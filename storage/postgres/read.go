@@ -59,7 +59,9 @@ func (s *Store) Rotations(ctx context.Context, f keyturn.RotationFilter) ([]keyt
 		return nil, "", err
 	}
 	limit := limitOf(f.Page)
-	rows, err := s.q.Rotations(ctx, s.pool, db.RotationsParams{Policy: f.Policy, State: string(f.State), After: after, Max: int32Of(limit + 1)})
+	arg := db.RotationsParams{Policy: f.Policy, State: string(f.State), After: after, Max: int32Of(limit + 1)}
+	arg.FromTime, arg.ToTime = span(f.From, f.To)
+	rows, err := s.q.Rotations(ctx, s.pool, arg)
 	if err != nil {
 		return nil, "", fmt.Errorf("listing rotations: %w", err)
 	}

@@ -39,9 +39,9 @@ func (s *Store) Rotations(ctx context.Context, f keyturn.RotationFilter) ([]keyt
 	if err := checkCursor(f.Page.After); err != nil {
 		return nil, "", err
 	}
-	rows, err := s.q.Rotations(ctx, s.read, db.RotationsParams{
-		BeforeID: f.Page.After, Policy: f.Policy, State: string(f.State), MaxRows: limit(f.Page) + 1,
-	})
+	arg := db.RotationsParams{Policy: f.Policy, State: string(f.State), MaxRows: limit(f.Page) + 1}
+	timeBounds(&arg, f.Page.After, f.From, f.To)
+	rows, err := s.q.Rotations(ctx, s.read, arg)
 	if err != nil {
 		return nil, "", fmt.Errorf("listing rotations: %w", err)
 	}

@@ -79,6 +79,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Look":      lookTests(),
 		"Alerts":    alertTests(),
 		"Attempts":  attemptTests(),
+		"Pages":     pageTests(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -206,7 +206,8 @@ func (s *Store) Rotations(ctx context.Context, f keyturn.RotationFilter) ([]keyt
 	defer s.mu.Unlock()
 	found := []keyturn.Rotation{}
 	for _, r := range slices.Backward(s.rotations) {
-		if (f.Policy == "" || r.Policy == f.Policy) && (f.State == "" || r.State == f.State) {
+		if (f.Policy == "" || r.Policy == f.Policy) && (f.State == "" || r.State == f.State) &&
+			!r.RequestedAt.Before(f.From) && (f.To.IsZero() || r.RequestedAt.Before(f.To)) {
 			found = append(found, r)
 		}
 	}

@@ -22,6 +22,7 @@ CROSS JOIN LATERAL (
     FROM tasks t WHERE t.rotation_id = r.id AND r.state = 'running'
 ) c
 WHERE (sqlc.arg('policy')::text = '' OR r.policy = sqlc.arg('policy')) AND (sqlc.arg('state')::text = '' OR r.state = sqlc.arg('state'))
+    AND r.requested_at >= sqlc.arg('from_time')::timestamptz AND r.requested_at < sqlc.arg('to_time')::timestamptz
     AND (sqlc.narg('after')::uuid IS NULL
         OR (r.requested_at, r.id) < (SELECT a.requested_at, a.id FROM rotations a WHERE a.id = sqlc.narg('after')))
 ORDER BY r.requested_at DESC, r.id DESC LIMIT sqlc.arg('max');

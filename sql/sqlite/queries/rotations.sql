@@ -13,6 +13,7 @@ SELECT * FROM rotations
 WHERE (sqlc.arg(before_id) = '' OR id < sqlc.arg(before_id))
     AND (sqlc.arg(policy) = '' OR policy = sqlc.arg(policy))
     AND (sqlc.arg(state) = '' OR state = sqlc.arg(state))
+    AND id >= sqlc.arg(from_id) AND requested_at >= sqlc.arg(from_time) AND requested_at < sqlc.arg(to_time)
 ORDER BY id DESC
 LIMIT sqlc.arg(max_rows);
 

@@ -364,16 +364,19 @@ CROSS JOIN LATERAL (
     FROM tasks t WHERE t.rotation_id = r.id AND r.state = 'running'
 ) c
 WHERE ($1::text = '' OR r.policy = $1) AND ($2::text = '' OR r.state = $2)
-    AND ($3::uuid IS NULL
-        OR (r.requested_at, r.id) < (SELECT a.requested_at, a.id FROM rotations a WHERE a.id = $3))
-ORDER BY r.requested_at DESC, r.id DESC LIMIT $4
+    AND r.requested_at >= $3::timestamptz AND r.requested_at < $4::timestamptz
+    AND ($5::uuid IS NULL
+        OR (r.requested_at, r.id) < (SELECT a.requested_at, a.id FROM rotations a WHERE a.id = $5))
+ORDER BY r.requested_at DESC, r.id DESC LIMIT $6
 `
 
 type RotationsParams struct {
-	Policy string
-	State  string
-	After  keyturn.ID
-	Max    int32
+	Policy   string
+	State    string
+	FromTime time.Time
+	ToTime   time.Time
+	After    keyturn.ID
+	Max      int32
 }
 
 type RotationsRow struct {
@@ -390,6 +393,8 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 	rows, err := db.Query(ctx, rotations,
 		arg.Policy,
 		arg.State,
+		arg.FromTime,
+		arg.ToTime,
 		arg.After,
 		arg.Max,
 	)

@@ -412,14 +412,18 @@ SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, request
 WHERE (?1 = '' OR id < ?1)
     AND (?2 = '' OR policy = ?2)
     AND (?3 = '' OR state = ?3)
+    AND id >= ?4 AND requested_at >= ?5 AND requested_at < ?6
 ORDER BY id DESC
-LIMIT ?4
+LIMIT ?7
 `
 
 type RotationsParams struct {
 	BeforeID interface{}
 	Policy   interface{}
 	State    interface{}
+	FromID   string
+	FromTime int64
+	ToTime   int64
 	MaxRows  int64
 }
 
@@ -429,6 +433,9 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 		arg.BeforeID,
 		arg.Policy,
 		arg.State,
+		arg.FromID,
+		arg.FromTime,
+		arg.ToTime,
 		arg.MaxRows,
 	)
 	if err != nil {
