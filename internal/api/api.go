@@ -129,6 +129,7 @@ func New(cfg Config) http.Handler {
 	s.registerTokens()
 	s.registerAlerts()
 	s.registerVersion()
+	s.registerWhoAmI()
 	s.registerWebhooks()
 	if s.Hooks != nil {
 		s.registerHooks(mux)

@@ -10,14 +10,13 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
-type remoteKey struct{}
-
-// caller is the name of the token that the request came with.
-func caller(ctx context.Context) string { return strings.TrimPrefix(requestedBy(ctx), "token:") }
+// caller is the name of the token that the request came with, or "person:" with the name of a person. No token is called so.
+func caller(ctx context.Context) string { return strings.TrimPrefix(requestedBy(ctx), tokenCaller) }
 
 // audited returns a context under which the store records who changes what. Detail must not hold secrets.
 func audited(ctx context.Context, action, subject, reason string, detail any) context.Context {
-	remote, _ := ctx.Value(remoteKey{}).(string)
+	person, _ := ctx.Value(callerKey{}).(keyturn.Caller)
+	remote := person.Remote
 	if host, _, err := net.SplitHostPort(remote); err == nil {
 		remote = host
 	}

@@ -38,30 +38,32 @@ func plausibleSecret(s string) bool {
 	return len(s) == secretLen && strings.HasPrefix(s, secretPrefix)
 }
 
-func roleRank(r keyturn.Role) int {
-	switch r {
-	case keyturn.RoleViewer:
-		return 1
-	case keyturn.RoleOperator:
-		return 2
-	case keyturn.RoleAdmin:
-		return 3
-	default:
-		return 0
-	}
-}
+// tokenCaller begins the names of callers that are bearers of a token.
+const tokenCaller = "token:"
 
-type callerKey struct{}
+type (
+	callerKey struct{}
+	bearerKey struct{} // of the token's id, if there is one
+)
 
 // requestedBy names the caller in what is written down.
 func requestedBy(ctx context.Context) string {
-	t, _ := ctx.Value(callerKey{}).(keyturn.Token)
-	return "token:" + t.Name
+	c, _ := ctx.Value(callerKey{}).(keyturn.Caller)
+	return c.Name
 }
 
-// authorize lets only bearers of a token with at least the role through.
+// authorize lets only those with at least the role through: bearers of a token, and people whom the
+// pages of this process name in the request's context.
 func (s *server) authorize(role keyturn.Role) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
+		if person, ok := keyturn.CallerOf(ctx.Context()); ok {
+			if !person.Role.Covers(role) {
+				s.refuse(ctx, http.StatusForbidden, "this needs the role "+string(role)+", and "+person.Name+" has the role "+string(person.Role))
+				return
+			}
+			next(huma.WithValue(ctx, callerKey{}, person))
+			return
+		}
 		secret, ok := bearer(ctx.Header("Authorization"))
 		if !ok {
 			ctx.SetHeader("WWW-Authenticate", `Bearer realm="keyturn"`)
@@ -77,11 +79,12 @@ func (s *server) authorize(role keyturn.Role) func(huma.Context, func(huma.Conte
 			s.Logger.Error("looking up a token", zap.Error(err), zap.String("request_id", requestID(ctx.Context())))
 			ctx.SetHeader("Retry-After", "1")
 			s.refuse(ctx, http.StatusServiceUnavailable, "tokens can't be checked, because the database does not answer; try again")
-		case roleRank(token.Role) < roleRank(role):
+		case !token.Role.Covers(role):
 			ctx.SetHeader("WWW-Authenticate", `Bearer realm="keyturn", error="insufficient_scope", scope="`+string(role)+`"`)
 			s.refuse(ctx, http.StatusForbidden, "this needs the role "+string(role)+", and the token "+token.Name+" has the role "+string(token.Role))
 		default:
-			next(huma.WithValue(huma.WithValue(ctx, callerKey{}, token), remoteKey{}, ctx.RemoteAddr()))
+			caller := keyturn.Caller{Name: tokenCaller + token.Name, Role: token.Role, Remote: ctx.RemoteAddr()}
+			next(huma.WithValue(huma.WithValue(ctx, callerKey{}, caller), bearerKey{}, token.ID))
 		}
 	}
 }

@@ -40,7 +40,7 @@ type operation struct {
 // handle registers an operation. It is the only way to add one, so that each
 // has a role, a timeout, a bound on its body, and errors that say something.
 func handle[I, O any](s *server, op operation, fn func(context.Context, *I) (*O, error)) {
-	if roleRank(op.role) == 0 {
+	if !op.role.Covers(keyturn.RoleViewer) {
 		panic("operation " + op.id + " has no role")
 	}
 	timeout, limit := defaultTimeout, int64(maxBody)

@@ -21,6 +21,7 @@ import (
 	"github.com/keyturn/keyturn/internal/bus"
 	"github.com/keyturn/keyturn/internal/filelock"
 	"github.com/keyturn/keyturn/internal/resource"
+	"github.com/keyturn/keyturn/internal/web"
 	"github.com/keyturn/keyturn/scheduler"
 	"github.com/keyturn/keyturn/worker"
 	"github.com/keyturn/keyturn/worker/webhook"
@@ -41,6 +42,7 @@ type Server struct {
 	sched   *scheduler.Scheduler
 	alerts  *alerts.Evaluator
 	http    *http.Server
+	site    *web.Site // nil: without the role
 	socket  net.Listener
 	closers []namedCloser // in the order in which things were opened
 	test    instruments   // nothing, unless built for tests that kill processes
@@ -202,7 +204,9 @@ func (s *Server) openHTTP(ctx context.Context, version string, registry *prometh
 		if created {
 			s.log.Info("administrator's token written", zap.String("file", s.AdminTokenFile()))
 		}
-		handler = api.New(cfg)
+		if handler, err = s.openPages(api.New(cfg), cfg.Ready, version); err != nil {
+			return err
+		}
 	}
 	socket, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
 	if err != nil {
@@ -213,6 +217,9 @@ func (s *Server) openHTTP(ctx context.Context, version string, registry *prometh
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
 		WriteTimeout: 5 * time.Minute, // a plan of a large estate takes its time
 		IdleTimeout:  2 * time.Minute, ErrorLog: zap.NewStdLog(s.log.Named("http")),
+	}
+	if s.site != nil {
+		s.http.RegisterOnShutdown(s.site.Close)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/internal/api"
+	"github.com/keyturn/keyturn/internal/web"
 	"github.com/keyturn/keyturn/scheduler"
 	"github.com/keyturn/keyturn/storage/postgres"
 	"github.com/keyturn/keyturn/storage/sqlite"
@@ -24,6 +25,7 @@ type Store interface {
 	api.HookStore
 	alerts.Store
 	alerts.Raiser
+	web.Store
 	// Migrate brings the schema up to date; it refuses a database of a newer version.
 	Migrate(ctx context.Context) error
 	// Version returns the version of the schema that is there and the one this program has.

@@ -76,7 +76,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := d.apply(ctx); err != nil {
 		return err
 	}
-	d.welcome()
+	if err := d.welcome(ctx); err != nil {
+		return err
+	}
 	if err := d.watch(ctx); err != nil {
 		return err
 	}
@@ -164,11 +166,17 @@ func (d *demo) apply(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) welcome() {
+func (d *demo) welcome(ctx context.Context) error {
+	link, err := d.server.SignInURL(ctx, d.token)
+	if err != nil {
+		return err
+	}
 	d.screen.line("Keyturn demo: a scheduler, a worker and a database in this process, and a simulated Ops")
 	d.screen.line("Manager with 3 projects. A few of its answers get lost, as in life; some of its units")
 	d.screen.line("must not be rotated.")
 	d.screen.line("")
+	d.screen.line("  pages    %s", link)
+	d.screen.line("           (the link signs you in once, within ten minutes)")
 	d.screen.line("  API      %s", d.server.URL())
 	d.screen.line("  policy   %s: turns every key every %d seconds", policyName, d.Every)
 	d.screen.line("")
@@ -183,6 +191,7 @@ func (d *demo) welcome() {
 		d.screen.line("Ctrl-C ends the demo. Nothing is left behind.")
 		d.screen.line("")
 	}
+	return nil
 }
 
 // watch shows rotations as they go, until ctx ends or enough have ended.

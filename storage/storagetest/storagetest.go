@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/internal/api"
+	"github.com/keyturn/keyturn/internal/web"
 	"github.com/keyturn/keyturn/scheduler"
 	"github.com/keyturn/keyturn/worker"
 )
@@ -31,6 +32,7 @@ type Store interface {
 	api.HookStore
 	alerts.Store
 	alerts.Raiser
+	web.Store
 
 	// Exec runs one SQL statement past the storage, to see whether the schema defends itself and
 	// to make states that no port can make. The statements use these names, which both dialects
@@ -80,6 +82,8 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Alerts":    alertTests(),
 		"Attempts":  attemptTests(),
 		"Pages":     pageTests(),
+		"Sessions":  sessionTests(),
+		"Overview":  overviewTests(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -231,6 +231,17 @@ type Rotation struct {
 	MaxFailures sql.NullInt64
 }
 
+type Session struct {
+	Hash      []byte
+	TokenID   sql.NullString
+	Name      string
+	Role      string
+	Remote    string
+	CreatedAt int64
+	SeenAt    int64
+	ExpiresAt int64
+}
+
 type Target struct {
 	Name         string
 	HoldUntil    sql.NullInt64
