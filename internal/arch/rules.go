@@ -71,6 +71,11 @@ func owners() map[string][]string {
 		"golang.org/x/exp":          {},
 		"github.com/robfig/cron/v3": {"scheduler"},
 		"github.com/teambition":     {"scheduler"},
+		"github.com/aws":            {"worker/kms/aws"},
+		"github.com/Azure":          {"worker/kms/azure"},
+		"cloud.google.com/go":       {"worker/kms/gcp"},
+		"google.golang.org":         {"worker/kms/gcp"},
+		"github.com/googleapis":     {"worker/kms/gcp"},
 	}
 }
 
