@@ -43,6 +43,9 @@ type SystemError struct {
 	Kind ErrorKind
 	// Target reports that the target as a whole is in trouble (429, outage, network), not this unit.
 	Target bool
+	// Waits reports that nothing is wrong, but that it is not the unit's turn yet: with KindTransient, it
+	// counts as no failed try.
+	Waits bool
 	// RetryAfter is what the system asked for; 0: nothing.
 	RetryAfter time.Duration
 	// Code is a short stable word for logs and metrics: "rate_limited", "http_500", "unauthorized", "network".

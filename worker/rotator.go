@@ -195,7 +195,7 @@ func (r *rotator) apply(ctx, stopping context.Context, j *job, intent keyturn.In
 	r.trouble(ctx, j, failure)
 	switch failure.Kind {
 	case keyturn.KindTransient: // proven not sent, or refused before it was done
-		back.Reason, back.Failed, back.After = failure.Error(), !failure.Target, max(retryAfter(j.Failures), failure.RetryAfter)
+		back.Reason, back.Failed, back.After = failure.Error(), !failure.Target && !failure.Waits, max(retryAfter(j.Failures), failure.RetryAfter)
 		if back.Failed && j.Failures >= retryMost {
 			back.State, back.Reason = keyturn.TaskFailed, fmt.Sprintf("gave up after %d tries: %v", j.Failures+1, failure)
 		}
@@ -266,7 +266,7 @@ func (r *rotator) failedBefore(ctx context.Context, j *job, err *keyturn.SystemE
 	switch {
 	case err.Kind == keyturn.KindPermanent:
 		return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskPending, State: keyturn.TaskFailed, Reason: err.Error()})
-	case err.Target: // not this task's fault: it may wait as long as the target is away
+	case err.Target || err.Waits: // not this task's fault: it may wait as long as the target is away
 		return r.putBack(ctx, j, keyturn.TaskResult{Reason: err.Error(), After: max(err.RetryAfter, retryAfter(0))})
 	case j.Failures >= retryMost:
 		return r.finish(ctx, j, keyturn.TaskResult{

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -70,6 +71,10 @@ type Client struct {
 	buffers sync.Pool // of *bytes.Buffer: answers while they are decoded
 
 	projects projects // what was read lately
+	ways     ways     // how keys are turned
+	unsent   unsent   // changes that this process prepared and never sent
+	// plain reports that the target has no /automationConfig/noSecrets.
+	plain atomic.Bool
 
 	// Shared by all requests, never changed.
 	readHeader, keyHeader, putHeader http.Header

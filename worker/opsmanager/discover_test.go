@@ -34,7 +34,7 @@ func TestDiscover_TurnsAShardedClusterIntoItsParts(t *testing.T) {
 	if !slices.Equal(units, want) {
 		t.Errorf("units\n%+v, want\n%+v", units, want)
 	}
-	requests := map[string]int{"GET /groups": 1, "GET " + projectPath + "/clusters": 1, "GET " + projectPath + "/backupConfigs": 1, "GET " + projectPath + "/automationConfig": 1}
+	requests := map[string]int{"GET /groups": 1, "GET " + projectPath + "/clusters": 1, "GET " + projectPath + "/backupConfigs": 1, "GET " + projectPath + "/automationConfig/noSecrets": 1, "GET " + projectPath + "/automationConfig": 1}
 	if got := f.seen(); !maps.Equal(got, requests) {
 		t.Errorf("requests %v, want %v", got, requests)
 	}
@@ -52,17 +52,17 @@ func TestDiscover_Selects(t *testing.T) {
 		want     string
 		requests int // all but that for the projects
 	}{
-		"all":                {keyturn.Selection{}, "cs other rs s0 s1", 6},
-		"project by name":    {keyturn.Selection{Projects: []string{"al*"}}, "cs rs s0 s1", 3},
-		"project by id":      {keyturn.Selection{Projects: []string{"p2"}}, "other", 3},
+		"all":                {keyturn.Selection{}, "cs other rs s0 s1", 8},
+		"project by name":    {keyturn.Selection{Projects: []string{"al*"}}, "cs rs s0 s1", 4},
+		"project by id":      {keyturn.Selection{Projects: []string{"p2"}}, "other", 4},
 		"no project":         {keyturn.Selection{Projects: []string{"gamma"}}, "", 0},
-		"cluster":            {keyturn.Selection{Clusters: []string{"shan*"}}, "cs s0 s1", 4},
-		"cluster by its id":  {keyturn.Selection{Clusters: []string{"p"}}, "cs s0 s1", 4},
-		"part by its id":     {keyturn.Selection{Clusters: []string{"s1"}}, "s1", 4},
-		"id and component":   {keyturn.Selection{Clusters: []string{"p"}, Components: []keyturn.Component{"shard"}}, "s0 s1", 4},
-		"unit by id":         {keyturn.Selection{Units: []string{"om." + projectID + ".s1"}}, "s1", 3},
-		"unit by name":       {keyturn.Selection{Units: []string{"shannon-1"}}, "s1", 4},
-		"unit by part of id": {keyturn.Selection{Units: []string{"om.*.s1"}}, "s1", 4},
+		"cluster":            {keyturn.Selection{Clusters: []string{"shan*"}}, "cs s0 s1", 5},
+		"cluster by its id":  {keyturn.Selection{Clusters: []string{"p"}}, "cs s0 s1", 5},
+		"part by its id":     {keyturn.Selection{Clusters: []string{"s1"}}, "s1", 5},
+		"id and component":   {keyturn.Selection{Clusters: []string{"p"}, Components: []keyturn.Component{"shard"}}, "s0 s1", 5},
+		"unit by id":         {keyturn.Selection{Units: []string{"om." + projectID + ".s1"}}, "s1", 4},
+		"unit by name":       {keyturn.Selection{Units: []string{"shannon-1"}}, "s1", 5},
+		"unit by part of id": {keyturn.Selection{Units: []string{"om.*.s1"}}, "s1", 5},
 		"foreign unit":       {keyturn.Selection{Units: []string{"other." + projectID + ".s1"}}, "", 0},
 		"parent as a unit":   {keyturn.Selection{Units: []string{"p"}}, "", 2},
 	}
@@ -163,9 +163,9 @@ func TestDiscover_SaysWhyAUnitCannotBeRotated(t *testing.T) {
 		"no backup configuration":  {plain, nil, low, nil, "4.0", "backup is off (there is no backup configuration)"},
 		"encryption off":           {plain, []object{backup("c1", "STARTED", false)}, low, nil, "4.0", "encryption is off"},
 		"encryption unknown":       {plain, []object{backup("c1", "STARTED", nil)}, low, nil, "4.0", "it is unknown whether encryption is on"},
-		"FCV too high":             {plain, on, new(automation).replicaSet("rs", "4.2", "4.2"), nil, "4.2", "FCV 4.2: the backup endpoint acts only up to FCV 4.0"},
-		"FCV mixed":                {plain, on, new(automation).replicaSet("rs", "4.0", "4.2"), nil, "4.2", "FCV 4.2: "},
-		"FCV as a number":          {plain, on, new(automation).replicaSet("rs", "4.0", "10.0"), nil, "10.0", "FCV 10.0: "},
+		"FCV too high":             {plain, on, new(automation).replicaSet("rs", "4.2", "4.2"), nil, "4.2", "FCV 4.2: its key is turned through automation, and process rs_process_0 has no master key in a KMIP server"},
+		"FCV mixed":                {plain, on, new(automation).replicaSet("rs", "4.0", "4.2"), nil, "4.2", "FCV is 4.0 for some of its processes and 4.2 for others"},
+		"FCV as a number":          {plain, on, new(automation).replicaSet("rs", "4.0", "10.0"), nil, "10.0", "FCV is 4.0 for some of its processes and 10.0 for others"},
 		"FCV of one is missing":    {plain, on, new(automation).replicaSet("rs", "4.0", nil), nil, "", "FCV is unknown: no host of it is known, and the automation config does not tell"},
 		"not in the automation":    {plain, on, new(automation), nil, "", "FCV is unknown"},
 		"no automation config":     {plain, on, nil, nil, "", "FCV is unknown: no host of it is known, and reading the automation config"},

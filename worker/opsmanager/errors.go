@@ -154,6 +154,9 @@ func clientError(status int, p problem) (code, hint string) {
 	case http.StatusNotFound:
 		return "not_found", "it is not there (any more)"
 	case http.StatusConflict:
+		if p.ErrorCode == "AUTOMATION_CONFIG_CONCURRENT_MODIFICATION" {
+			return concurrentModification, "somebody else changed the automation config at the same time"
+		}
 		return "conflict", ""
 	default:
 		return "http_" + strconv.Itoa(status), ""

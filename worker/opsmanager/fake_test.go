@@ -134,5 +134,6 @@ func newClient(t *testing.T, cfg opsmanager.Config) *opsmanager.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	opsmanager.KnowBackups(c, unitID)
 	return c
 }

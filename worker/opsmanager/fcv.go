@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/keyturn/keyturn"
 )
@@ -16,6 +17,9 @@ type host struct {
 	ReplicaSetName string `json:"replicaSetName"`
 	TypeName       string `json:"typeName"`
 	Version        string `json:"version"` // of the binary
+	Hostname       string `json:"hostname"`
+	State          string `json:"replicaStateName"`
+	LastPing       string `json:"lastPing"`
 }
 
 func (h *host) scan(s *scanner) {
@@ -31,6 +35,12 @@ func (h *host) scan(s *scanner) {
 			return &h.TypeName
 		case "version":
 			return &h.Version
+		case "hostname":
+			return &h.Hostname
+		case "replicaStateName":
+			return &h.State
+		case "lastPing":
+			return &h.LastPing
 		default:
 			return nil
 		}
@@ -39,72 +49,94 @@ func (h *host) scan(s *scanner) {
 
 // fcv is what is known of a replica set's feature compatibility version.
 type fcv struct {
-	version string // empty: unknown, or only known to be low enough
-	low     bool   // at most 4.0
-	why     string // not low: the reason
+	version string // empty: unknown, or only known to be low or high
+	low     bool   // at most 4.0: its backup has a key of its own
+	high    bool   // at least 4.2: its key is that of the deployment
+	why     string // neither: the reason; high: how it is known
 }
 
 // plan is the automation config, made ready to look replica sets up in.
 type plan struct {
-	members  map[string][]string // by replica set: names of processes
+	version  int64
+	date     time.Time           // the server's clock when it was read; zero: it did not tell
+	members  map[string][]member // by replica set
 	double   map[string]bool     // replica sets that are listed more than once
-	fcvs     map[string]string   // by name of a mongod process
+	mongods  map[string]mongod   // by name of a process
 	shardOf  map[string][]string // by replica set: sharded clusters that it is a shard of
 	configOf map[string][]string // the same for config servers
 	sharded  map[string]bool     // names of sharded clusters
 }
 
+// newPlan keeps no part of the text that the config was read from: it would keep all of it.
 func newPlan(ac automationConfig) *plan {
 	p := &plan{
-		members: make(map[string][]string, len(ac.ReplicaSets)), double: make(map[string]bool),
-		fcvs:    make(map[string]string, len(ac.Processes)),
+		version: ac.Version.number(),
+		members: make(map[string][]member, len(ac.ReplicaSets)), double: make(map[string]bool),
+		mongods: make(map[string]mongod, len(ac.Processes)),
 		shardOf: make(map[string][]string), configOf: make(map[string][]string), sharded: make(map[string]bool),
 	}
 	for _, process := range ac.Processes {
-		if process.ProcessType == "mongod" {
-			p.fcvs[process.Name] = process.FCV
-		}
+		name := strings.Clone(process.Name)
+		m := newMongod(process)
+		_, m.double = p.mongods[name]
+		p.mongods[name] = m
 	}
 	for _, rs := range ac.ReplicaSets {
-		if _, ok := p.members[rs.ID]; ok {
-			p.double[rs.ID] = true
+		id := strings.Clone(rs.ID)
+		if _, ok := p.members[id]; ok {
+			p.double[id] = true
 		}
-		members := make([]string, len(rs.Members))
+		members := make([]member, len(rs.Members))
 		for i, m := range rs.Members {
-			members[i] = m.Host
+			members[i] = member{Host: strings.Clone(m.Host), Arbiter: loose(strings.Clone(string(m.Arbiter)))}
 		}
-		p.members[rs.ID] = members
+		p.members[id] = members
 	}
 	for _, s := range ac.Sharding {
-		p.sharded[s.Name] = true
-		p.configOf[s.ConfigServer] = append(p.configOf[s.ConfigServer], s.Name)
+		name := strings.Clone(s.Name)
+		p.sharded[name] = true
+		config := strings.Clone(s.ConfigServer)
+		p.configOf[config] = append(p.configOf[config], name)
 		for _, shard := range s.Shards {
-			p.shardOf[shard.ReplicaSet] = append(p.shardOf[shard.ReplicaSet], s.Name)
+			rs := strings.Clone(shard.ReplicaSet)
+			p.shardOf[rs] = append(p.shardOf[rs], name)
 		}
 	}
 	return p
 }
 
+// names reports whether the config names the component, as what it is, once.
+func (p *plan) names(comp component) bool {
+	name := comp.name()
+	return p.fits(comp) && !p.double[name] && len(p.members[name]) > 0
+}
+
 // fcv looks a component up; known is false if not all of its processes have one.
 func (p *plan) fcv(comp component) (found fcv, known bool) {
-	name := comp.name()
-	if !p.fits(comp) || p.double[name] || len(p.members[name]) == 0 {
+	if !p.names(comp) {
 		return fcv{}, false
 	}
-	highest := ""
-	for _, process := range p.members[name] {
-		v := p.fcvs[process]
+	highest, lowest := "", ""
+	for _, member := range p.members[comp.name()] {
+		v := p.mongods[member.Host].fcv
 		if _, ok := parseVersion(v); !ok {
 			return fcv{}, false
 		}
 		if highest == "" || compareVersions(v, highest) > 0 {
 			highest = v
 		}
+		if lowest == "" || compareVersions(v, lowest) < 0 {
+			lowest = v
+		}
 	}
-	if compareVersions(highest, "4.0") > 0 {
-		return fcv{version: highest, why: "FCV " + highest + ": the backup endpoint acts only up to FCV 4.0"}, true
+	switch {
+	case compareVersions(highest, "4.0") <= 0:
+		return fcv{version: highest, low: true}, true
+	case compareVersions(lowest, "4.0") <= 0:
+		return fcv{version: highest, why: "FCV is " + lowest + " for some of its processes and " + highest + " for others: wait until it is the same for all"}, true
+	default:
+		return fcv{version: highest, high: true, why: "FCV " + highest}, true
 	}
-	return fcv{version: highest, low: true}, true
 }
 
 // fits reports whether the replica set of that name is what the component is.
@@ -141,7 +173,7 @@ func fcvByHosts(members []host, unread string) fcv {
 		}
 		switch diff := compareVersions(h.Version, "4.2"); {
 		case diff > 0:
-			return fcv{why: "FCV is at least 4.2, as MongoDB " + h.Version + " runs on it: the backup endpoint acts only up to FCV 4.0"}
+			return fcv{high: true, why: "FCV is at least 4.2, as MongoDB " + h.Version + " runs on it"}
 		case diff == 0:
 			unclear = "MongoDB " + h.Version + " may run at FCV 4.0 or 4.2"
 		}

@@ -13,16 +13,57 @@ import (
 // errNoKey: Ops Manager knows the unit, but no key of it.
 var errNoKey = errors.New("the answer names no encryptionKeyUUID: the unit's backup has no master key")
 
-// Prepare finds the key in use.
+// Prepare finds the way in which the unit's key is turned, the key in use and what the change needs.
 func (c *Client) Prepare(ctx context.Context, unit string, _ keyturn.ID) (keyturn.Intent, error) {
+	q := question{operation: "prepare", doing: "preparing to turn the key of unit", subject: unit}
+	found, err := c.wayOf(ctx, q, unit)
+	if err != nil {
+		return keyturn.Intent{}, err
+	}
+	if found == wayAutomation {
+		return c.prepareAutomation(ctx, q, unit)
+	}
 	key, err := c.key(ctx, unit, keyTurns, keyturn.KindPermanent)
 	return keyturn.Intent{Before: key}, err
 }
 
-// Current returns the id of the key in use.
+// Current returns the id of the key in use, or what stands for it.
 func (c *Client) Current(ctx context.Context, unit string) (string, error) {
+	q := question{operation: "current", doing: "reading the key of unit", subject: unit}
+	found, err := c.wayOf(ctx, q, unit)
+	if err != nil {
+		return "", err
+	}
+	if found == wayAutomation {
+		return c.currentAutomation(ctx, q, unit)
+	}
+	return c.currentBackup(ctx, unit)
+}
+
+func (c *Client) wayOf(ctx context.Context, q question, unit string) (way, error) {
+	projectID, clusterID, err := c.split(unit)
+	if err != nil {
+		return "", c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "bad_unit"}, err)
+	}
+	return c.way(ctx, q, projectID, clusterID)
+}
+
+func (c *Client) currentBackup(ctx context.Context, unit string) (string, error) {
 	// A unit that had a key has one; an answer without it is one to ask for again.
 	return c.key(ctx, unit, 1, keyturn.KindTransient)
+}
+
+// Confirm tells how far the change is that an intent stands for.
+func (c *Client) Confirm(ctx context.Context, unit string, intent keyturn.Intent) (keyturn.Sight, error) {
+	if intent.Data != nil {
+		return c.confirmAutomation(ctx, unit, intent)
+	}
+	key, err := c.currentBackup(ctx, unit)
+	sight := keyturn.Sight{Key: key, Progress: keyturn.ProgressNone}
+	if err == nil && intent.ChangedBy(key) {
+		sight.Progress = keyturn.ProgressDone
+	}
+	return sight, err
 }
 
 func (c *Client) key(ctx context.Context, unit string, turns int, without keyturn.ErrorKind) (string, error) {
@@ -62,24 +103,32 @@ func (c *Client) keyPath(unit string) (string, error) {
 	return "/groups/" + project + "/backupConfigs/" + cluster + "/encryptionKey", nil
 }
 
-// Apply makes Ops Manager turn the unit's key: one PUT, without a body, sent once.
-// It does not wait for the rate limit: Prepare has paid for it, and a caller
+// Apply makes Ops Manager turn the unit's key: one PUT, sent once. In the way of backups it has no body and
+// does not wait for the rate limit: Prepare has paid for it, and a caller
 // counts on it being over when the request's timeout is.
-func (c *Client) Apply(ctx context.Context, unit string, _ keyturn.Intent) error {
+func (c *Client) Apply(ctx context.Context, unit string, intent keyturn.Intent) error {
+	if intent.Data != nil {
+		return c.applyAutomation(ctx, unit, intent)
+	}
 	q := question{operation: "put_key", doing: "turning the key of unit", subject: unit, header: c.putHeader}
 	var err error
 	if q.path, err = c.keyPath(unit); err != nil {
 		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "bad_unit"}, err)
 	}
+	return c.putObserved(ctx, q)
+}
+
+func (c *Client) putObserved(ctx context.Context, q question) error {
 	if c.observe == nil {
 		return c.put(ctx, q)
 	}
 	start := c.now()
-	err = c.put(ctx, q)
+	err := c.put(ctx, q)
 	c.observed(q, start, err)
 	return err
 }
 
+// put sends a change, once, and says of every failure whether it can have been carried out.
 func (c *Client) put(ctx context.Context, q question) error {
 	limited, cancel := c.limited(ctx)
 	defer cancel()

@@ -10,6 +10,8 @@ import (
 )
 
 const (
+	// fresh is how long what all tasks of a project ask for is taken from memory.
+	fresh = 3 * time.Second
 	// listLife is the same for lists that change when someone builds or removes a cluster.
 	listLife = time.Minute
 	// projectsKept bounds the projects of which something large is held in memory.
@@ -20,13 +22,20 @@ const (
 type project struct {
 	used     time.Time
 	clusters *cached[[]component]
+	config   *cached[*plan]
+	status   *cached[*automationStatus]
+	control  *cached[*controlledFeature]
+	hosts    *cached[[]host]
 
 	mu        sync.Mutex
 	snapshots map[string]*cached[[]snapshot] // by the id of a sharded cluster
 }
 
 func newProject() *project {
-	return &project{clusters: newCached[[]component](), snapshots: make(map[string]*cached[[]snapshot])}
+	return &project{
+		clusters: newCached[[]component](), config: newCached[*plan](), status: newCached[*automationStatus](),
+		control: newCached[*controlledFeature](), hosts: newCached[[]host](), snapshots: make(map[string]*cached[[]snapshot]),
+	}
 }
 
 // snapshotsOf returns what is held of a sharded cluster's snapshots.

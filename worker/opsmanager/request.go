@@ -33,7 +33,9 @@ type question struct {
 	query     string
 	header    http.Header
 	limit     int64
-	turns     int // what it costs of the rate limit; 0: nothing
+	turns     int        // what it costs of the rate limit; 0: nothing
+	body      []byte     // of a PUT
+	date      *time.Time // is set to the server's clock, if the answer tells it
 }
 
 // get asks, and decodes the answer. Errors are *keyturn.SystemError.
@@ -81,6 +83,9 @@ func (c *Client) ask(ctx context.Context, q question, into any) error {
 	if resp.StatusCode != http.StatusOK {
 		return c.refusal(q, resp, false)
 	}
+	if q.date != nil {
+		*q.date, _ = http.ParseTime(resp.Header.Get("Date")) // zero if it does not tell
+	}
 	buf := c.buffers.Get().(*bytes.Buffer) //nolint:errcheck,forcetypeassert // the pool holds nothing else
 	defer c.keep(buf)
 	buf.Reset()
@@ -113,10 +118,16 @@ func (c *Client) request(ctx context.Context, method string, q question) *http.R
 	*u = c.base
 	u.Path += q.path
 	u.RawQuery = q.query
-	return (&http.Request{
+	req := &http.Request{
 		Method: method, URL: u, Host: u.Host, Header: q.header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(ctx)
+	}
+	if q.body != nil {
+		req.ContentLength = int64(len(q.body))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(q.body)), nil }
+		req.Body = io.NopCloser(bytes.NewReader(q.body))
+	}
+	return req.WithContext(ctx)
 }
 
 // cutOff deals with a body that did not come to its end.

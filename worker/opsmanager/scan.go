@@ -28,6 +28,9 @@ type scanned interface{ scan(s *scanner) }
 
 // decode reads JSON into what into points to, which is zero.
 func decode(body []byte, into any) error {
+	if raw, ok := into.(*rawBody); ok {
+		return raw.keep(body)
+	}
 	if quick, ok := into.(scanned); ok {
 		s := scanner{text: string(body)}
 		if quick.scan(&s); s.ended() {
@@ -200,6 +203,25 @@ func (s *scanner) bool(into **bool) {
 		*into = nil
 	default:
 		s.odd = true
+	}
+}
+
+// loose reads a value of any kind as it is written.
+func (s *scanner) loose(into *loose) {
+	s.peek()
+	start := s.at
+	s.skip()
+	*into = loose(s.text[start:s.at])
+}
+
+// within loops over the fields of an object: field must read or skip each value. What is no object is skipped.
+func (s *scanner) within(field func(s *scanner, name string)) {
+	if s.peek() != '{' {
+		s.skip()
+		return
+	}
+	for name := range s.fields() {
+		field(s, name)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"go.uber.org/zap"
 
@@ -50,6 +49,7 @@ type survey struct {
 	clusters []cluster
 	backups  map[string]backupConfig
 	asked    map[string]bool // backup configurations that were asked for by themselves
+	refused  string          // why backup configurations can't be known
 	plan     *plan           // nil: there is none that could be read
 	unread   string          // why the automation config does not help, and what would
 	hosts    *inventory      // nil: not asked for yet
@@ -136,45 +136,91 @@ func (s *survey) selects(u keyturn.Unit, comp component) bool {
 	return others.Match(u) && keyturn.Selection{Clusters: s.sel.Clusters}.Match(asCluster)
 }
 
-// judge finds out which units can be rotated, and why the others can't.
+// judge finds out in which way each unit's key can be turned, and why some can't be.
 func (s *survey) judge(ctx context.Context, picked []*selected) error {
 	if !slices.ContainsFunc(picked, func(p *selected) bool { return p.flaw == "" }) {
 		return nil
 	}
-	if err := s.readBackups(ctx, picked); err != nil {
-		return err
-	}
 	if err := s.readPlan(ctx); err != nil {
 		return err
 	}
+	if err := s.readBackups(ctx, picked); err != nil {
+		return err
+	}
+	routes := make(map[string]route, len(picked))
+	locked := ""
 	for _, p := range picked {
-		if p.flaw != "" {
-			continue
+		r, err := s.route(ctx, p)
+		if err != nil {
+			return err
 		}
-		var err error
-		if p.unit.Reason == "" {
-			if p.unit.Reason, err = s.backup(ctx, p.component); err != nil {
+		if r.way == wayAutomation && locked == "" {
+			if locked, err = s.lock(ctx); err != nil {
 				return err
 			}
 		}
-		if err := s.judgeFCV(ctx, p); err != nil {
-			return err
+		if r.way == wayAutomation && locked != unlocked {
+			r.reason = locked
+		}
+		p.unit.Reason = r.reason
+		if r.reason == "" {
+			routes[p.ID] = r
 		}
 	}
+	s.c.ways.learn(s.group.ID, routes, s.c.now())
 	return nil
 }
 
-// readBackups lists the backup configurations. If that is not allowed, it is
-// the reason why the units can't be rotated.
+// route finds the way of one unit. It asks for the hosts only if they decide something.
+func (s *survey) route(ctx context.Context, p *selected) (route, error) {
+	if p.flaw != "" {
+		return route{reason: p.flaw}, nil
+	}
+	var found fcv
+	known := false
+	if s.plan != nil {
+		found, known = s.plan.fcv(p.component)
+	}
+	backup, err := "", error(nil)
+	if !found.high && s.backs() {
+		if backup, err = s.backup(ctx, p.component); err != nil {
+			return route{}, err
+		}
+	}
+	if !known && (backup == "" || s.plan != nil && s.plan.names(p.component)) {
+		if err := s.listHosts(ctx); err != nil {
+			return route{}, err
+		}
+		found = fcvByHosts(s.hosts.members(p.component), s.unread)
+	}
+	p.unit.FCV = found.version
+	r := s.c.routeOf(found, s.plan, s.unread, p.component)
+	if !found.high && backup != "" {
+		r.reason = backup
+	}
+	return r, nil
+}
+
+// backs reports whether keys of backups are turned at the target.
+func (s *survey) backs() bool { return s.c.target.System != keyturn.SystemCloudManager }
+
+// readBackups lists the backup configurations, if a unit may need one. If that is not allowed, it is the reason
+// why keys of backups can't be turned.
 func (s *survey) readBackups(ctx context.Context, picked []*selected) error {
+	needed := func(p *selected) bool {
+		if p.flaw != "" || s.plan == nil {
+			return p.flaw == ""
+		}
+		found, _ := s.plan.fcv(p.component)
+		return !found.high
+	}
+	if !s.backs() || !slices.ContainsFunc(picked, needed) {
+		return nil
+	}
 	configs, err := list(ctx, s.c, s.question("list_backup_configs", "backup configurations", "/backupConfigs"),
 		func(b backupConfig) string { return b.ClusterID })
 	if refused(err) {
-		for _, p := range picked {
-			if p.flaw == "" {
-				p.unit.Reason = "it can't be known whether backup is on: " + err.Error()
-			}
-		}
+		s.refused = "it can't be known whether backup is on: " + err.Error()
 		return nil
 	}
 	if err != nil {
@@ -189,17 +235,16 @@ func (s *survey) readBackups(ctx context.Context, picked []*selected) error {
 
 // readPlan reads the automation config. It may be missing, or not for us to read.
 func (s *survey) readPlan(ctx context.Context) error {
-	q := s.question("get_automation_config", "", "/automationConfig")
-	q.doing, q.header, q.limit, q.turns = "reading the automation config of project", s.c.readHeader, listLimit, 1
-	var ac automationConfig
-	err := s.c.get(ctx, q, &ac)
+	plan, err := s.c.projects.of(s.group.ID, s.c.now()).config.get(ctx, s.c.now, fresh, func(ctx context.Context) (*plan, error) {
+		return s.c.readConfig(ctx, s.group)
+	})
 	switch {
 	case err == nil:
-		s.plan, s.unread = newPlan(ac), "the automation config does not tell it for all of its processes: "+howToKnow
+		s.plan, s.unread = plan, "the automation config does not tell it for all of its processes: "+howToKnow
 	case refused(err):
 		s.unread = fmt.Sprintf("%v: %s", err, howToKnow)
 	default:
-		return err
+		return s.c.gaveUp(s.question("get_automation_config", "", ""), err)
 	}
 	return nil
 }
@@ -207,6 +252,9 @@ func (s *survey) readPlan(ctx context.Context) error {
 // backup returns why the backup of the component does not let its key be
 // rotated; empty: it does.
 func (s *survey) backup(ctx context.Context, comp component) (reason string, err error) {
+	if s.refused != "" {
+		return s.refused, nil
+	}
 	decides, ok := s.backups[comp.backupID()]
 	switch {
 	case !ok:
@@ -248,35 +296,12 @@ func (s *survey) encryption(ctx context.Context, b backupConfig) (*bool, error) 
 	return b.EncryptionEnabled, nil
 }
 
-// judgeFCV finds the FCV, and asks for the hosts only if it decides something.
-func (s *survey) judgeFCV(ctx context.Context, p *selected) error {
-	var found fcv
-	known := false
-	if s.plan != nil {
-		found, known = s.plan.fcv(p.component)
-	}
-	if !known {
-		if p.unit.Reason != "" {
-			return nil
-		}
-		if err := s.listHosts(ctx); err != nil {
-			return err
-		}
-		found = fcvByHosts(s.hosts.members(p.component), s.unread)
-	}
-	p.unit.FCV = strings.Clone(found.version) // it is a part of the automation config, and would keep all of it
-	if p.unit.Reason == "" && !found.low {
-		p.unit.Reason = found.why
-	}
-	return nil
-}
-
 // listHosts does so once.
 func (s *survey) listHosts(ctx context.Context) error {
 	if s.hosts != nil {
 		return nil
 	}
-	hosts, err := list(ctx, s.c, s.question("list_hosts", "hosts", "/hosts"), func(h host) string { return h.ID })
+	hosts, err := s.c.listHosts(ctx, s.group)
 	if err != nil && !refused(err) {
 		return err
 	}

@@ -1,0 +1,17 @@
+package opsmanager
+
+import "github.com/keyturn/keyturn"
+
+// Stamp edits an automation config.
+var Stamp = stamp //nolint:gochecknoglobals // for tests
+
+// KnowBackups makes the client know that the units' keys are those of their backups.
+func KnowBackups(c *Client, units ...string) {
+	for _, unit := range units {
+		_, project, cluster, err := keyturn.SplitUnitID(unit)
+		if err != nil {
+			panic(err)
+		}
+		c.ways.learn(project, map[string]route{cluster: {way: wayBackup}}, c.now())
+	}
+}

@@ -1,0 +1,38 @@
+package opsmanager
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn"
+)
+
+// MarkerPrefix begins what stands for the key of a unit that is turned through automation: nothing tells its
+// id, only when it was made.
+const MarkerPrefix = keyturn.KeyMarkerPrefix
+
+// never is the marker of a unit whose key was never turned through automation.
+const never = MarkerPrefix + "never"
+
+// marker names the key that was made at that time.
+func marker(at time.Time) string { return MarkerPrefix + stampOf(at) }
+
+// stampOf writes a time as the automation config has it.
+func stampOf(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
+
+// rotation reads lastKmipMasterKeyRotation; zero: never.
+func rotation(l loose) (time.Time, error) {
+	if !l.set() {
+		return time.Time{}, nil
+	}
+	text, ok := l.text()
+	if !ok {
+		return time.Time{}, fmt.Errorf("%s is no time in ISO 8601", rotatedField)
+	}
+	at, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(text))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%s is no time in ISO 8601", rotatedField)
+	}
+	return at.UTC(), nil
+}
