@@ -3,7 +3,9 @@ package simulator
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"strconv"
+	"time"
 )
 
 // Versions of the simulated deployments. 4.2 binaries may run at the feature
@@ -26,6 +28,7 @@ type projectBuilder struct {
 	entities []*entity
 	clusters int // how many sharded clusters it has so far
 	sets     int // how many plain replica sets it has so far
+	modern   bool
 }
 
 func (e *Estate) newProject() *projectBuilder {
@@ -35,7 +38,12 @@ func (e *Estate) newProject() *projectBuilder {
 	return &projectBuilder{estate: e, project: p}
 }
 
-func (b *projectBuilder) done() { b.project.live.Store(&b.entities) }
+func (b *projectBuilder) done() {
+	b.project.live.Store(&b.entities)
+	if b.modern && slices.ContainsFunc(b.entities, func(c *entity) bool { return c.modern }) {
+		b.project.automation = newAutomation(b.estate, b.project)
+	}
+}
 
 func (b *projectBuilder) add(c *entity, leaveOut Reason, seq int) *entity {
 	c.project = b.project
@@ -43,12 +51,16 @@ func (b *projectBuilder) add(c *entity, leaveOut Reason, seq int) *entity {
 	c.index = b.estate.next
 	c.leaveOut = leaveOut
 	c.version, c.fcv = versions(leaveOut, seq)
+	if b.modern {
+		c.makeModern(seq)
+	}
 	c.backupStatus = "STARTED"
 	if leaveOut == ReasonBackupOff {
 		c.backupStatus = [...]string{"STOPPED", "INACTIVE"}[seq%2]
 	}
 	if c.typ != typeSharded {
 		c.setKey(keyOf(b.estate.seed, c.index, 0))
+		c.used = []keyAt{{key: c.key}}
 	}
 	b.entities = append(b.entities, c)
 	b.estate.byID[c.id] = c
@@ -92,6 +104,33 @@ func (b *projectBuilder) leftOut(l LeftOut, shards int) {
 				b.replicaSet(group.reason)
 			}
 		}
+	}
+}
+
+// modernLeftOut adds what the agents can't be asked to turn.
+func (b *projectBuilder) modernLeftOut(l LeftOut, shards int) {
+	for _, group := range []struct {
+		count  int
+		reason Reason
+	}{{l.KeyIdentifier, ReasonKeyIdentifier}, {l.ManualMode, ReasonManualMode}, {l.Disabled, ReasonDisabled}} {
+		for range group.count {
+			if l.Sharded {
+				b.sharded(shards, group.reason)
+			} else {
+				b.replicaSet(group.reason)
+			}
+		}
+	}
+}
+
+// makeModern: every fourth runs 4.2 binaries, of which only the automation configuration tells that they are not at
+// 4.0; every second had its key turned before.
+func (c *entity) makeModern(seq int) {
+	c.modern = true
+	all := [...][2]string{{version42, fcv42}, {"5.0.31-ent", "5.0"}, {"6.0.16-ent", "6.0"}, {"10.0.1-ent", "10.0"}}
+	c.version, c.fcv = all[seq%len(all)][0], all[seq%len(all)][1]
+	if seq%2 == 1 {
+		c.rotatedAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	}
 }
 

@@ -70,7 +70,10 @@ func (c *call) route() *problem {
 	default:
 		c.endpoint = endpointOf(seg[2:n])
 	}
-	if c.endpoint == endpointUnknown {
+	if c.endpoint == endpointNoSecrets { // not an id
+		c.objectID = ""
+	}
+	if c.endpoint == endpointUnknown || c.missing() {
 		return noResource(c.r.URL.Path)
 	}
 	return c.method()
@@ -78,9 +81,18 @@ func (c *call) route() *problem {
 
 // method refuses methods that the endpoint doesn't have.
 func (c *call) method() *problem {
-	put := c.r.Method == http.MethodPut && c.endpoint == endpointGetKey
+	change := endpointUnknown
+	switch c.endpoint {
+	case endpointGetKey:
+		change = endpointPutKey
+	case endpointAutomationConfig:
+		change = endpointPutConfig
+	case endpointNoSecrets:
+		change = endpointPutNoSecrets
+	}
+	put := c.r.Method == http.MethodPut && change != endpointUnknown
 	if put {
-		c.endpoint = endpointPutKey
+		c.endpoint = change
 		if ct := c.r.Header.Get("Content-Type"); ct != "" && !strings.HasPrefix(ct, "application/json") {
 			return badMediaType()
 		}
@@ -101,6 +113,13 @@ func endpointOf(seg []string) endpoint {
 		list, one = endpointBackupConfigs, endpointBackupConfig
 	case "automationConfig":
 		list = endpointAutomationConfig
+		if len(seg) == 2 && seg[1] == "noSecrets" {
+			one = endpointNoSecrets
+		}
+	case "automationStatus":
+		list = endpointAutomationStatus
+	case "controlledFeature":
+		list = endpointLocks
 	case "hosts":
 		list = endpointHosts
 	}
@@ -111,6 +130,8 @@ func endpointOf(seg []string) endpoint {
 		return one
 	case seg[0] == "backupConfigs" && seg[2] == "encryptionKey":
 		return endpointGetKey
+	case seg[0] == "clusters" && seg[2] == "snapshots" && len(seg) == 3:
+		return endpointSnapshots
 	default:
 		return endpointUnknown
 	}
@@ -191,6 +212,8 @@ func (c *call) serve(p *problem) {
 		c.fail(p)
 	case c.endpoint == endpointPutKey:
 		c.putKey()
+	case c.endpoint == endpointPutConfig || c.endpoint == endpointPutNoSecrets:
+		c.putConfig()
 	default:
 		c.get()
 	}
@@ -199,7 +222,7 @@ func (c *call) serve(p *problem) {
 // draw decides which fault the request meets.
 func (c *call) draw() {
 	method, index := methodGET, uint64(0)
-	if c.endpoint == endpointPutKey {
+	if c.endpoint == endpointPutKey || c.endpoint == endpointPutConfig || c.endpoint == endpointPutNoSecrets {
 		method = methodPUT
 	}
 	if c.plan.none[method] {
@@ -263,7 +286,7 @@ func (c *call) keyProblem() *problem {
 	switch {
 	case c.entity.leaveOut == ReasonBackupOff:
 		return noBackup(c.entity.id, c.project.id)
-	case c.entity.typ == typeSharded, c.entity.leaveOut != "":
+	case c.entity.typ == typeSharded, c.entity.leaveOut != "", c.entity.modern:
 		return unsupported()
 	default:
 		return nil

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -25,6 +26,10 @@ func (s *Simulator) controlHandler() http.Handler {
 	})
 	mux.HandleFunc("POST /simulator/clusters/{id}/rotate", s.postRotate)
 	mux.HandleFunc("DELETE /simulator/clusters/{id}", s.deleteCluster)
+	mux.HandleFunc("GET /simulator/projects/{id}/automation", s.getAutomation)
+	mux.HandleFunc("POST /simulator/projects/{id}/edit", s.postEdit)
+	mux.HandleFunc("PUT /simulator/projects/{id}/lock", s.putLock)
+	mux.HandleFunc("DELETE /simulator/projects/{id}/lock", s.deleteLock)
 	return mux
 }
 
@@ -53,6 +58,7 @@ func (s *Simulator) getTruth(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, "after and limit are whole numbers from 0")
 		return
 	}
+	s.estate.settle()
 	records := s.estate.truth.after(after, int(limit))
 	switch r.FormValue("format") {
 	case "ndjson":
@@ -90,6 +96,36 @@ func (s *Simulator) postRotate(w http.ResponseWriter, r *http.Request) {
 func (s *Simulator) deleteCluster(w http.ResponseWriter, r *http.Request) {
 	if !s.estate.Remove(r.PathValue("id")) {
 		writeError(w, http.StatusNotFound, "there is no cluster "+strconv.Quote(r.PathValue("id")))
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *Simulator) getAutomation(w http.ResponseWriter, r *http.Request) {
+	stats, _, err := s.estate.Automation(r.PathValue("id"))
+	if err != nil {
+		writeError(w, http.StatusNotFound, err.Error())
+		return
+	}
+	writeJSON(w, http.StatusOK, stats)
+}
+
+func (s *Simulator) postEdit(w http.ResponseWriter, r *http.Request) {
+	s.changed(w, s.estate.EditAutomation(r.PathValue("id"), r.FormValue("stale") == "true"))
+}
+
+func (s *Simulator) putLock(w http.ResponseWriter, r *http.Request) {
+	policy, holder := cmp.Or(r.FormValue("policy"), "EXTERNALLY_MANAGED_LOCK"), cmp.Or(r.FormValue("holder"), "mongodb-kubernetes-operator")
+	s.changed(w, s.estate.Lock(r.PathValue("id"), policy, holder))
+}
+
+func (s *Simulator) deleteLock(w http.ResponseWriter, r *http.Request) {
+	s.changed(w, s.estate.Lock(r.PathValue("id"), "", ""))
+}
+
+func (s *Simulator) changed(w http.ResponseWriter, err error) {
+	if err != nil {
+		writeError(w, http.StatusNotFound, err.Error())
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -3,6 +3,7 @@ package simulator
 import (
 	"strconv"
 	"strings"
+	"time"
 )
 
 // membersPerSet is how many mongod processes every replica set has.
@@ -50,28 +51,42 @@ func processes(p *project) []process {
 // hosts, but no processes, and so no feature compatibility version.
 func (c *entity) managed() bool { return c.leaveOut != ReasonFCVUnknown }
 
-// automationConfig writes the configuration, with secrets in it as the real
+// configWriter writes the automation configuration of a project.
+type configWriter struct {
+	j          *jsonBuf
+	project    *project
+	automation *automation // nil: nothing of it can be changed
+}
+
+// write writes the configuration, with secrets in it as the real
 // one has them. They are invented.
-func (c *call) automationConfig() {
-	j := &c.buf
+func (c configWriter) write(version int64) {
+	j := c.j
 	j.open('{')
 	j.raw("agentVersion", `{"name":"10.14.29.6350-1"}`)
+	if c.automation != nil {
+		j.raw("unknownToClients", oddities)
+	}
 	j.raw("auth", `{"autoPwd":"simulated-automation-password","autoUser":"mms-automation","disabled":false,"key":"simulated-keyfile-content","keyfile":"/var/lib/mongodb-mms-automation/keyfile"}`)
 	j.key("processes")
 	j.open('[')
 	for _, p := range processes(c.project) {
 		if p.entity.managed() {
-			j.process(p)
+			j.process(p, c.automation != nil)
 		}
 	}
 	j.close(']')
 	c.replicaSets()
 	c.sharding()
-	j.num("version", 1)
+	j.num("version", int(version))
 	j.close('}')
 }
 
-func (j *jsonBuf) process(p process) {
+// oddities are things that a configuration may hold and that don't survive a way through floats or structures.
+const oddities = ` { "big":12345678901234567890123, "exact":9007199254740993,"float":1.10 ,"tiny":1E-7,
+	"text":"Zo\u00eb \/ \ud83d\udd11 \"quoted\" ü","empty":{ },"none":null,"list":[ [],[{}], 0.0 ],"name":"not a process","Processes":[]} `
+
+func (j *jsonBuf) process(p process, odd bool) {
 	e := p.entity
 	j.open('{')
 	j.key("args2_6")
@@ -92,6 +107,9 @@ func (j *jsonBuf) process(p process) {
 			j.str("clusterRole", role)
 			j.close('}')
 		}
+		if e.modern {
+			j.raw("security", e.security())
+		}
 		j.raw("storage", `{"dbPath":"/data"}`)
 	}
 	j.close('}')
@@ -99,10 +117,18 @@ func (j *jsonBuf) process(p process) {
 	if p.mongos() {
 		j.str("cluster", e.clusterName)
 	}
-	j.bool("disabled", false)
+	j.bool("disabled", e.leaveOut == ReasonDisabled)
 	j.str("featureCompatibilityVersion", e.fcv)
 	j.str("hostname", p.hostname())
-	j.bool("manualMode", false)
+	if !e.rotatedAt.IsZero() && !p.mongos() {
+		j.str(rotatedField, e.rotatedAt.Format(time.RFC3339))
+	}
+	if odd {
+		j.raw("logRotate", `{"sizeThresholdMB":1000.0,"timeThresholdHrs":24,"percentOfDiskspace":0.40}`)
+		j.raw("lastRestart", `"2026-01-01T00:00:00.000+00:00"`)
+		j.raw("unheardOf", oddities)
+	}
+	j.bool("manualMode", e.leaveOut == ReasonManualMode)
 	j.str("name", p.name())
 	kind := "mongod"
 	if p.mongos() {
@@ -113,8 +139,21 @@ func (j *jsonBuf) process(p process) {
 	j.close('}')
 }
 
-func (c *call) replicaSets() {
-	j := &c.buf
+// security are the settings of encryption at rest with a KMIP server.
+func (c *entity) security() string {
+	if c.leaveOut == ReasonFCV42 {
+		return `{"authorization":"enabled"}`
+	}
+	identifier := ""
+	if c.leaveOut == ReasonKeyIdentifier {
+		identifier = `"keyIdentifier":"1",`
+	}
+	return `{"enableEncryption":true,"kmip":{` + identifier + `"clientCertificateFile":"/etc/kmip/client.pem","clientCertificatePassword":"simulated-certificate-password",` +
+		`"port":5696,"serverCAFile":"/etc/kmip/ca.pem","serverName":"kmip.example.net"}}`
+}
+
+func (c configWriter) replicaSets() {
+	j := c.j
 	j.key("replicaSets")
 	j.open('[')
 	for _, e := range *c.project.live.Load() {
@@ -144,8 +183,8 @@ func (c *call) replicaSets() {
 
 // sharding writes the sharded clusters. The _id of a shard is not the name of
 // its replica set, as it needn't be in a real one.
-func (c *call) sharding() {
-	j := &c.buf
+func (c configWriter) sharding() {
+	j := c.j
 	j.key("sharding")
 	j.open('[')
 	live := *c.project.live.Load()

@@ -18,12 +18,15 @@ type entity struct {
 	index                              uint64
 	removed                            atomic.Bool
 	draws                              [2]atomic.Uint64 // faults drawn so far: for GET, for PUT
+	modern                             bool             // its key is that of the deployment, and the agents turn it
+	rotatedAt                          time.Time        // when they did so before the simulation began; zero: never
 
 	mu      sync.Mutex
 	key     string // the key really in use
 	turns   uint64
 	answer  []byte // the body that GET answers with; never changed, only replaced
 	pending []pendingKey
+	used    []keyAt // the last keys, the one in use included
 }
 
 // pendingKey is in use, but GET doesn't show it yet.
@@ -37,6 +40,16 @@ type change struct {
 	by        By
 	requestID string
 	hidden    time.Duration // how long GET goes on showing the key before
+	at        time.Time     // when it happened; zero: now
+	timestamp time.Time     // of a rotation by automation
+	members   int           // the same: how many processes got a new key
+}
+
+func (ch change) stamp() string {
+	if ch.timestamp.IsZero() {
+		return ""
+	}
+	return ch.timestamp.UTC().Format(time.RFC3339Nano)
 }
 
 func (c *entity) encrypted() bool { return c.leaveOut != ReasonEncryptionOff }
@@ -100,6 +113,9 @@ func (e *Estate) turn(c *entity, ch change) (Record, bool) {
 		return Record{}, false
 	}
 	now := time.Now()
+	if !ch.at.IsZero() {
+		now = ch.at
+	}
 	before := c.key
 	c.turns++
 	after := keyOf(e.seed, c.index, c.turns)
@@ -111,9 +127,14 @@ func (e *Estate) turn(c *entity, ch change) (Record, bool) {
 		c.pending = nil
 		c.setKey(after)
 	}
+	if len(c.used) >= keysKept {
+		c.used = append(c.used[:0], c.used[1:]...)
+	}
+	c.used = append(c.used, keyAt{key: after, at: now})
 	// Recorded under the unit's lock: the truth of one unit is in order.
 	return e.truth.add(Record{
 		Time: now.UTC(), ProjectID: c.project.id, ClusterID: c.id,
 		KeyBefore: before, KeyAfter: after, RequestID: ch.requestID, By: ch.by,
+		Timestamp: ch.stamp(), Members: ch.members,
 	}), true
 }

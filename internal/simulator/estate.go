@@ -22,8 +22,11 @@ type Reason string
 const (
 	ReasonBackupOff     Reason = "backup-off"     // its backup is STOPPED or INACTIVE
 	ReasonEncryptionOff Reason = "encryption-off" // its backup is not encrypted
-	ReasonFCV42         Reason = "fcv-4.2"        // the endpoint doesn't work for it
+	ReasonFCV42         Reason = "fcv-4.2"        // the endpoint doesn't work for it, and it has no key in a KMIP server
 	ReasonFCVUnknown    Reason = "fcv-unknown"    // 4.2 binaries that automation doesn't manage
+	ReasonKeyIdentifier Reason = "key-identifier" // FCV 4.2 or newer, with a key that its configuration names
+	ReasonManualMode    Reason = "manual-mode"    // FCV 4.2 or newer, whose processes no agent restarts
+	ReasonDisabled      Reason = "disabled"       // FCV 4.2 or newer, whose processes are switched off
 )
 
 // EstateConfig says what an estate consists of. Counts below zero are zero.
@@ -35,6 +38,9 @@ type EstateConfig struct {
 	ShardsPerCluster      int // 0 means 2
 	ReplicaSetsPerProject int // plain replica sets; each is one unit
 
+	// The same at FCV 4.2 and newer: the agents turn their keys, by the automation config.
+	ModernClustersPerProject, ModernReplicaSetsPerProject int
+
 	LeftOut LeftOut // what every project has in addition
 }
 
@@ -42,6 +48,7 @@ type EstateConfig struct {
 // touch, by the reason.
 type LeftOut struct {
 	BackupOff, EncryptionOff, FCV42, FCVUnknown int
+	KeyIdentifier, ManualMode, Disabled         int
 
 	Sharded bool // they are sharded clusters instead of plain replica sets
 }
@@ -54,12 +61,14 @@ type Estate struct {
 	byID     map[string]*entity
 	groups   map[string]*project
 	next     uint64 // counts ids while the estate is made
+	agents   atomic.Pointer[Agents]
 	truth    truth
 }
 
 type project struct {
 	id, name, orgID string
 	live            atomic.Pointer[[]*entity] // in the order of listings; replaced when one is removed
+	automation      *automation               // nil: there are no agents that could turn a key
 }
 
 // Unit is one thing with a key of its own, as a rotation has to find it.
@@ -72,6 +81,7 @@ type Unit struct {
 	TypeName    string `json:"typeName"`
 	Key         string `json:"key"` // the key that is really in use
 	LeaveOut    Reason `json:"leaveOut,omitempty"`
+	Automation  bool   `json:"automation,omitempty"` // the agents turn its key
 }
 
 // NewEstate makes an estate.
@@ -90,6 +100,14 @@ func NewEstate(cfg EstateConfig) *Estate {
 			b.replicaSet("")
 		}
 		b.leftOut(cfg.LeftOut, shards)
+		b.modern = true
+		for range cfg.ModernClustersPerProject {
+			b.sharded(shards, "")
+		}
+		for range cfg.ModernReplicaSetsPerProject {
+			b.replicaSet("")
+		}
+		b.modernLeftOut(cfg.LeftOut, shards)
 		b.done()
 	}
 	return e
@@ -119,6 +137,7 @@ func EstateOf(units int) *Estate {
 
 // Units returns every unit that still exists, in the order of the listings.
 func (e *Estate) Units() []Unit {
+	e.settle()
 	var units []Unit
 	for _, p := range e.projects {
 		for _, c := range *p.live.Load() {
@@ -127,7 +146,7 @@ func (e *Estate) Units() []Unit {
 			}
 			units = append(units, Unit{
 				ProjectID: p.id, ProjectName: p.name, ClusterID: c.id, ClusterName: c.clusterName,
-				Name: c.replicaSet, TypeName: string(c.typ), Key: c.current(), LeaveOut: c.leaveOut,
+				Name: c.replicaSet, TypeName: string(c.typ), Key: c.current(), LeaveOut: c.leaveOut, Automation: c.modern,
 			})
 		}
 	}
@@ -135,7 +154,10 @@ func (e *Estate) Units() []Unit {
 }
 
 // Truth returns every change of a key in the order in which they happened.
-func (e *Estate) Truth() []Record { return slices.Clone(e.truth.after(0, 0)) }
+func (e *Estate) Truth() []Record {
+	e.settle()
+	return slices.Clone(e.truth.after(0, 0))
+}
 
 // Rotate turns the key of a unit as if somebody else had asked for it.
 func (e *Estate) Rotate(clusterID string) (Record, error) {

@@ -26,6 +26,8 @@ type Faults struct {
 	HiddenFor  keyturn.Duration `json:"hiddenFor"`  // how long GET shows the old key after a PUT; 0 means 1s
 	LateAfter  keyturn.Duration `json:"lateAfter"`  // how long after its answer or connection is gone a late PUT is executed; 0 means 1s
 
+	Agents Agents `json:"agents"` // how the agents of modern deployments behave
+
 	Outage Outage `json:"outage"` // nothing is answered or executed
 }
 
@@ -61,6 +63,11 @@ func (f Faults) Validate() error {
 	case OutageNone, OutageUnavailable, OutageReset:
 	default:
 		return fmt.Errorf("outage %q is unknown: write %q, %q or nothing", f.Outage, OutageUnavailable, OutageReset)
+	}
+	for name, rate := range map[string]float64{"agents.fail": f.Agents.Fail, "agents.conflict": f.Agents.Conflict} {
+		if !(rate >= 0 && rate <= 1) {
+			return fmt.Errorf("%s is %v: a rate is 0 to 1", name, rate)
+		}
 	}
 	return errors.Join(f.PUT.validate("put"), f.GET.validate("get"))
 }

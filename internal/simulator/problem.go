@@ -67,6 +67,20 @@ func badMediaType() *problem {
 	return &problem{http.StatusUnsupportedMediaType, "", "The content type must be application/json.", nil}
 }
 
+func badConfig() *problem {
+	return &problem{http.StatusBadRequest, "INVALID_JSON", "Received JSON is malformed.", nil}
+}
+
+// lockedConfig is what the simulator answers when an external system holds a lock. What the real server answers
+// is not documented.
+func lockedConfig(policy string) *problem {
+	return &problem{http.StatusForbidden, "FEATURE_CONTROLLED_BY_EXTERNAL_SYSTEM", "The project is controlled by an external system (" + policy + ").", []any{policy}}
+}
+
+func concurrentConfig() *problem {
+	return &problem{http.StatusConflict, "AUTOMATION_CONFIG_CONCURRENT_MODIFICATION", "Another session or user has already published changes.", nil}
+}
+
 func rateLimited(resource string) *problem {
 	return &problem{http.StatusTooManyRequests, "RATE_LIMITED", "Resource " + resource + " is limited to 100 requests every 1 minutes.", []any{resource, 100, 1}}
 }

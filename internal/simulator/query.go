@@ -71,7 +71,7 @@ func number(s string, most int) (int, bool) {
 // isList reports whether the endpoint answers with pages.
 func (c *call) isList() bool {
 	switch c.endpoint {
-	case endpointAllClusters, endpointGroups, endpointClusters, endpointBackupConfigs, endpointHosts:
+	case endpointAllClusters, endpointGroups, endpointClusters, endpointBackupConfigs, endpointHosts, endpointSnapshots:
 		return true
 	default:
 		return false

@@ -38,10 +38,12 @@ func (c *call) get() {
 		c.list(len(live), func(i int) { c.backupConfig(live[i], !c.s.cfg.ListsOmitEncryption) })
 	case endpointBackupConfig:
 		c.backupConfig(c.entity, true)
-	case endpointAutomationConfig:
-		c.automationConfig()
 	case endpointHosts:
 		c.hosts()
+	case endpointSnapshots:
+		c.snapshots()
+	default:
+		c.getAutomation()
 	}
 	c.answer(http.StatusOK, j.b)
 }

@@ -121,6 +121,7 @@ func (s *Simulator) SetFaults(f Faults) error {
 		return fmt.Errorf("setting the faults: %w", err)
 	}
 	s.plan.Store(newPlan(f))
+	s.estate.agents.Store(&f.Agents)
 	return nil
 }
 

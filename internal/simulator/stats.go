@@ -41,6 +41,12 @@ const (
 	endpointPutKey
 	endpointAutomationConfig
 	endpointHosts
+	endpointNoSecrets
+	endpointAutomationStatus
+	endpointLocks
+	endpointSnapshots
+	endpointPutConfig
+	endpointPutNoSecrets
 	endpointCount
 )
 
@@ -60,6 +66,12 @@ func endpointNames() [endpointCount]string {
 		"PUT /groups/{id}/backupConfigs/{id}/encryptionKey",
 		"GET /groups/{id}/automationConfig",
 		"GET /groups/{id}/hosts",
+		"GET /groups/{id}/automationConfig/noSecrets",
+		"GET /groups/{id}/automationStatus",
+		"GET /groups/{id}/controlledFeature",
+		"GET /groups/{id}/clusters/{id}/snapshots",
+		"PUT /groups/{id}/automationConfig",
+		"PUT /groups/{id}/automationConfig/noSecrets",
 	}
 }
 

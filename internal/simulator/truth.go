@@ -12,6 +12,8 @@ type By string
 const (
 	ByRequest   By = "request"   // a PUT of the API
 	ByElsewhere By = "elsewhere" // somebody else, see Estate.Rotate
+	// ByAutomation are the agents, which carry out an automation config, whoever published it.
+	ByAutomation By = "automation"
 )
 
 // Record is one change of a key that really happened.
@@ -24,6 +26,9 @@ type Record struct {
 	KeyAfter  string    `json:"keyAfter"`
 	RequestID string    `json:"requestId,omitempty"` // the request's X-Request-Id, or a number given by the simulator
 	By        By        `json:"by"`
+	// Of a rotation by the agents: the time that they were given, and how many processes got a new key.
+	Timestamp string `json:"timestamp,omitempty"`
+	Members   int    `json:"members,omitempty"`
 }
 
 // truth is the record of all changes. The zero value is ready.
