@@ -89,30 +89,7 @@ const oddities = ` { "big":12345678901234567890123, "exact":9007199254740993,"fl
 func (j *jsonBuf) process(p process, odd bool) {
 	e := p.entity
 	j.open('{')
-	j.key("args2_6")
-	j.open('{')
-	j.raw("net", `{"port":`+strconv.Itoa(port)+`}`)
-	if !p.mongos() {
-		j.key("replication")
-		j.open('{')
-		j.str("replSetName", e.replicaSet)
-		j.close('}')
-		if e.parent != nil {
-			role := "shardsvr"
-			if e.typ == typeConfigServer {
-				role = "configsvr"
-			}
-			j.key("sharding")
-			j.open('{')
-			j.str("clusterRole", role)
-			j.close('}')
-		}
-		if e.modern {
-			j.raw("security", e.security())
-		}
-		j.raw("storage", `{"dbPath":"/data"}`)
-	}
-	j.close('}')
+	j.args(p)
 	j.num("authSchemaVersion", 5)
 	if p.mongos() {
 		j.str("cluster", e.clusterName)
@@ -136,6 +113,35 @@ func (j *jsonBuf) process(p process, odd bool) {
 	}
 	j.str("processType", kind)
 	j.str("version", e.version)
+	j.close('}')
+}
+
+// args are the settings of a process.
+func (j *jsonBuf) args(p process) {
+	e := p.entity
+	j.key("args2_6")
+	j.open('{')
+	j.raw("net", `{"port":`+strconv.Itoa(port)+`}`)
+	if !p.mongos() {
+		j.key("replication")
+		j.open('{')
+		j.str("replSetName", e.replicaSet)
+		j.close('}')
+		if e.parent != nil {
+			role := "shardsvr"
+			if e.typ == typeConfigServer {
+				role = "configsvr"
+			}
+			j.key("sharding")
+			j.open('{')
+			j.str("clusterRole", role)
+			j.close('}')
+		}
+		if e.modern {
+			j.raw("security", e.security())
+		}
+		j.raw("storage", `{"dbPath":"/data"}`)
+	}
 	j.close('}')
 }
 

@@ -67,8 +67,9 @@ func TestStamp_OfRandomConfigs(t *testing.T) {
 			t.Fatalf("seed %d: %v\n%s", seed, err, config)
 		}
 		want := decoded(t, []byte(config))
-		for _, p := range want["processes"].([]any) {
-			if p := p.(map[string]any); contains(names, p["name"]) {
+		processes, _ := want["processes"].([]any)
+		for _, process := range processes {
+			if p, ok := process.(map[string]any); ok && contains(names, p["name"]) {
 				p["lastKmipMasterKeyRotation"] = stampValue
 			}
 		}
@@ -110,7 +111,6 @@ func contains(names []string, name any) bool {
 // writer writes random JSON.
 type writer struct {
 	r *rand.Rand
-	b strings.Builder
 }
 
 func (w *writer) space() string {

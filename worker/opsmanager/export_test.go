@@ -3,7 +3,7 @@ package opsmanager
 import "github.com/keyturn/keyturn"
 
 // Stamp edits an automation config.
-var Stamp = stamp //nolint:gochecknoglobals // for tests
+var Stamp = stamp
 
 // KnowBackups makes the client know that the units' keys are those of their backups.
 func KnowBackups(c *Client, units ...string) {
