@@ -82,6 +82,20 @@ type Selection struct {
 	Keys map[string]string `json:"keys,omitempty"`
 }
 
+// KeysOf returns the keys that someone else has made for the units; nil: for none of them.
+func (s Selection) KeysOf(units ...string) map[string]string {
+	var keys map[string]string
+	for _, unit := range units {
+		if key, ok := s.Keys[unit]; ok {
+			if keys == nil {
+				keys = map[string]string{}
+			}
+			keys[unit] = key
+		}
+	}
+	return keys
+}
+
 // MatchProject reports whether units of the project can be selected at all.
 func (s Selection) MatchProject(id, name string) bool { return matchAny(s.Projects, id, name) }
 
@@ -97,7 +111,7 @@ func (s Selection) Match(u Unit) bool {
 func (s Selection) Matcher() func(Unit) bool {
 	plain := make(map[string]bool, len(s.Units))
 	rest := s
-	rest.Units = nil
+	rest.Units, rest.Keys = nil, nil
 	var globs []string
 	for _, unit := range s.Units {
 		if plain[unit] = true; strings.ContainsAny(unit, `*?[\\`) {

@@ -9,7 +9,7 @@ type Intent struct {
 	Data   []byte // what else the change needs to be found again; JSON or nil
 	// Exclusive names what only one open intent may change at a time, over all units: a project whose
 	// configuration is replaced as a whole. Empty: nothing but the unit. It is asked for by the intent's
-	// write and lasts until the intent is closed.
+	// write and lasts until the intent is closed. Who takes the intent over is not told.
 	Exclusive string
 }
 
@@ -45,6 +45,10 @@ func (i Intent) ChangedBy(key string) bool {
 	return key != "" && key != i.Before
 }
 
+// Made reports whether what the change needs is written down already. A key that is made elsewhere first (see
+// worker.Maker) is not made before.
+func (i Intent) Made() bool { return i.Want != "" || i.Data != nil }
+
 // IntentWrite asks the database for the leave to change a unit, once.
 type IntentWrite struct {
 	Task     ID
@@ -62,7 +66,7 @@ const (
 	VerdictGo     Verdict = "go"     // the intent is durable and ours
 	VerdictDone   Verdict = "done"   // the task has ended, or is gone: nothing to do
 	VerdictTaken  Verdict = "taken"  // the task has an intent already: Take it
-	VerdictBusy   Verdict = "busy"   // another rotation's intent is open on this unit: wait
+	VerdictBusy   Verdict = "busy"   // another intent is open on this unit, or on what the intent names as Exclusive: wait
 	VerdictTurned Verdict = "turned" // the unit's key is newer than the rotation's request: skip
 	VerdictSoon   Verdict = "soon"   // the unit was turned less than the policy's minInterval ago: skip
 	VerdictHeld   Verdict = "held"   // the policy is paused or the rotation was cancelled
@@ -106,6 +110,8 @@ type TaskResult struct {
 	// Unsent records that the change can't be sent any more from now on, so that settling
 	// counts from now and not from the end of ApplyFor. With State == TaskIntended.
 	Unsent bool
+	// UnsentFor, with Unsent, is since when nothing can be sent or under way any more.
+	UnsentFor time.Duration
 }
 
 // QueuedTask is a task that is handed to the workers' queue. Everything in it

@@ -59,6 +59,7 @@ func RetrySelection(of Rotation, missing []MissingUnit, planned bool, open []Rot
 	}
 	switch {
 	case len(only.Units) > 0:
+		only.Keys = of.Only.KeysOf(only.Units...)
 		return only, parked, nil, nil
 	case len(open) > 0:
 		return Selection{}, parked, &open[0], nil

@@ -76,7 +76,7 @@ type Rotation struct {
 	Tasks       []Task        `json:"tasks"` // nil: not asked for
 
 	// RetryOf is the rotation whose missing units this one turns. They are many: listings and events leave
-	// them out of Only.
+	// them, and all Keys, out of Only.
 	RetryOf *ID `json:"retryOf,omitempty"`
 	// Halted says that what had not begun was stopped: by a person (Cancelled) or by the policy's rollout.
 	Halted      bool       `json:"halted,omitempty"`

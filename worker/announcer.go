@@ -105,6 +105,7 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 		if r.RetryOf != nil {
 			r.Only.Units = nil // thousands, perhaps: more than a message may hold
 		}
+		r.Only.Keys = nil
 		if events, err = a.add(events, note.Type, r.ID.String(), rotationTime(note.Type, r), r); err != nil {
 			return nil, err
 		}

@@ -25,6 +25,20 @@ func (b bounded) Reintend(ctx context.Context, task keyturn.ID, owner string, ep
 	return b.Store.Reintend(ctx, task, owner, epoch, applyFor, lease)
 }
 
+func (b bounded) Amend(
+	ctx context.Context, task keyturn.ID, owner string, epoch int64, intent keyturn.Intent, applyFor, lease time.Duration,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, callMost)
+	defer cancel()
+	return b.Store.Amend(ctx, task, owner, epoch, intent, applyFor, lease)
+}
+
+func (b bounded) ProvidedKey(ctx context.Context, rotation keyturn.ID, unit string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callMost)
+	defer cancel()
+	return b.Store.ProvidedKey(ctx, rotation, unit)
+}
+
 func (b bounded) Take(ctx context.Context, task keyturn.ID, owner string, lease, settle time.Duration) (keyturn.Taken, error) {
 	ctx, cancel := context.WithTimeout(ctx, callMost)
 	defer cancel()

@@ -30,19 +30,28 @@ type System interface {
 	Current(ctx context.Context, unit string) (string, error)
 }
 
+// What a system can do beside this is found by As.
+
 // Maker is a System whose change puts a key into use that has to be made first, elsewhere. It is asked only
 // by the one holder of the open intent, and before anything is applied; what it answers is durable before
-// the change is sent.
+// the change is sent. Prepare of a Maker leaves Want and Data empty: an intent that has either is not asked
+// for again (Intent.Made). Apply and Confirm are called with made intents only.
 type Maker interface {
 	// Make finds the key that was made for the order, or makes it, and returns the intent with Want, and
 	// Data as Apply and Confirm need it. It may be called again after a crash or a lost answer, once
-	// nothing of the call before can be under way any more, and then must not make a second key. An error of
-	// KindAmbiguous means that a key may have been made.
+	// nothing of the call before can be under way any more, and then must not make a second key. Where the change
+	// itself makes the key (in place), Want stays empty or is Before, and Data says that it was asked: nil Data
+	// is kept as {}. ctx ends after a minute, or the target's request timeout if that is longer.
+	//
+	// An error of KindTransient means that it may be called again at once: nothing is under way. It is, until
+	// timeouts.complete has passed since the intent was written. KindPermanent ends the task. Any other error
+	// means that something may be under way: it is called again when the target has settled.
 	Make(ctx context.Context, unit string, order keyturn.KeyOrder, intent keyturn.Intent) (keyturn.Intent, error)
 }
 
 // Confirmer is a System that shows more of a change than the key in use. It is asked instead of Current
-// for whether an intent was carried out.
+// for whether an intent was carried out. What it once showed as taken over (ProgressUnder) is never sent again; it has
+// timeouts.complete since the intent was written, then a person must look.
 type Confirmer interface {
 	Confirm(ctx context.Context, unit string, intent keyturn.Intent) (keyturn.Sight, error)
 }
@@ -99,7 +108,7 @@ type Systems interface {
 // of the arguments. Calls may be repeated.
 type TaskStore interface {
 	// Intend records intents. A write whose verdict is not VerdictGo changed nothing.
-	// At most one open intent exists for each unit.
+	// At most one open intent exists for each unit, and for each name that is not empty in Intent.Exclusive.
 	Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]keyturn.IntentOutcome, error)
 	// Finish records results; with TaskSucceeded also the key record, the unit's key and an
 	// announcement. It answers false for a result that was refused, which changed nothing.
@@ -109,6 +118,12 @@ type TaskStore interface {
 	// It answers ErrNotFound when the intent is not owner's any more, and ErrConflict when its
 	// rotation was stopped: then nothing is sent any more.
 	Reintend(ctx context.Context, task keyturn.ID, owner string, epoch int64, applyFor, lease time.Duration) (int64, error)
+	// Amend replaces Want and Data of an open intent that owner holds with this epoch, before anything was sent
+	// for it: ApplyFor and lease count anew, epoch and attempts stay. Its errors are those of Reintend. Given the
+	// intent as it is, it is the leave to make its key again.
+	Amend(ctx context.Context, task keyturn.ID, owner string, epoch int64, intent keyturn.Intent, applyFor, lease time.Duration) error
+	// ProvidedKey returns the key that the rotation's trigger named for the unit (Selection.Keys); empty: none.
+	ProvidedKey(ctx context.Context, rotation keyturn.ID, unit string) (string, error)
 	// Take takes over an open intent whose lease has ended. It answers ErrNotFound when the
 	// task has no open intent or somebody else holds it.
 	Take(ctx context.Context, task keyturn.ID, owner string, lease, settle time.Duration) (keyturn.Taken, error)

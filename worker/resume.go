@@ -13,7 +13,7 @@ import (
 // changing anything.
 func (r *rotator) resume(ctx, stopping context.Context, j *job) error {
 	timeouts := j.target.Timeouts
-	lease := r.timing.SendSlack + 2*timeouts.Request.Std() + r.timing.LeaseMargin
+	lease := r.timing.SendSlack + 2*readMost(j) + r.timing.LeaseMargin
 	taken, err := r.store.Take(ctx, j.Task, r.owner, lease, timeouts.Settle.Std())
 	if errors.Is(err, keyturn.ErrNotFound) {
 		return nil // ended, or somebody works on it: the sweeper hands it out again if need be
@@ -22,22 +22,27 @@ func (r *rotator) resume(ctx, stopping context.Context, j *job) error {
 		return fmt.Errorf("taking over the intent: %w", err)
 	}
 	j.taken = taken
-	key, err := r.current(ctx, j)
+	if toMake(j, taken.Intent) {
+		return r.makeAgain(ctx, stopping, j)
+	}
+	sight, err := r.look(ctx, j, taken.Intent)
 	if err != nil {
 		return r.cannotLook(ctx, j, keyturn.AsSystemError(err, keyturn.KindTransient))
 	}
-	answered := taken.AnsweredFor >= 0
+	key, done, answered := sight.Key, sight.Progress == keyturn.ProgressDone, taken.AnsweredFor >= 0
 	switch {
-	case taken.Intent.ChangedBy(key) && answered:
+	case done && answered:
 		return r.succeed(ctx, j, taken.Epoch, keyturn.ResolutionConfirmed, key)
-	case taken.Intent.ChangedBy(key):
+	case done:
 		return r.succeed(ctx, j, taken.Epoch, keyturn.ResolutionInferred, key)
+	case sight.Progress == keyturn.ProgressUnder:
+		return r.underWay(ctx, j, taken.Epoch, sight, taken.OpenFor)
 	case answered && taken.AnsweredFor > timeouts.Verify.Std():
 		return r.park(ctx, j, fmt.Sprintf("the system accepted the change but still shows key %s after %s", key, timeouts.Verify))
 	case answered:
-		return r.wait(ctx, j, min(taken.AnsweredFor, timeouts.Verify.Std()-taken.AnsweredFor))
+		return r.wait(ctx, j, notYet, min(taken.AnsweredFor, timeouts.Verify.Std()-taken.AnsweredFor))
 	case taken.SettledIn > 0:
-		return r.wait(ctx, j, min(taken.OpenFor, taken.SettledIn))
+		return r.wait(ctx, j, "outcome unknown: waits until the target must show the change, if it was sent", min(taken.OpenFor, taken.SettledIn))
 	case j.Uncertain == keyturn.UncertainPark:
 		return r.park(ctx, j, fmt.Sprintf("outcome unknown: the change may have been sent, and the system still shows key %s", key))
 	case taken.Attempts >= applyMost:
@@ -73,13 +78,13 @@ func (r *rotator) cannotLook(ctx context.Context, j *job, err *keyturn.SystemErr
 	if err.Kind == keyturn.KindPermanent && !err.Target {
 		return r.park(ctx, j, "outcome unknown: "+err.Error())
 	}
-	return r.wait(ctx, j, max(err.RetryAfter, j.taken.OpenFor))
+	return r.wait(ctx, j, "outcome unknown, and it can't be asked for: "+err.Error(), max(err.RetryAfter, j.taken.OpenFor))
 }
 
 // wait puts an open intent back to be looked at again, at the latest in a minute.
-func (r *rotator) wait(ctx context.Context, j *job, after time.Duration) error {
+func (r *rotator) wait(ctx context.Context, j *job, reason string, after time.Duration) error {
 	return r.finish(ctx, j, keyturn.TaskResult{
-		From: keyturn.TaskIntended, Epoch: j.taken.Epoch, State: keyturn.TaskIntended,
+		From: keyturn.TaskIntended, Epoch: j.taken.Epoch, State: keyturn.TaskIntended, Reason: reason,
 		After: min(max(after, confirmFirst), time.Minute),
 	})
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,6 +21,8 @@ const (
 	applyMost = 5
 	// handTimeout bounds one delivery: no step of it waits for longer in sum.
 	handTimeout = 10 * time.Minute
+	// notYet is why a task waits whose change was accepted.
+	notYet = "accepted, but the new key does not show yet"
 )
 
 // rotator carries out tasks by the protocol of docs/protocol.md.
@@ -48,6 +51,9 @@ type job struct {
 	gate    *gate
 	started time.Time
 	taken   keyturn.Taken // when the task was found with an open intent
+
+	maker    Maker  // nil: the system makes its keys by itself
+	provided string // with maker: the key that the trigger named
 }
 
 // handle works on one delivery and ends it, or leaves it to come again when
@@ -99,6 +105,13 @@ func (r *rotator) unusable(ctx context.Context, j *job, target string, cause err
 }
 
 func (r *rotator) run(ctx, stopping context.Context, j *job) error {
+	if maker, ok := As[Maker](j.sys); ok {
+		j.maker = maker
+		var err error
+		if j.provided, err = r.store.ProvidedKey(ctx, j.Rotation, j.Unit); err != nil && !errors.Is(err, keyturn.ErrNotFound) {
+			return err
+		}
+	}
 	if j.State == keyturn.TaskIntended {
 		return r.resume(ctx, stopping, j)
 	}
@@ -116,6 +129,9 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 	}
 	guard := r.startGuard()
 	applyFor := r.timing.SendSlack + j.target.Timeouts.Request.Std()
+	if toMake(j, intent) {
+		applyFor = r.timing.SendSlack + makeMost(j.target)
+	}
 	outcome, err := r.intents.do(ctx, keyturn.IntentWrite{
 		Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,
 	})
@@ -124,11 +140,14 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 	}
 	switch outcome.Verdict {
 	case keyturn.VerdictGo:
+		if toMake(j, intent) {
+			return r.make(ctx, stopping, j, opened{intent: intent, epoch: outcome.Epoch, guard: guard})
+		}
 		return r.apply(ctx, stopping, j, intent, outcome.Epoch, guard)
 	case keyturn.VerdictTaken:
 		return r.resume(ctx, stopping, j)
 	case keyturn.VerdictBusy:
-		return r.putBack(ctx, j, keyturn.TaskResult{After: retryAfter(3)})
+		return r.busy(ctx, j, intent)
 	case keyturn.VerdictTurned:
 		return r.finish(ctx, j, keyturn.TaskResult{
 			From: keyturn.TaskPending, State: keyturn.TaskSkipped,
@@ -146,7 +165,7 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 }
 
 func (r *rotator) prepare(ctx context.Context, j *job) (keyturn.Intent, error) {
-	ctx, cancel := context.WithTimeout(ctx, j.target.Timeouts.Request.Std())
+	ctx, cancel := context.WithTimeout(ctx, readMost(j))
 	defer cancel()
 	begin := r.now()
 	intent, err := j.sys.Prepare(ctx, j.Unit, j.Task)
@@ -211,9 +230,12 @@ func (r *rotator) apply(ctx, stopping context.Context, j *job, intent keyturn.In
 // afterAmbiguous looks once whether the change shows. If not, the task waits
 // until the system has settled; only then may the change be sent again.
 func (r *rotator) afterAmbiguous(ctx context.Context, j *job, intent keyturn.Intent, epoch int64, cause *keyturn.SystemError) error {
-	key, err := r.current(ctx, j)
-	if err == nil && intent.ChangedBy(key) {
-		return r.succeed(ctx, j, epoch, keyturn.ResolutionInferred, key)
+	sight, err := r.look(ctx, j, intent)
+	switch {
+	case err == nil && sight.Progress == keyturn.ProgressDone:
+		return r.succeed(ctx, j, epoch, keyturn.ResolutionInferred, sight.Key)
+	case err == nil && sight.Progress == keyturn.ProgressUnder:
+		return r.underWay(ctx, j, epoch, sight, 0)
 	}
 	settle := j.target.Timeouts.Settle.Std()
 	return r.finish(ctx, j, keyturn.TaskResult{
@@ -226,11 +248,13 @@ func (r *rotator) afterAmbiguous(ctx context.Context, j *job, intent keyturn.Int
 func (r *rotator) confirm(ctx, stopping context.Context, j *job, intent keyturn.Intent, result keyturn.TaskResult) error {
 	deadline := r.now().Add(min(confirmPatience, j.target.Timeouts.Verify.Std()))
 	for wait := confirmFirst; ; wait *= 2 {
-		key, err := r.current(ctx, j)
-		if err == nil && intent.ChangedBy(key) {
-			return r.succeed(ctx, j, result.Epoch, result.Resolution, key)
-		}
-		if err != nil {
+		sight, err := r.look(ctx, j, intent)
+		switch {
+		case err == nil && sight.Progress == keyturn.ProgressDone:
+			return r.succeed(ctx, j, result.Epoch, result.Resolution, sight.Key)
+		case err == nil && sight.Progress == keyturn.ProgressUnder:
+			return r.underWay(ctx, j, result.Epoch, sight, 0)
+		case err != nil:
 			r.trouble(ctx, j, keyturn.AsSystemError(err, keyturn.KindTransient))
 		}
 		if r.now().Add(wait).After(deadline) || !sleep(stopping, wait) {
@@ -238,20 +262,8 @@ func (r *rotator) confirm(ctx, stopping context.Context, j *job, intent keyturn.
 		}
 	}
 	result.From, result.State, result.Unsent = keyturn.TaskIntended, keyturn.TaskIntended, true
-	result.Reason, result.After, result.Resolution = "accepted, but the new key does not show yet", confirmPatience, ""
+	result.Reason, result.After, result.Resolution = notYet, confirmPatience, ""
 	return r.finish(ctx, j, result)
-}
-
-func (r *rotator) current(ctx context.Context, j *job) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, j.target.Timeouts.Request.Std())
-	defer cancel()
-	begin := r.now()
-	key, err := j.sys.Current(ctx, j.Unit)
-	r.metrics.observeCall("confirm", r.now().Sub(begin), err)
-	if err == nil {
-		r.answered(ctx, j)
-	}
-	return key, err
 }
 
 func (r *rotator) succeed(ctx context.Context, j *job, epoch int64, how keyturn.Resolution, key string) error {

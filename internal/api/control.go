@@ -108,7 +108,7 @@ func (s *server) resumeRotation(ctx context.Context, in *controlInput) (*resumeO
 	s.wake(ctx, resumed.Rotation)
 	out := &resumeOutput{Status: http.StatusOK, Location: prefix + "/rotations/" + resumed.Rotation.ID.String()}
 	out.Body = ResumedRotation{Rotation: resumed.Rotation, LeftOut: resumed.Parked}
-	out.Body.Only.Units = nil // thousands, perhaps; get-rotation has them
+	out.Body.Only.Units, out.Body.Only.Keys = nil, nil // thousands, perhaps; get-rotation has them
 	if resumed.Created {
 		out.Status = http.StatusCreated
 	}
@@ -153,7 +153,7 @@ func (s *server) resolveTask(ctx context.Context, in *resolveInput) (*resolveOut
 		return nil, missing(err, "task", id.String())
 	}
 	out := &resolveOutput{Body: ResolvedTask{Task: decided.Task, Rotation: decided.Rotation}}
-	out.Body.Rotation.Only.Units = nil
+	out.Body.Rotation.Only.Units, out.Body.Rotation.Only.Keys = nil, nil
 	if decided.Retry != nil {
 		out.Body.Retry = decided.Retry.ID.String()
 		s.wake(ctx, *decided.Retry)

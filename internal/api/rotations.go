@@ -139,7 +139,7 @@ func (s *server) getRotation(ctx context.Context, in *rotationInput) (*rotationO
 			return nil, err
 		}
 	} else if rotation.RetryOf != nil {
-		rotation.Only.Units = nil
+		rotation.Only.Units, rotation.Only.Keys = nil, nil
 	}
 	if in.Clusters {
 		if rotation.Clusters, err = s.Store.Clusters(ctx, id); err != nil {

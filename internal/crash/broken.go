@@ -119,6 +119,9 @@ type blindSystem struct {
 	unseen *unseen
 }
 
+// Unwrap returns the system that is not looked at.
+func (s blindSystem) Unwrap() worker.System { return s.System }
+
 func (s blindSystem) Current(ctx context.Context, unit string) (string, error) {
 	if key, ok := s.unseen.take(unit); ok {
 		return key, nil

@@ -38,6 +38,8 @@ func ports() []port {
 		{name: "queue", typ: reflect.TypeFor[worker.Queue]()},
 		{name: "systems", typ: reflect.TypeFor[worker.Systems]()},
 		{name: "system", typ: reflect.TypeFor[worker.System](), during: "Apply"},
+		{name: "maker", typ: reflect.TypeFor[worker.Maker](), during: "Make"},
+		{name: "confirmer", typ: reflect.TypeFor[worker.Confirmer]()},
 		{name: "targets", typ: reflect.TypeFor[worker.TargetLister]()},
 		{name: "schedule", typ: reflect.TypeFor[scheduler.Store]()},
 		{name: "publisher", typ: reflect.TypeFor[scheduler.Publisher]()},
@@ -51,7 +53,7 @@ func ports() []port {
 func reads() []string {
 	return []string{
 		"store.AnnouncedKeys", "store.AnnouncedTasks", "store.KeyAges", "store.KnownKeys", "store.Notice", "store.PoliciesOf",
-		"store.Rotation", "store.Unplanned", "queue.Waiting", "systems.System", "system.Current", "system.Discover",
+		"store.Rotation", "store.Unplanned", "store.ProvidedKey", "confirmer.Confirm", "queue.Waiting", "systems.System", "system.Current", "system.Discover",
 		"targets.Targets", "schedule.Superseded", "deliveries.DueWebhooks",
 	}
 }

@@ -18,6 +18,8 @@ func portPoints() []string {
 	return []string{
 		"store.AdvanceRollouts.after",
 		"store.AdvanceRollouts.before",
+		"store.Amend.after",
+		"store.Amend.before",
 		"store.Announced.after",
 		"store.Announced.before",
 		"store.AnnouncedKeys.after",
@@ -48,6 +50,7 @@ func portPoints() []string {
 		"store.PoliciesOf.after",
 		"store.PostponeRotation.after",
 		"store.PostponeRotation.before",
+		"store.ProvidedKey.after",
 		"store.Reintend.after",
 		"store.Reintend.before",
 		"store.RenewLook.after",
@@ -87,6 +90,10 @@ func portPoints() []string {
 		"system.Discover.after",
 		"system.Prepare.after",
 		"system.Prepare.before",
+		"maker.Make.after",
+		"maker.Make.before",
+		"maker.Make.during",
+		"confirmer.Confirm.after",
 		"targets.Targets.after",
 		"schedule.FireDue.after",
 		"schedule.FireDue.before",
@@ -134,6 +141,13 @@ func (p storePoints) AdvanceRollouts(a0 context.Context) ([]keyturn.Rotation, []
 	r0, r1, r2 := p.Store.AdvanceRollouts(a0)
 	p.at.Pass("store.AdvanceRollouts.after")
 	return r0, r1, r2
+}
+
+func (p storePoints) Amend(a0 context.Context, a1 keyturn.ID, a2 string, a3 int64, a4 keyturn.Intent, a5 time.Duration, a6 time.Duration) error {
+	p.at.Pass("store.Amend.before")
+	r0 := p.Store.Amend(a0, a1, a2, a3, a4, a5, a6)
+	p.at.Pass("store.Amend.after")
+	return r0
 }
 
 func (p storePoints) Announced(a0 context.Context, a1 []keyturn.ID) error {
@@ -254,6 +268,12 @@ func (p storePoints) PostponeRotation(a0 context.Context, a1 keyturn.ID, a2 stri
 	r0 := p.Store.PostponeRotation(a0, a1, a2, a3, a4)
 	p.at.Pass("store.PostponeRotation.after")
 	return r0
+}
+
+func (p storePoints) ProvidedKey(a0 context.Context, a1 keyturn.ID, a2 string) (string, error) {
+	r0, r1 := p.Store.ProvidedKey(a0, a1, a2)
+	p.at.Pass("store.ProvidedKey.after")
+	return r0, r1
 }
 
 func (p storePoints) Reintend(a0 context.Context, a1 keyturn.ID, a2 string, a3 int64, a4 time.Duration, a5 time.Duration) (int64, error) {
@@ -432,6 +452,30 @@ func (p systemPoints) Prepare(a0 context.Context, a1 string, a2 keyturn.ID) (key
 	p.at.Pass("system.Prepare.before")
 	r0, r1 := p.System.Prepare(a0, a1, a2)
 	p.at.Pass("system.Prepare.after")
+	return r0, r1
+}
+
+type makerPoints struct {
+	worker.Maker
+	at *Points
+}
+
+func (p makerPoints) Make(a0 context.Context, a1 string, a2 keyturn.KeyOrder, a3 keyturn.Intent) (keyturn.Intent, error) {
+	p.at.Pass("maker.Make.before")
+	defer p.at.during("maker.Make.during")()
+	r0, r1 := p.Maker.Make(a0, a1, a2, a3)
+	p.at.Pass("maker.Make.after")
+	return r0, r1
+}
+
+type confirmerPoints struct {
+	worker.Confirmer
+	at *Points
+}
+
+func (p confirmerPoints) Confirm(a0 context.Context, a1 string, a2 keyturn.Intent) (keyturn.Sight, error) {
+	r0, r1 := p.Confirmer.Confirm(a0, a1, a2)
+	p.at.Pass("confirmer.Confirm.after")
 	return r0, r1
 }
 

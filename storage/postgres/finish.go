@@ -68,7 +68,7 @@ func (s *Store) finishParams(results []keyturn.TaskResult) db.FinishParams {
 		Now: s.clock(), Announcement: s.newID(), LogFirst: keyturn.TaskLogFirst, LogLast: keyturn.TaskLogLast,
 		Ids: make([]keyturn.ID, n), Was: make([]string, n), Epochs: make([]int64, n), States: make([]string, n),
 		Resolutions: make([]string, n), Reasons: make([]string, n), KeysAfter: make([]string, n), Afters: make([]int64, n),
-		Failed: make([]bool, n), Answered: make([]bool, n), Unsent: make([]bool, n),
+		Failed: make([]bool, n), Answered: make([]bool, n), Unsent: make([]bool, n), UnsentFors: make([]int64, n),
 		SeenIds: make([]keyturn.ID, n), TurnedIds: make([]keyturn.ID, n),
 	}
 	for i, r := range results {
@@ -80,7 +80,7 @@ func (s *Store) finishParams(results []keyturn.TaskResult) db.FinishParams {
 		case keyturn.TaskSucceeded:
 			arg.KeysAfter[i], arg.Resolutions[i] = clean(r.KeyAfter), string(r.Resolution)
 		case keyturn.TaskIntended:
-			arg.Answered[i], arg.Unsent[i] = r.Answered, r.Unsent
+			arg.Answered[i], arg.Unsent[i], arg.UnsentFors[i] = r.Answered, r.Unsent, micros(r.UnsentFor)
 		case keyturn.TaskFailed, keyturn.TaskSkipped, keyturn.TaskParked:
 			arg.Resolutions[i], arg.Reasons[i] = string(r.Resolution), cmp.Or(arg.Reasons[i], "no reason was given")
 		case keyturn.TaskPending:

@@ -73,6 +73,7 @@ func (s *Store) Rotations(ctx context.Context, f keyturn.RotationFilter) ([]keyt
 		if out[i].RetryOf != nil {
 			out[i].Only.Units = nil
 		}
+		out[i].Only.Keys = nil
 	}
 	out, next := cut(out, limit, func(r keyturn.Rotation) string { return r.ID.String() })
 	return out, next, nil

@@ -93,8 +93,11 @@ func (s *Store) resolve(ctx context.Context, tx pgx.Tx, d keyturn.Decision) (rot
 		}
 	case d.As == keyturn.TaskPending && ended:
 		arg.State = string(keyturn.TaskFailed)
-		only := keyturn.Selection{Projects: []string{task.ProjectID}, Units: []string{task.UnitID}}
-		retried, err = s.insertRetry(ctx, tx, rotation, d.By, d.Reason, only)
+		var of keyturn.Rotation
+		if of, err = rotationOf(rotation); err == nil {
+			only := keyturn.Selection{Projects: []string{task.ProjectID}, Units: []string{task.UnitID}, Keys: of.Only.KeysOf(task.UnitID)}
+			retried, err = s.insertRetry(ctx, tx, rotation, d.By, d.Reason, only)
+		}
 	case d.As == keyturn.TaskPending && rotation.Halted:
 		err = keyturn.Conflictf("its rotation is being stopped: try again when it has ended")
 	}

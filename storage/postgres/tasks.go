@@ -46,15 +46,19 @@ func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]key
 	return out, nil
 }
 
-// intendAll answers the writes that get leave and removes them from open.
+// intendAll answers the writes that get leave and removes them from open. Of several that want the same thing for
+// themselves, the first is tried; the others ask again.
 func (s *Store) intendAll(ctx context.Context, writes []keyturn.IntentWrite, open map[keyturn.ID]int, out []keyturn.IntentOutcome) error {
 	if len(open) == 0 {
 		return nil
 	}
 	batch := make([]keyturn.IntentWrite, 0, len(open))
+	named := map[string]bool{}
 	for i, w := range writes {
-		if first, ok := open[w.Task]; ok && first == i {
+		name := clean(w.Intent.Exclusive)
+		if first, ok := open[w.Task]; ok && first == i && !named[name] {
 			batch = append(batch, w)
+			named[name] = name != ""
 		}
 	}
 	slices.SortFunc(batch, func(a, b keyturn.IntentWrite) int { return bytes.Compare(a.Task[:], b.Task[:]) })
@@ -73,14 +77,23 @@ func (s *Store) intend(ctx context.Context, writes []keyturn.IntentWrite) ([]db.
 	n := len(writes)
 	arg := db.IntendParams{
 		Now: s.clock(), Ids: make([]keyturn.ID, n), Owners: make([]string, n), Befores: make([]string, n), Wants: make([]string, n),
-		Data: make([][]byte, n), ApplyFors: make([]int64, n), Leases: make([]int64, n),
+		Data: make([][]byte, n), ApplyFors: make([]int64, n), Leases: make([]int64, n), Exclusives: make([]string, n),
 	}
 	for i, w := range writes {
 		arg.Ids[i], arg.Owners[i], arg.Data[i] = w.Task, clean(w.Owner), w.Intent.Data
 		arg.Befores[i], arg.Wants[i] = clean(w.Intent.Before), clean(w.Intent.Want)
-		arg.ApplyFors[i], arg.Leases[i] = micros(w.ApplyFor), micros(w.Lease)
+		arg.ApplyFors[i], arg.Leases[i], arg.Exclusives[i] = micros(w.ApplyFor), micros(w.Lease), clean(w.Intent.Exclusive)
 	}
-	return retry(ctx, func() ([]db.IntendRow, error) { return s.q.Intend(ctx, s.pool, arg) })
+	var granted []db.IntendRow
+	var err error
+	// Another batch may take the same thing for itself at the same time. Then the next try sees that it has.
+	for range triesOfATransaction {
+		granted, err = retry(ctx, func() ([]db.IntendRow, error) { return s.q.Intend(ctx, s.pool, arg) })
+		if !hasCode(err, codeUniqueViolation) {
+			break
+		}
+	}
+	return granted, err
 }
 
 // verdicts answers the writes that are still open: they got no leave.
@@ -111,18 +124,25 @@ func (s *Store) Reintend(
 		Lease: micros(lease), ApplyFor: micros(applyFor), ID: task, Owner: clean(owner), Epoch: epoch, Now: s.clock(),
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		var rotation db.Rotation
-		if rotation, err = s.q.RotationOfTask(ctx, s.pool, task); err == nil {
-			err = keyturn.ErrNotFound
-			if rotation.Halted {
-				err = fmt.Errorf("its rotation was stopped: %w", keyturn.ErrConflict)
-			}
-		}
+		err = s.notRenewed(ctx, task)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("renewing the intent of task %s: %w", task, notFound(err))
 	}
 	return renewed, nil
+}
+
+// notRenewed says why an open intent could not be renewed or amended.
+func (s *Store) notRenewed(ctx context.Context, task keyturn.ID) error {
+	rotation, err := s.q.RotationOfTask(ctx, s.pool, task)
+	switch {
+	case err != nil:
+		return err
+	case rotation.Halted:
+		return fmt.Errorf("its rotation was stopped: %w", keyturn.ErrConflict)
+	default:
+		return keyturn.ErrNotFound
+	}
 }
 
 // Take takes over an open intent whose lease has ended.

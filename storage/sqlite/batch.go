@@ -111,7 +111,12 @@ func (t *tx) each(ctx context.Context, query string, ids []keyturn.ID, scan func
 
 // each runs a query over ids, its first argument, and more, and calls scan for each row.
 func each(ctx context.Context, on querier, query string, ids []keyturn.ID, scan func(*sql.Rows) error, more ...any) error {
-	rows, err := on.QueryContext(ctx, query, append([]any{jsonIDs(ids)}, more...)...)
+	return eachRow(ctx, on, query, scan, append([]any{jsonIDs(ids)}, more...)...)
+}
+
+// eachRow runs a query and calls scan for each row.
+func eachRow(ctx context.Context, on querier, query string, scan func(*sql.Rows) error, args ...any) error {
+	rows, err := on.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}

@@ -24,9 +24,9 @@ const badRotations = `
 WITH bad AS MATERIALIZED (
     SELECT r.*, row_number() OVER (PARTITION BY r.policy ORDER BY r.requested_at DESC, r.id DESC) AS place
     FROM rotations r JOIN policies p ON p.name = r.policy
-    WHERE r.state IN ('failed', 'partial') AND (r.total > 0 OR r.only_units = '{}')
+    WHERE r.state IN ('failed', 'partial') AND (r.total > 0 OR json_remove(r.only_units, '$.keys') = '{}')
         AND NOT EXISTS (SELECT 1 FROM rotations s WHERE s.policy = r.policy AND s.finished_at IS NOT NULL AND s.requested_at > r.requested_at
-            AND s.state <> 'cancelled' AND (s.only_units = '{}' OR s.only_units = r.only_units))
+            AND s.state <> 'cancelled' AND (json_remove(s.only_units, '$.keys') = '{}' OR json_remove(s.only_units, '$.keys') = json_remove(r.only_units, '$.keys')))
         AND (r.total = 0 OR EXISTS (SELECT 1 FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
             WHERE t.rotation_id = r.id AND (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= r.requested_at)))
 ), cluster AS MATERIALIZED (

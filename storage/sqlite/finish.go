@@ -108,7 +108,7 @@ func (s *Store) putBackIntended(ctx context.Context, tx *tx, task *finishing, r 
 		p.AnsweredAt = at(tx.now)
 	}
 	if r.Unsent {
-		p.Unsent = at(tx.now)
+		p.Unsent = at(tx.now - r.UnsentFor.Milliseconds())
 	}
 	return one(s.q.PutBackIntended(ctx, tx, p))
 }

@@ -54,6 +54,7 @@ func (s *Store) Rotations(ctx context.Context, f keyturn.RotationFilter) ([]keyt
 		if out[i].RetryOf != nil {
 			out[i].Only.Units = nil
 		}
+		out[i].Only.Keys = nil
 	}
 	return out, next, nil
 }

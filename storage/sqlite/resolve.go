@@ -79,9 +79,12 @@ func (s *Store) resolve(ctx context.Context, tx *tx, d keyturn.Decision, out *ke
 		}
 	case d.As == keyturn.TaskPending && ended:
 		p.State = string(keyturn.TaskFailed)
-		only := keyturn.Selection{Projects: []string{task.ProjectID}, Units: []string{task.UnitID}}
-		out.Retry = new(keyturn.Rotation)
-		*out.Retry, err = s.insertRetry(ctx, tx, rotation, d.By, d.Reason, only)
+		var of keyturn.Rotation
+		if of, err = toRotation(rotation); err == nil {
+			only := keyturn.Selection{Projects: []string{task.ProjectID}, Units: []string{task.UnitID}, Keys: of.Only.KeysOf(task.UnitID)}
+			out.Retry = new(keyturn.Rotation)
+			*out.Retry, err = s.insertRetry(ctx, tx, rotation, d.By, d.Reason, only)
+		}
 	case d.As == keyturn.TaskPending && rotation.Halted != 0:
 		err = keyturn.Conflictf("its rotation is being stopped: try again when it has ended")
 	}

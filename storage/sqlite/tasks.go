@@ -29,6 +29,10 @@ func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]key
 		if err != nil {
 			return err
 		}
+		taken, err := tx.exclusives(ctx, writes)
+		if err != nil {
+			return err
+		}
 		open := make(map[string]bool, len(writes)) // units with an intent of this batch
 		for i, write := range writes {
 			id := write.Task.String()
@@ -38,6 +42,9 @@ func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]key
 				s.log.Error("intent without the key in use is held back", zap.String("task", id), zap.String("owner", write.Owner))
 				out[i].Verdict = keyturn.VerdictHeld
 			}
+			if out[i].Verdict == keyturn.VerdictGo && taken[write.Intent.Exclusive] {
+				out[i].Verdict = keyturn.VerdictBusy
+			}
 			if out[i].Verdict != keyturn.VerdictGo {
 				continue
 			}
@@ -45,6 +52,7 @@ func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]key
 				return fmt.Errorf("task %s: %w", id, err)
 			}
 			task.state, open[task.unit] = keyturn.TaskIntended, true
+			taken[write.Intent.Exclusive] = write.Intent.Exclusive != ""
 			task.epoch++
 			out[i].Epoch = task.epoch
 		}
@@ -91,6 +99,7 @@ func (s *Store) intend(ctx context.Context, tx *tx, task *intending, write keytu
 		IntentData: write.Intent.Data,
 		Now:        at(tx.now),
 		ApplyBy:    tx.in(write.ApplyFor),
+		Exclusive:  text(write.Intent.Exclusive),
 	})
 	return one(n, err)
 }
@@ -120,13 +129,18 @@ func (s *Store) Reintend(
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		rotation, err := s.q.RotationOfTask(ctx, tx, task.String())
-		if err == nil && rotation.Halted != 0 {
-			err = fmt.Errorf("%w: its rotation was stopped", keyturn.ErrConflict)
-		}
-		return cmp.Or(found(err), keyturn.ErrNotFound)
+		return s.notRenewed(ctx, tx, task)
 	})
 	return renewed, err
+}
+
+// notRenewed says why an open intent could not be renewed or amended.
+func (s *Store) notRenewed(ctx context.Context, tx *tx, task keyturn.ID) error {
+	rotation, err := s.q.RotationOfTask(ctx, tx, task.String())
+	if err == nil && rotation.Halted != 0 {
+		err = fmt.Errorf("%w: its rotation was stopped", keyturn.ErrConflict)
+	}
+	return cmp.Or(found(err), keyturn.ErrNotFound)
 }
 
 // Take implements worker.TaskStore.

@@ -84,6 +84,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Pages":     pageTests(),
 		"Sessions":  sessionTests(),
 		"Overview":  overviewTests(),
+		"Make":      makeTests(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

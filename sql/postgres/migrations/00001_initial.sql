@@ -87,13 +87,17 @@ CREATE TABLE unit_keys (
     unit_id   text COLLATE "C" PRIMARY KEY REFERENCES units (id),
     -- The unit's one open intent. There is room for one only: two rotations never work on one unit at the same time.
     intended  uuid,
+    -- What that intent alone may change at this time, over all units: a project whose configuration is replaced as a whole.
+    exclusive text CHECK (exclusive <> ''),
     key_id    text    NOT NULL DEFAULT '',
     key_since timestamptz,
     key_exact boolean NOT NULL DEFAULT false,
     turned_at timestamptz, -- when a task turned it last, whatever was seen since
     CHECK ((key_id = '') = (key_since IS NULL)),
-    CHECK (key_id <> '' OR NOT key_exact)
+    CHECK (key_id <> '' OR NOT key_exact),
+    CHECK (exclusive IS NULL OR intended IS NOT NULL)
 ) WITH (fillfactor = 50);
+CREATE UNIQUE INDEX unit_keys_exclusive ON unit_keys (exclusive) WHERE exclusive IS NOT NULL;
 
 CREATE TABLE rotations (
     id           uuid        PRIMARY KEY,

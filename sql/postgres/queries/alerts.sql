@@ -252,9 +252,9 @@ ORDER BY k.unit_id, k.used_from DESC LIMIT sqlc.arg('max');
 WITH bad AS MATERIALIZED (
     SELECT DISTINCT ON (r.policy) r.id, r.policy, r.target, r.state, r.trouble, r.finished_at, r.requested_at, r.total
     FROM rotations r JOIN policies p ON p.name = r.policy
-    WHERE r.state IN ('failed', 'partial') AND (r.total > 0 OR r.only_units = '{}')
+    WHERE r.state IN ('failed', 'partial') AND (r.total > 0 OR (r.only_units - 'keys') = '{}')
         AND NOT EXISTS (SELECT 1 FROM rotations s WHERE s.policy = r.policy AND s.finished_at IS NOT NULL AND s.requested_at > r.requested_at
-            AND s.state <> 'cancelled' AND (s.only_units = '{}' OR s.only_units = r.only_units))
+            AND s.state <> 'cancelled' AND ((s.only_units - 'keys') = '{}' OR (s.only_units - 'keys') = (r.only_units - 'keys')))
         AND (r.total = 0 OR EXISTS (SELECT 1 FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
             WHERE t.rotation_id = r.id AND (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= r.requested_at)))
     ORDER BY r.policy, r.requested_at DESC, r.id DESC

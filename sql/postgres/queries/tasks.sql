@@ -6,14 +6,15 @@
 -- Leaves are given to tasks that pass every test; Verdicts says why to the others. The row of the unit's
 -- key takes the intent: of two tasks of one unit, in one batch or in two, it takes one, and a result that
 -- another task records at the same time comes before or after the test, never in between. A task that
--- nobody handed out is put where it is found when its lease ends.
+-- nobody handed out is put where it is found when its lease ends. A batch names an exclusive thing once; that two
+-- batches do so at the same time is for the unique index to see.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 ), write AS MATERIALIZED (
     SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('owners')::text[]) AS owner,
         unnest(sqlc.arg('befores')::text[]) AS before, unnest(sqlc.arg('wants')::text[]) AS want,
         unnest(sqlc.arg('data')::bytea[]) AS data, unnest(sqlc.arg('apply_fors')::bigint[]) AS apply_for,
-        unnest(sqlc.arg('leases')::bigint[]) AS lease
+        unnest(sqlc.arg('leases')::bigint[]) AS lease, unnest(sqlc.arg('exclusives')::text[]) AS exclusive
 ), candidate AS MATERIALIZED (
     -- Locked: the unit's key must not take the intent of a task that ends meanwhile.
     SELECT t.rotation_id, t.unit_id, w.* FROM write w JOIN tasks t ON t.id = w.id WHERE t.state = 'pending'
@@ -29,10 +30,12 @@ WITH clock AS MATERIALIZED (
     WHERE r.id IN (SELECT c.rotation_id FROM candidate c) AND r.state = 'running' AND NOT r.halted AND NOT coalesce(p.paused, false)
         AND (r.open_until IS NULL OR r.open_until > clock.at)
 ), ready AS (
-    UPDATE unit_keys k SET intended = c.id
+    UPDATE unit_keys k SET intended = c.id, exclusive = nullif(c.exclusive, '')
     FROM candidate c JOIN running r ON r.rotation_id = c.rotation_id
     WHERE k.unit_id = c.unit_id AND k.intended IS NULL AND NOT (k.key_exact AND k.key_since > r.requested_at)
         AND (r.too_soon IS NULL OR k.turned_at IS NULL OR k.turned_at <= r.too_soon)
+        -- No EXISTS: it may be carried out by reading all units.
+        AND (SELECT true FROM unit_keys o WHERE o.exclusive = nullif(c.exclusive, '') LIMIT 1) IS NULL
     RETURNING c.*, r.turn, r.task_id
 )
 UPDATE tasks SET
@@ -76,7 +79,7 @@ WITH clock AS MATERIALIZED (
         unnest(sqlc.arg('resolutions')::text[]) AS resolution, unnest(sqlc.arg('reasons')::text[]) AS reason,
         unnest(sqlc.arg('keys_after')::text[]) AS key_after, unnest(sqlc.arg('afters')::bigint[]) AS after,
         unnest(sqlc.arg('failed')::boolean[]) AS failed, unnest(sqlc.arg('answered')::boolean[]) AS answered,
-        unnest(sqlc.arg('unsent')::boolean[]) AS unsent,
+        unnest(sqlc.arg('unsent')::boolean[]) AS unsent, unnest(sqlc.arg('unsent_fors')::bigint[]) AS unsent_for,
         unnest(sqlc.arg('seen_ids')::uuid[]) AS seen_id, unnest(sqlc.arg('turned_ids')::uuid[]) AS turned_id
 ), moved AS (
     UPDATE tasks t SET
@@ -85,7 +88,7 @@ WITH clock AS MATERIALIZED (
         not_before = clock.at + r.after * interval '1 microsecond',
         failures = t.failures + r.failed::integer,
         answered_at = CASE WHEN r.answered THEN coalesce(t.answered_at, clock.at) ELSE t.answered_at END,
-        apply_by = CASE WHEN r.unsent THEN least(t.apply_by, clock.at) ELSE t.apply_by END,
+        apply_by = CASE WHEN r.unsent THEN least(t.apply_by, clock.at - r.unsent_for * interval '1 microsecond') ELSE t.apply_by END,
         finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
     FROM result r, clock
     WHERE t.id = r.id AND t.state = r.was AND (r.was = 'pending' OR t.epoch = r.epoch)
@@ -120,7 +123,7 @@ WITH clock AS MATERIALIZED (
     FROM known, clock WHERE state = 'succeeded'
 ), keys AS (
     UPDATE unit_keys k SET
-        intended = NULL,
+        intended = NULL, exclusive = NULL,
         key_id = CASE WHEN n.state = 'succeeded' THEN n.key_after ELSE n.key_before END,
         key_since = CASE WHEN n.state = 'succeeded' THEN clock.at WHEN n.known_key <> n.key_before THEN n.intended_at ELSE k.key_since END,
         key_exact = n.state = 'succeeded' OR (k.key_exact AND n.known_key = n.key_before),

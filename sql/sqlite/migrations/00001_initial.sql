@@ -196,6 +196,8 @@ CREATE TABLE tasks (
     key_want    TEXT    NOT NULL DEFAULT '',
     key_after   TEXT    NOT NULL DEFAULT '',
     intent_data BLOB, -- as it was given, to the byte
+    -- What the intent alone may change while it is open, over all units: a project whose configuration is replaced as a whole.
+    exclusive   TEXT CHECK (exclusive <> ''),
     CHECK ((finished_at IS NOT NULL) = (state NOT IN ('pending', 'intended'))),
     CHECK (state <> 'intended' OR (key_before <> '' AND intended_at IS NOT NULL AND apply_by IS NOT NULL AND epoch > 0 AND attempts > 0)),
     CHECK (state <> 'succeeded' OR (key_after <> '' AND resolution <> '')),
@@ -212,6 +214,7 @@ CREATE UNIQUE INDEX tasks_rotation_unit ON tasks (rotation_id, unit_id);
 CREATE INDEX tasks_turns ON tasks (rotation_id, turn);
 -- Two rotations never work on one unit at the same time.
 CREATE UNIQUE INDEX tasks_one_intent ON tasks (unit_id) WHERE state = 'intended';
+CREATE UNIQUE INDEX tasks_exclusive ON tasks (exclusive) WHERE state = 'intended' AND exclusive IS NOT NULL;
 -- What is left of a rotation, in the order of its turn: as it was planned, and put back.
 CREATE INDEX tasks_planned ON tasks (rotation_id, turn) WHERE finished_at IS NULL AND back IS NULL AND handed_at IS NULL;
 CREATE INDEX tasks_returned ON tasks (rotation_id, turn) WHERE back = 'pending';

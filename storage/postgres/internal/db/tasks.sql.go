@@ -21,8 +21,8 @@ WITH clock AS MATERIALIZED (
         unnest($6::text[]) AS resolution, unnest($7::text[]) AS reason,
         unnest($8::text[]) AS key_after, unnest($9::bigint[]) AS after,
         unnest($10::boolean[]) AS failed, unnest($11::boolean[]) AS answered,
-        unnest($12::boolean[]) AS unsent,
-        unnest($13::uuid[]) AS seen_id, unnest($14::uuid[]) AS turned_id
+        unnest($12::boolean[]) AS unsent, unnest($13::bigint[]) AS unsent_for,
+        unnest($14::uuid[]) AS seen_id, unnest($15::uuid[]) AS turned_id
 ), moved AS (
     UPDATE tasks t SET
         state = r.state, reason = r.reason, resolution = r.resolution, key_after = r.key_after,
@@ -30,7 +30,7 @@ WITH clock AS MATERIALIZED (
         not_before = clock.at + r.after * interval '1 microsecond',
         failures = t.failures + r.failed::integer,
         answered_at = CASE WHEN r.answered THEN coalesce(t.answered_at, clock.at) ELSE t.answered_at END,
-        apply_by = CASE WHEN r.unsent THEN least(t.apply_by, clock.at) ELSE t.apply_by END,
+        apply_by = CASE WHEN r.unsent THEN least(t.apply_by, clock.at - r.unsent_for * interval '1 microsecond') ELSE t.apply_by END,
         finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
     FROM result r, clock
     WHERE t.id = r.id AND t.state = r.was AND (r.was = 'pending' OR t.epoch = r.epoch)
@@ -49,7 +49,7 @@ WITH clock AS MATERIALIZED (
     RETURNING task_id, n
 ), trimmed AS (
     DELETE FROM task_log
-    WHERE (task_id, n) IN (SELECT g.task_id, g.n - $15::integer FROM logged g WHERE g.n - $15::integer > $16::integer)
+    WHERE (task_id, n) IN (SELECT g.task_id, g.n - $16::integer FROM logged g WHERE g.n - $16::integer > $17::integer)
 ), known AS MATERIALIZED (
     -- No lock is needed to read it: only the unit's one open intent, which is ours, lets its key be written.
     SELECT m.id, m.rotation_id, m.unit_id, m.state, m.was, m.key_before, m.key_after, m.intended_at, m.seen_id, m.turned_id, m.attempts, m.reason, m.resolution, k.key_id AS known_key
@@ -65,7 +65,7 @@ WITH clock AS MATERIALIZED (
     FROM known, clock WHERE state = 'succeeded'
 ), keys AS (
     UPDATE unit_keys k SET
-        intended = NULL,
+        intended = NULL, exclusive = NULL,
         key_id = CASE WHEN n.state = 'succeeded' THEN n.key_after ELSE n.key_before END,
         key_since = CASE WHEN n.state = 'succeeded' THEN clock.at WHEN n.known_key <> n.key_before THEN n.intended_at ELSE k.key_since END,
         key_exact = n.state = 'succeeded' OR (k.key_exact AND n.known_key = n.key_before),
@@ -74,7 +74,7 @@ WITH clock AS MATERIALIZED (
     WHERE k.unit_id = n.unit_id
 ), told AS (
     INSERT INTO announcements (id, type, task_ids)
-    SELECT $17::uuid, 'tasks', array_agg(id ORDER BY id)
+    SELECT $18::uuid, 'tasks', array_agg(id ORDER BY id)
     FROM moved WHERE state NOT IN ('pending', 'intended') HAVING count(*) > 0
 )
 SELECT id FROM moved
@@ -93,6 +93,7 @@ type FinishParams struct {
 	Failed       []bool
 	Answered     []bool
 	Unsent       []bool
+	UnsentFors   []int64
 	SeenIds      []keyturn.ID
 	TurnedIds    []keyturn.ID
 	LogLast      int32
@@ -116,6 +117,7 @@ func (q *Queries) Finish(ctx context.Context, db DBTX, arg FinishParams) ([]keyt
 		arg.Failed,
 		arg.Answered,
 		arg.Unsent,
+		arg.UnsentFors,
 		arg.SeenIds,
 		arg.TurnedIds,
 		arg.LogLast,
@@ -148,10 +150,10 @@ WITH clock AS MATERIALIZED (
     SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS owner,
         unnest($4::text[]) AS before, unnest($5::text[]) AS want,
         unnest($6::bytea[]) AS data, unnest($7::bigint[]) AS apply_for,
-        unnest($8::bigint[]) AS lease
+        unnest($8::bigint[]) AS lease, unnest($9::text[]) AS exclusive
 ), candidate AS MATERIALIZED (
     -- Locked: the unit's key must not take the intent of a task that ends meanwhile.
-    SELECT t.rotation_id, t.unit_id, w.id, w.owner, w.before, w.want, w.data, w.apply_for, w.lease FROM write w JOIN tasks t ON t.id = w.id WHERE t.state = 'pending'
+    SELECT t.rotation_id, t.unit_id, w.id, w.owner, w.before, w.want, w.data, w.apply_for, w.lease, w.exclusive FROM write w JOIN tasks t ON t.id = w.id WHERE t.state = 'pending'
     FOR NO KEY UPDATE OF t
 ), running AS MATERIALIZED (
     SELECT r.id AS rotation_id, r.requested_at, f.turn, f.task_id,
@@ -164,11 +166,13 @@ WITH clock AS MATERIALIZED (
     WHERE r.id IN (SELECT c.rotation_id FROM candidate c) AND r.state = 'running' AND NOT r.halted AND NOT coalesce(p.paused, false)
         AND (r.open_until IS NULL OR r.open_until > clock.at)
 ), ready AS (
-    UPDATE unit_keys k SET intended = c.id
+    UPDATE unit_keys k SET intended = c.id, exclusive = nullif(c.exclusive, '')
     FROM candidate c JOIN running r ON r.rotation_id = c.rotation_id
     WHERE k.unit_id = c.unit_id AND k.intended IS NULL AND NOT (k.key_exact AND k.key_since > r.requested_at)
         AND (r.too_soon IS NULL OR k.turned_at IS NULL OR k.turned_at <= r.too_soon)
-    RETURNING c.rotation_id, c.unit_id, c.id, c.owner, c.before, c.want, c.data, c.apply_for, c.lease, r.turn, r.task_id
+        -- No EXISTS: it may be carried out by reading all units.
+        AND (SELECT true FROM unit_keys o WHERE o.exclusive = nullif(c.exclusive, '') LIMIT 1) IS NULL
+    RETURNING c.rotation_id, c.unit_id, c.id, c.owner, c.before, c.want, c.data, c.apply_for, c.lease, c.exclusive, r.turn, r.task_id
 )
 UPDATE tasks SET
     state = 'intended', epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, owner = ready.owner,
@@ -186,14 +190,15 @@ RETURNING tasks.id, tasks.epoch
 `
 
 type IntendParams struct {
-	Now       *time.Time
-	Ids       []keyturn.ID
-	Owners    []string
-	Befores   []string
-	Wants     []string
-	Data      [][]byte
-	ApplyFors []int64
-	Leases    []int64
+	Now        *time.Time
+	Ids        []keyturn.ID
+	Owners     []string
+	Befores    []string
+	Wants      []string
+	Data       [][]byte
+	ApplyFors  []int64
+	Leases     []int64
+	Exclusives []string
 }
 
 type IntendRow struct {
@@ -207,7 +212,8 @@ type IntendRow struct {
 // Leaves are given to tasks that pass every test; Verdicts says why to the others. The row of the unit's
 // key takes the intent: of two tasks of one unit, in one batch or in two, it takes one, and a result that
 // another task records at the same time comes before or after the test, never in between. A task that
-// nobody handed out is put where it is found when its lease ends.
+// nobody handed out is put where it is found when its lease ends. A batch names an exclusive thing once; that two
+// batches do so at the same time is for the unique index to see.
 func (q *Queries) Intend(ctx context.Context, db DBTX, arg IntendParams) ([]IntendRow, error) {
 	rows, err := db.Query(ctx, intend,
 		arg.Now,
@@ -218,6 +224,7 @@ func (q *Queries) Intend(ctx context.Context, db DBTX, arg IntendParams) ([]Inte
 		arg.Data,
 		arg.ApplyFors,
 		arg.Leases,
+		arg.Exclusives,
 	)
 	if err != nil {
 		return nil, err

@@ -285,6 +285,7 @@ type Task struct {
 	KeyWant    string
 	KeyAfter   string
 	IntentData []byte
+	Exclusive  sql.NullString
 }
 
 type TaskLog struct {

@@ -80,8 +80,8 @@ UPDATE tasks
 SET state = 'intended', epoch = epoch + 1, attempts = attempts + 1, owner = ?1,
     lease_until = ?2, key_before = ?3, key_want = ?4,
     intent_data = ?5, intended_at = ?6, apply_by = ?7,
-    answered_at = NULL, started_at = coalesce(started_at, ?6), back = ?8
-WHERE seq = ?9 AND state = 'pending'
+    answered_at = NULL, started_at = coalesce(started_at, ?6), back = ?8, exclusive = ?9
+WHERE seq = ?10 AND state = 'pending'
 `
 
 type IntendTaskParams struct {
@@ -93,6 +93,7 @@ type IntendTaskParams struct {
 	Now        sql.NullInt64
 	ApplyBy    sql.NullInt64
 	Back       sql.NullString
+	Exclusive  sql.NullString
 	Seq        int64
 }
 
@@ -108,6 +109,7 @@ func (q *Queries) IntendTask(ctx context.Context, db DBTX, arg IntendTaskParams)
 		arg.Now,
 		arg.ApplyBy,
 		arg.Back,
+		arg.Exclusive,
 		arg.Seq,
 	)
 	if err != nil {
@@ -229,7 +231,7 @@ func (q *Queries) ReintendTask(ctx context.Context, db DBTX, arg ReintendTaskPar
 }
 
 const rotationTasks = `-- name: RotationTasks :many
-SELECT seq, id, rotation_id, epoch, turn, attempts, failures, not_before, lease_until, handed_at, back, intended_at, apply_by, answered_at, started_at, finished_at, stopped, unit_id, target, project_id, state, resolution, reason, owner, key_before, key_want, key_after, intent_data FROM tasks
+SELECT seq, id, rotation_id, epoch, turn, attempts, failures, not_before, lease_until, handed_at, back, intended_at, apply_by, answered_at, started_at, finished_at, stopped, unit_id, target, project_id, state, resolution, reason, owner, key_before, key_want, key_after, intent_data, "exclusive" FROM tasks
 WHERE rotation_id = ?1 AND turn >= ?2 AND (turn > ?2 OR seq > ?3)
 ORDER BY turn, seq
 LIMIT ?4
@@ -285,6 +287,7 @@ func (q *Queries) RotationTasks(ctx context.Context, db DBTX, arg RotationTasksP
 			&i.KeyWant,
 			&i.KeyAfter,
 			&i.IntentData,
+			&i.Exclusive,
 		); err != nil {
 			return nil, err
 		}
