@@ -25,12 +25,10 @@ func (b bounded) Reintend(ctx context.Context, task keyturn.ID, owner string, ep
 	return b.Store.Reintend(ctx, task, owner, epoch, applyFor, lease)
 }
 
-func (b bounded) Amend(
-	ctx context.Context, task keyturn.ID, owner string, epoch int64, intent keyturn.Intent, applyFor, lease time.Duration,
-) error {
+func (b bounded) Amend(ctx context.Context, epoch int64, write keyturn.IntentWrite) error {
 	ctx, cancel := context.WithTimeout(ctx, callMost)
 	defer cancel()
-	return b.Store.Amend(ctx, task, owner, epoch, intent, applyFor, lease)
+	return b.Store.Amend(ctx, epoch, write)
 }
 
 func (b bounded) ProvidedKey(ctx context.Context, rotation keyturn.ID, unit string) (string, error) {

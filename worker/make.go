@@ -48,7 +48,9 @@ func (r *rotator) make(ctx, stopping context.Context, j *job, o opened) error {
 	}
 	guard := r.startGuard()
 	applyFor := r.timing.SendSlack + j.target.Timeouts.Request.Std()
-	err = r.store.Amend(ctx, j.Task, r.owner, o.epoch, made, applyFor, applyFor+r.timing.LeaseMargin)
+	err = r.store.Amend(ctx, o.epoch, keyturn.IntentWrite{
+		Task: j.Task, Owner: r.owner, Intent: made, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,
+	})
 	switch {
 	case errors.Is(err, keyturn.ErrNotFound):
 		return nil // somebody took it over
@@ -77,7 +79,9 @@ func (r *rotator) makeAgain(ctx, stopping context.Context, j *job) error {
 	}
 	guard := r.startGuard()
 	applyFor := r.timing.SendSlack + makeMost(j.target)
-	err := r.store.Amend(ctx, j.Task, r.owner, j.taken.Epoch, j.taken.Intent, applyFor, applyFor+r.timing.LeaseMargin)
+	err := r.store.Amend(ctx, j.taken.Epoch, keyturn.IntentWrite{
+		Task: j.Task, Owner: r.owner, Intent: j.taken.Intent, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,
+	})
 	switch {
 	case errors.Is(err, keyturn.ErrNotFound):
 		return nil

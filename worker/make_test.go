@@ -457,12 +457,12 @@ func (s *dyingStore) ProvidedKey(ctx context.Context, rotation keyturn.ID, unit 
 	return key, err
 }
 
-func (s *dyingStore) Amend(ctx context.Context, task keyturn.ID, owner string, epoch int64, intent keyturn.Intent, applyFor, lease time.Duration) error {
+func (s *dyingStore) Amend(ctx context.Context, epoch int64, write keyturn.IntentWrite) error {
 	s.at("Amend", false)
 	if err := s.gone(); err != nil {
 		return err
 	}
-	err := s.Store.Amend(context.WithoutCancel(ctx), task, owner, epoch, intent, applyFor, lease)
+	err := s.Store.Amend(context.WithoutCancel(ctx), epoch, write)
 	s.at("Amend", true)
 	return err
 }

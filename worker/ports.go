@@ -118,10 +118,10 @@ type TaskStore interface {
 	// It answers ErrNotFound when the intent is not owner's any more, and ErrConflict when its
 	// rotation was stopped: then nothing is sent any more.
 	Reintend(ctx context.Context, task keyturn.ID, owner string, epoch int64, applyFor, lease time.Duration) (int64, error)
-	// Amend replaces Want and Data of an open intent that owner holds with this epoch, before anything was sent
-	// for it: ApplyFor and lease count anew, epoch and attempts stay. Its errors are those of Reintend. Given the
+	// Amend replaces Want and Data of an open intent that the owner holds with this epoch, before anything was
+	// sent for it: ApplyFor and Lease count anew, epoch and attempts stay. Its errors are those of Reintend. Given the
 	// intent as it is, it is the leave to make its key again.
-	Amend(ctx context.Context, task keyturn.ID, owner string, epoch int64, intent keyturn.Intent, applyFor, lease time.Duration) error
+	Amend(ctx context.Context, epoch int64, write keyturn.IntentWrite) error
 	// ProvidedKey returns the key that the rotation's trigger named for the unit (Selection.Keys); empty: none.
 	ProvidedKey(ctx context.Context, rotation keyturn.ID, unit string) (string, error)
 	// Take takes over an open intent whose lease has ended. It answers ErrNotFound when the

@@ -143,9 +143,9 @@ func (p storePoints) AdvanceRollouts(a0 context.Context) ([]keyturn.Rotation, []
 	return r0, r1, r2
 }
 
-func (p storePoints) Amend(a0 context.Context, a1 keyturn.ID, a2 string, a3 int64, a4 keyturn.Intent, a5 time.Duration, a6 time.Duration) error {
+func (p storePoints) Amend(a0 context.Context, a1 int64, a2 keyturn.IntentWrite) error {
 	p.at.Pass("store.Amend.before")
-	r0 := p.Store.Amend(a0, a1, a2, a3, a4, a5, a6)
+	r0 := p.Store.Amend(a0, a1, a2)
 	p.at.Pass("store.Amend.after")
 	return r0
 }

@@ -3,25 +3,22 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/storage/postgres/internal/db"
 )
 
 // Amend replaces what an open intent wants, before anything was sent for it.
-func (s *Store) Amend(
-	ctx context.Context, task keyturn.ID, owner string, epoch int64, intent keyturn.Intent, applyFor, lease time.Duration,
-) error {
+func (s *Store) Amend(ctx context.Context, epoch int64, w keyturn.IntentWrite) error {
 	n, err := s.q.Amend(ctx, s.pool, db.AmendParams{
-		ID: task, Owner: clean(owner), Epoch: epoch, Want: clean(intent.Want), Data: intent.Data,
-		ApplyFor: micros(applyFor), Lease: micros(lease), Now: s.clock(),
+		ID: w.Task, Owner: clean(w.Owner), Epoch: epoch, Want: clean(w.Intent.Want), Data: w.Intent.Data,
+		ApplyFor: micros(w.ApplyFor), Lease: micros(w.Lease), Now: s.clock(),
 	})
 	if err == nil && n == 0 {
-		err = s.notRenewed(ctx, task)
+		err = s.notRenewed(ctx, w.Task)
 	}
 	if err != nil {
-		return fmt.Errorf("amending the intent of task %s: %w", task, notFound(err))
+		return fmt.Errorf("amending the intent of task %s: %w", w.Task, notFound(err))
 	}
 	return nil
 }

@@ -5,23 +5,20 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/storage/sqlite/internal/db"
 )
 
 // Amend implements worker.TaskStore.
-func (s *Store) Amend(
-	ctx context.Context, task keyturn.ID, owner string, epoch int64, intent keyturn.Intent, applyFor, lease time.Duration,
-) error {
-	return s.inTx(ctx, "amending the intent of task "+task.String(), func(ctx context.Context, tx *tx) error {
+func (s *Store) Amend(ctx context.Context, epoch int64, w keyturn.IntentWrite) error {
+	return s.inTx(ctx, "amending the intent of task "+w.Task.String(), func(ctx context.Context, tx *tx) error {
 		n, err := s.q.AmendTask(ctx, tx, db.AmendTaskParams{
-			ID: task.String(), Owner: owner, Epoch: epoch, Want: intent.Want, Data: intent.Data,
-			LeaseUntil: tx.in(lease), ApplyBy: tx.in(applyFor),
+			ID: w.Task.String(), Owner: w.Owner, Epoch: epoch, Want: w.Intent.Want, Data: w.Intent.Data,
+			LeaseUntil: tx.in(w.Lease), ApplyBy: tx.in(w.ApplyFor),
 		})
 		if err == nil && n == 0 {
-			err = s.notRenewed(ctx, tx, task)
+			err = s.notRenewed(ctx, tx, w.Task)
 		}
 		return err
 	})

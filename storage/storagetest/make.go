@@ -30,7 +30,7 @@ func makeTests() map[string]func(*testing.T, New) {
 }
 
 func (f *fixture) amend(task keyturn.ID, by string, epoch int64, intent keyturn.Intent) error {
-	return f.Amend(f.ctx(), task, by, epoch, intent, applyFor, lease)
+	return f.Amend(f.ctx(), epoch, keyturn.IntentWrite{Task: task, Owner: by, Intent: intent, ApplyFor: applyFor, Lease: lease})
 }
 
 func (f *fixture) take(task keyturn.ID) keyturn.Taken {
@@ -192,7 +192,9 @@ func exclusiveLasts(t *testing.T, newStore New) {
 	}
 	ends := []keyturn.TaskResult{
 		{State: keyturn.TaskSucceeded, KeyAfter: "b", Resolution: keyturn.ResolutionConfirmed},
-		{State: keyturn.TaskFailed, Reason: "refused"}, {State: keyturn.TaskParked, Reason: "unknown"}, {State: keyturn.TaskPending},
+		{State: keyturn.TaskFailed, Reason: "refused"},
+		{State: keyturn.TaskParked, Reason: "unknown"},
+		{State: keyturn.TaskPending},
 	}
 	for i, end := range ends {
 		out := f.intendAll(exclusively(tasks[i].ID, "k", "x"))
