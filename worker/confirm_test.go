@@ -75,7 +75,7 @@ func TestConfirmer(t *testing.T) {
 		s.agents(3*verify, nil)
 		defer b.start("w1")()
 		r := b.request("a")
-		time.Sleep(2 * verify)
+		pass(2 * verify)
 		if task := b.only(r.ID); task.State != keyturn.TaskIntended || task.Reason != "2 of 3 members have restarted" {
 			t.Errorf("waiting task is %+v", task)
 		}
@@ -111,7 +111,7 @@ func TestConfirmer(t *testing.T) {
 			t.Errorf("task %+v after %s", task, time.Since(begin))
 		}
 		stop()
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 	})
 
 	run("WhatDisappearsAfterItWasTakenOverIsParked", 1, func(t *testing.T, b *bundle) {
@@ -189,7 +189,7 @@ func TestExclusive_OneAtATime(t *testing.T) {
 			}
 			at = append(at, time.Now())
 			s.mu.Unlock()
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			s.mu.Lock()
 			under--
 			s.mu.Unlock()
@@ -199,7 +199,7 @@ func TestExclusive_OneAtATime(t *testing.T) {
 		defer b.start("w1")()
 		defer b.start("w2")()
 		r := b.request("a")
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		waiting := 0
 		for _, task := range b.tasks(r.ID) {
 			if strings.Contains(task.Reason, "project p") && task.State == keyturn.TaskPending {
