@@ -9,11 +9,9 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
-// makeLeast is how long one call of Make may take at least; longer if requests of the target may.
-const makeLeast = time.Minute
-
-func makeMost(target keyturn.Target) time.Duration {
-	return max(makeLeast, target.Timeouts.Request.Std())
+// makeMost bounds one call of Make.
+func (r *rotator) makeMost(target keyturn.Target) time.Duration {
+	return max(r.timing.MakeMost, target.Timeouts.Request.Std())
 }
 
 // toMake reports whether the intent's key has to be made first.
@@ -35,7 +33,7 @@ func (r *rotator) make(ctx, stopping context.Context, j *job, o opened) error {
 		r.metrics.guarded.Inc()
 		return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: o.epoch, State: keyturn.TaskPending})
 	}
-	makeCtx, cancel := context.WithTimeout(ctx, makeMost(j.target))
+	makeCtx, cancel := context.WithTimeout(ctx, r.makeMost(j.target))
 	made, err := j.maker.Make(makeCtx, j.Unit, keyturn.KeyOrder{Task: j.Task, Provided: j.provided}, o.intent)
 	cancel()
 	r.metrics.observeCall("make", r.now().Sub(begin), err)
@@ -78,7 +76,7 @@ func (r *rotator) makeAgain(ctx, stopping context.Context, j *job) error {
 		return r.wait(ctx, j, "waits until nothing of making its key can be under way", min(j.taken.OpenFor, j.taken.SettledIn))
 	}
 	guard := r.startGuard()
-	applyFor := r.timing.SendSlack + makeMost(j.target)
+	applyFor := r.timing.SendSlack + r.makeMost(j.target)
 	err := r.store.Amend(ctx, j.taken.Epoch, keyturn.IntentWrite{
 		Task: j.Task, Owner: r.owner, Intent: j.taken.Intent, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,
 	})

@@ -130,7 +130,7 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 	guard := r.startGuard()
 	applyFor := r.timing.SendSlack + j.target.Timeouts.Request.Std()
 	if toMake(j, intent) {
-		applyFor = r.timing.SendSlack + makeMost(j.target)
+		applyFor = r.timing.SendSlack + r.makeMost(j.target)
 	}
 	outcome, err := r.intents.do(ctx, keyturn.IntentWrite{
 		Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,

@@ -14,6 +14,8 @@ type Timing struct {
 	SendSlack time.Duration
 	// LeaseMargin is what a lease lasts beyond the last moment at which the change can be under way. Default 15s.
 	LeaseMargin time.Duration
+	// MakeMost is how long one call of Make may take, if the target's requests may not take longer. Default 1m.
+	MakeMost time.Duration
 	// PlanLease is how long a planner that is silent keeps its rotation. Default 1m.
 	PlanLease time.Duration
 	// RequeueAfter is when a task that was handed out, and that nobody holds, counts as lost by the
@@ -27,6 +29,7 @@ func (t Timing) withDefaults() Timing {
 	return Timing{
 		SendSlack:     cmp.Or(t.SendSlack, 5*time.Second),
 		LeaseMargin:   cmp.Or(t.LeaseMargin, 15*time.Second),
+		MakeMost:      cmp.Or(t.MakeMost, time.Minute),
 		PlanLease:     cmp.Or(t.PlanLease, time.Minute),
 		RequeueAfter:  cmp.Or(t.RequeueAfter, time.Minute),
 		AnnounceLease: cmp.Or(t.AnnounceLease, 30*time.Second),

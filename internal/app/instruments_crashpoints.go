@@ -25,10 +25,11 @@ type instruments struct {
 	points *crash.Points
 	waits  crash.Waits
 	broken crash.Broken
+	makes  crash.Makes
 }
 
 func newInstruments(log *zap.Logger) (instruments, error) {
-	i := instruments{points: crash.New(log.Named("crash"))}
+	i := instruments{points: crash.New(log.Named("crash")), makes: crash.Makes(os.Getenv("KEYTURN_TEST_MAKES"))}
 	log.Warn("this program is built with the tag crashpoints: it is for tests only")
 	var err error
 	if i.waits, err = crash.ParseWaits(os.Getenv("KEYTURN_TEST_WAITS")); err != nil {
@@ -49,7 +50,7 @@ func newInstruments(log *zap.Logger) (instruments, error) {
 }
 
 func (i instruments) worker(cfg worker.Config) worker.Config {
-	return i.points.Worker(i.broken.Worker(i.waits.Worker(cfg)))
+	return i.points.Worker(i.makes.Worker(i.broken.Worker(i.waits.Worker(cfg))))
 }
 
 func (i instruments) alerts(cfg alerts.Config) alerts.Config {

@@ -95,7 +95,7 @@ func (q quickAlerts) DueGroups(ctx context.Context, now time.Time, limit int) ([
 func ParseWaits(text string) (Waits, error) {
 	var w Waits
 	fields := map[string]*time.Duration{
-		"sendSlack": &w.SendSlack, "leaseMargin": &w.LeaseMargin, "planLease": &w.PlanLease,
+		"sendSlack": &w.SendSlack, "leaseMargin": &w.LeaseMargin, "planLease": &w.PlanLease, "makeMost": &w.MakeMost,
 		"requeueAfter": &w.RequeueAfter, "announceLease": &w.AnnounceLease, "ackWait": &w.AckWait,
 		"lookLease": &w.LookLease, "deliveryLease": &w.DeliveryLease, "alertsAhead": &w.AlertsAhead,
 	}

@@ -27,7 +27,7 @@ var (
 
 // shortWaits make work that was left behind be taken up after seconds.
 const (
-	shortWaits = "sendSlack=500ms leaseMargin=500ms planLease=1s requeueAfter=2s announceLease=1s ackWait=1s"
+	shortWaits = "sendSlack=500ms leaseMargin=500ms planLease=1s makeMost=1s requeueAfter=2s announceLease=1s ackWait=1s"
 	// aloneWaits are for what one process at a time does.
 	aloneWaits    = " lookLease=2s deliveryLease=2s alertsAhead=9s"
 	shortTimeouts = "{request: 1s, settle: 500ms, verify: 5s}"
@@ -39,7 +39,7 @@ const crashUnits = 12
 // durable or calls somebody, starts it again and compares what it says with what happened.
 func TestCrashPoints(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{"embedded", "separate"} {
+	for _, kind := range []string{"embedded", "separate", "making"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			points := pointsOf(kind)
@@ -62,6 +62,7 @@ func TestCrashPoints(t *testing.T) {
 						}
 					}
 					complain(t, checker.Check(l.evidence()))
+					l.madeOnce()
 				})
 			}
 		})
@@ -69,11 +70,18 @@ func TestCrashPoints(t *testing.T) {
 }
 
 // pointsOf leaves out what can't be passed: nobody but us can put a message
-// that is no task, or names no rotation, into the queues of an embedded bus.
+// that is no task, or names no rotation, into the queues of an embedded bus; and the simulated Ops Manager makes
+// its keys by itself, so that the points around keys that are made first are for servers that make some (kind "making").
 func pointsOf(kind string) []string {
 	return slices.DeleteFunc(crash.Names(), func(point string) bool {
 		garbage := strings.HasPrefix(point, "tasks.Reject") || strings.HasPrefix(point, "rotations.Reject")
-		return garbage && kind == "embedded" || !strings.HasPrefix(point, *crashAt)
+		return garbage && kind == "embedded" || (kind == "making") != aboutMaking(point) || !strings.HasPrefix(point, *crashAt)
+	})
+}
+
+func aboutMaking(point string) bool {
+	return slices.ContainsFunc([]string{"store.Amend", "store.ProvidedKey", "maker.", "confirmer."}, func(begin string) bool {
+		return strings.HasPrefix(point, begin)
 	})
 }
 
@@ -89,6 +97,7 @@ type lane struct {
 	receiver *webhooktest.Receiver // of the webhook
 	secret   string                // its file
 	failing  []string              // policies of which an alert was asked for
+	makes    string                // where keys are made; empty: nowhere
 }
 
 func newLane(t *testing.T, kind string) *lane {
@@ -96,6 +105,10 @@ func newLane(t *testing.T, kind string) *lane {
 	l := &lane{world: world{t: t, sim: simulate(t, crashUnits, 20*time.Millisecond)}, kind: kind, prefix: "keyturn"}
 	set := map[string]string{"KEYTURN_TEST_WAITS": shortWaits + aloneWaits, "KEYTURN_DATA_DIR": filepath.Join(t.TempDir(), "data")}
 	l.useBus(set)
+	if kind == "making" {
+		l.makes = t.TempDir()
+		set["KEYTURN_TEST_MAKES"] = l.makes
+	}
 	secret := webhooktest.NewSecret()
 	l.receiver, l.secret = webhooktest.New(t, secret), filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(l.secret, []byte(secret), 0o600); err != nil {
@@ -121,7 +134,7 @@ func (l *lane) useBus(set map[string]string) {
 		l.t.Fatal(err)
 	}
 	set["KEYTURN_NATS_USER"], set["KEYTURN_NATS_PASSWORD"] = natsUser, "file:"+password
-	if l.kind == "embedded" {
+	if l.kind != "separate" {
 		port, err := freePort(l.t.Context())
 		if err != nil {
 			l.t.Fatal(err)
@@ -188,6 +201,26 @@ func (l *lane) die(point string) {
 	l.look(ctx, s, fmt.Sprintf("after dying at %s, passing %d", point, passing))
 	if *crashLog {
 		l.t.Logf("%s %d: dead after %.1fs, back after %.1fs, all well after %.1fs", point, passing, dead.Seconds(), back.Seconds(), time.Since(begin).Seconds())
+	}
+}
+
+// madeOnce looks how often something was made for each task.
+func (l *lane) madeOnce() {
+	l.t.Helper()
+	if l.makes == "" {
+		return
+	}
+	made, err := crash.MadeFor(l.makes)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for task, keys := range made {
+		if len(keys) != 1 {
+			l.t.Errorf("task %s had %d keys made: %v", task, len(keys), keys)
+		}
+	}
+	if len(made) < crashUnits {
+		l.t.Errorf("only %d keys were made", len(made))
 	}
 }
 
