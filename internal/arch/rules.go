@@ -61,6 +61,7 @@ func owners() map[string][]string {
 		"github.com/jackc/pgx":      {"storage"},
 		"modernc.org/sqlite":        {"storage"},
 		"database/sql":              {"storage"},
+		"github.com/chromedp":       {"internal/web/webtest"},
 		"github.com/pressly/goose":  {"storage"},
 		"github.com/danielgtaylor":  {"internal/api"},
 		"github.com/spf13":          {},
