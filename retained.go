@@ -70,6 +70,12 @@ func (s KeyState) Made() *time.Time {
 	return s.ActivationAt
 }
 
+// KeyName names a key of a target: two KMIP servers may give the same id to two keys.
+type KeyName struct{ Target, KeyID string }
+
+// String is the subject of alerts about the key.
+func (n KeyName) String() string { return n.Target + "/" + n.KeyID }
+
 // KeyUse is a time during which a unit used a key, and what else must be known to judge whether the key may go.
 type KeyUse struct {
 	KeyID  string
@@ -89,10 +95,9 @@ type KeyUse struct {
 	Trouble  string
 }
 
-// NeedWindow is when snapshots of a unit need a key if they do not name one. Key is the number of the key in
-// the question.
+// NeedWindow is when snapshots of a unit were made that need a key if they do not name one.
 type NeedWindow struct {
-	Key      int
+	Key      int // the number of the key in the question
 	Unit     string
 	From, To time.Time
 }
@@ -141,7 +146,7 @@ type RetainedKey struct {
 	Target    string        `json:"target"`
 	System    System        `json:"system"`
 	InUse     bool          `json:"inUse"`
-	From      time.Time     `json:"from"`  // of the first use
+	From      *time.Time    `json:"from"`  // of the first use; nil: only snapshots name it
 	Until     *time.Time    `json:"until"` // of the last; nil: in use
 	Units     []RetainedUse `json:"units"`
 	State     *KeyState     `json:"state"`     // as last seen; nil: nobody asked
@@ -158,18 +163,17 @@ type RetainedKey struct {
 	Uses []KeyUse `json:"-"`
 }
 
-// Judge makes of a key's uses and of the snapshots that need it what is known of it at now. There is at
-// least one use.
-func Judge(uses []KeyUse, need KeyNeed, now time.Time) RetainedKey {
-	first := uses[0]
+// Judge makes of a key's uses and of the snapshots that need it what is known of it at now.
+func Judge(name KeyName, uses []KeyUse, need KeyNeed, now time.Time) RetainedKey {
 	k := RetainedKey{
-		KeyID: first.KeyID, Target: first.Unit.Target, System: first.Unit.System, From: first.From, Units: []RetainedUse{},
+		KeyID: name.KeyID, Target: name.Target, Units: []RetainedUse{}, Reasons: []string{},
 		Snapshots: need.Named + need.ByTime, Clusters: need.Clusters, Need: need, Uses: uses,
 	}
 	var end time.Time
 	for _, u := range uses {
-		if u.From.Before(k.From) {
-			k.From = u.From
+		k.System = u.Unit.System
+		if k.From == nil || u.From.Before(*k.From) {
+			k.From = &u.From
 		}
 		k.InUse = k.InUse || u.InUse || u.Until == nil
 		if u.Until != nil && u.Until.After(end) {
@@ -180,15 +184,15 @@ func Judge(uses []KeyUse, need KeyNeed, now time.Time) RetainedKey {
 			From: u.From, Until: u.Until, InUse: u.InUse || u.Until == nil, Policies: []string{},
 		})
 	}
-	if !k.InUse {
+	if !k.InUse && len(uses) > 0 {
 		k.Until = &end
 	}
 	if need.Endless == 0 && k.Snapshots > 0 {
 		k.NeededUntil = need.Until
 	}
 	k.sure(now)
-	if !k.InUse && k.Sure != SureUnknown {
-		k.SafeToRetireAt = &end
+	if k.Until != nil && k.Sure != SureUnknown {
+		k.SafeToRetireAt = k.Until
 		if k.NeededUntil != nil && k.NeededUntil.After(end) {
 			k.SafeToRetireAt = k.NeededUntil
 		}
@@ -242,6 +246,9 @@ func (k *RetainedKey) unseen(now time.Time) []string {
 		}
 	}
 	var why []string
+	if len(k.Uses) == 0 {
+		why = append(why, "it is in no history: only snapshots name it, and who used it is not known")
+	}
 	for _, c := range []struct {
 		units []string
 		what  string
@@ -403,6 +410,14 @@ type KeyAudit struct {
 	Took       Duration        `json:"took"`
 }
 
+// KeyJobEnd is how a job ended.
+type KeyJobEnd struct {
+	Done    bool
+	Retry   time.Duration // when it is due again, if it is not done
+	Trouble string
+	Result  *KeyAudit // nil: that of the last one stays
+}
+
 // SnapshotLook is one look at the snapshots of a unit. Number counts the looks.
 type SnapshotLook struct {
 	Unit    string
@@ -447,5 +462,11 @@ func (j KeyJob) Audit() KeyAudit {
 
 // CompareRetained orders keys as people read them: by target, then the oldest first.
 func CompareRetained(a, b RetainedKey) int {
-	return cmp.Or(cmp.Compare(a.Target, b.Target), a.From.Compare(b.From), cmp.Compare(a.KeyID, b.KeyID))
+	at := func(t *time.Time) time.Time {
+		if t == nil {
+			return time.Time{}
+		}
+		return *t
+	}
+	return cmp.Or(cmp.Compare(a.Target, b.Target), at(a.From).Compare(at(b.From)), cmp.Compare(a.KeyID, b.KeyID))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/internal/api"
+	"github.com/keyturn/keyturn/internal/retain"
 	"github.com/keyturn/keyturn/internal/web"
 	"github.com/keyturn/keyturn/scheduler"
 	"github.com/keyturn/keyturn/worker"
@@ -33,6 +34,7 @@ type Store interface {
 	alerts.Store
 	alerts.Raiser
 	web.Store
+	retain.Store
 
 	// Exec runs one SQL statement past the storage, to see whether the schema defends itself and
 	// to make states that no port can make. The statements use these names, which both dialects
@@ -85,6 +87,9 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Sessions":  sessionTests(),
 		"Overview":  overviewTests(),
 		"Make":      makeTests(),
+		"Retained":  retainedTests(),
+		"KeyJobs":   keyJobTests(),
+		"KeyStates": keyStateTests(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -91,6 +91,22 @@ type KeyRecord struct {
 	TaskID        keyturn.ID
 }
 
+type KeyState struct {
+	Target         string
+	KeyID          string
+	State          string
+	Name           string
+	InitialAt      *time.Time
+	ActivationAt   *time.Time
+	DeactivationAt *time.Time
+	CompromiseAt   *time.Time
+	DestroyAt      *time.Time
+	Orphan         bool
+	Detail         string
+	SeenAt         time.Time
+	Audit          int64
+}
+
 type Rotation struct {
 	ID          keyturn.ID
 	Policy      string

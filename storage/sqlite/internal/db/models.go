@@ -143,6 +143,20 @@ type KeyHistory struct {
 	TaskID        sql.NullString
 }
 
+type KeyJob struct {
+	Target     string
+	Kind       string
+	Turn       int64
+	AskedAt    sql.NullInt64
+	BeganAt    sql.NullInt64
+	DoneAt     sql.NullInt64
+	NotBefore  sql.NullInt64
+	Owner      sql.NullString
+	LeaseUntil sql.NullInt64
+	Trouble    string
+	Result     sql.NullString
+}
+
 type KeyRecord struct {
 	ID            string
 	UnitID        string
@@ -152,6 +166,32 @@ type KeyRecord struct {
 	Origin        string
 	RotationID    sql.NullString
 	TaskID        sql.NullString
+}
+
+type KeyRetirement struct {
+	ID          string
+	Target      string
+	KeyID       string
+	RequestedBy string
+	Reason      string
+	AskedAt     int64
+	DisabledAt  sql.NullInt64
+}
+
+type KeyState struct {
+	Target         string
+	KeyID          string
+	State          string
+	Name           string
+	InitialAt      sql.NullInt64
+	ActivationAt   sql.NullInt64
+	DeactivationAt sql.NullInt64
+	CompromiseAt   sql.NullInt64
+	DestroyAt      sql.NullInt64
+	Orphan         int64
+	Detail         string
+	SeenAt         int64
+	Audit          int64
 }
 
 type Notice struct {
@@ -240,6 +280,27 @@ type Session struct {
 	CreatedAt int64
 	SeenAt    int64
 	ExpiresAt int64
+}
+
+type Snapshot struct {
+	UnitID      string
+	ID          string
+	Target      string
+	ClusterName string
+	KeyID       string
+	CreatedAt   int64
+	ExpiresAt   sql.NullInt64
+	Complete    int64
+	Keep        int64
+	Look        int64
+}
+
+type SnapshotLook struct {
+	UnitID   string
+	Began    int64
+	Done     int64
+	LookedAt sql.NullInt64
+	Trouble  string
 }
 
 type Target struct {

@@ -1,0 +1,103 @@
+package retain
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+
+	"github.com/keyturn/keyturn"
+)
+
+// auditPage is how many keys are asked about, and saved, at a time.
+const auditPage = 1000
+
+// audit asks a target's KMIP server about every key that the target's history or its snapshots name.
+func (k *Keeper) audit(ctx context.Context, job keyturn.KeyJob, target keyturn.Target) (keyturn.KeyAudit, error) {
+	result := keyturn.KeyAudit{States: map[keyturn.KeyLife]int{}}
+	server, err := k.cfg.Servers.KeyServer(target)
+	if err != nil {
+		return result, err
+	}
+	defer server.Close()
+	if result.Server, err = server.Describe(ctx); err != nil {
+		return result, err
+	}
+	for after := ""; ; {
+		ids, err := k.cfg.Store.KeysToAudit(ctx, target.Name, after, auditPage)
+		if err != nil {
+			return result, err
+		}
+		if len(ids) == 0 {
+			break
+		}
+		states, err := server.Keys(ctx, ids)
+		if err != nil {
+			return result, err
+		}
+		if err := k.cfg.Store.SaveKeyStates(ctx, target.Name, job.Turn, states); err != nil {
+			return result, err
+		}
+		for _, s := range states {
+			result.States[s.State]++
+		}
+		result.Keys += len(states)
+		after = ids[len(ids)-1]
+	}
+	if result.Orphans, err = k.orphans(ctx, server, job, target); err != nil {
+		return result, fmt.Errorf("looking for keys that are in no history: %w", err)
+	}
+	result.RoundTrips = server.RoundTrips()
+	return result, k.cfg.Store.EndKeyAudit(ctx, target.Name, job.Turn)
+}
+
+// orphans looks for keys that bear names of the estate and are in no history. A pattern without wildcards is
+// a name that the server looks for itself.
+func (k *Keeper) orphans(ctx context.Context, server KeyServer, job keyturn.KeyJob, target keyturn.Target) (int, error) {
+	pattern := target.KMIP.NamePattern
+	if pattern == "" {
+		return 0, nil
+	}
+	name := ""
+	if !hasWildcards(pattern) {
+		name = pattern
+	}
+	ids, err := server.Locate(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	found := 0
+	for part := range slices.Chunk(ids, auditPage) {
+		known, err := k.cfg.Store.KnownKeysAmong(ctx, target.Name, part)
+		if err != nil {
+			return 0, err
+		}
+		slices.Sort(known)
+		unknown := slices.DeleteFunc(slices.Clone(part), func(id string) bool {
+			_, ok := slices.BinarySearch(known, id)
+			return ok
+		})
+		states, err := server.Keys(ctx, unknown)
+		if err != nil {
+			return 0, err
+		}
+		orphans := slices.DeleteFunc(states, func(s keyturn.KeyState) bool {
+			matches, err := path.Match(pattern, s.Name)
+			return err != nil || !matches || s.State.Gone() || s.State == keyturn.KeyUnclear
+		})
+		for i := range orphans {
+			orphans[i].Orphan = true
+		}
+		if len(orphans) > 0 {
+			if err := k.cfg.Store.SaveKeyStates(ctx, target.Name, job.Turn, orphans); err != nil {
+				return 0, err
+			}
+		}
+		found += len(orphans)
+	}
+	return found, nil
+}
+
+func hasWildcards(pattern string) bool {
+	return slices.ContainsFunc([]rune(pattern), func(r rune) bool { return r == '*' || r == '?' || r == '[' || r == '\\' })
+}
