@@ -40,7 +40,7 @@ type AlertFact struct {
 // and a scheduler that is gone misses the slots of all: those are told once, not once for each policy.
 func (f AlertFact) Group() AlertGroup {
 	switch f.Kind {
-	case AlertPolicyMissed, AlertTargetUnreachable, AlertCredentialsRejected:
+	case AlertPolicyMissed, AlertTargetUnreachable, AlertCredentialsRejected, AlertKeyMissing, AlertKeyDeactivated, AlertKeyOrphan:
 		return AlertGroup{Kind: f.Kind, Target: f.Target}
 	default:
 		return AlertGroup{Kind: f.Kind, Policy: f.Policy, Target: f.Target}

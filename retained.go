@@ -360,13 +360,26 @@ func counted(n int, word string) string {
 	return fmt.Sprintf("%d %ss", n, word)
 }
 
+// RetireQuery says which keys are to be judged: one key, or all old keys of a unit. Name is either.
+type RetireQuery struct {
+	Target string // of the key; empty: any
+	Name   string // the key's id, or the unit's id, name or component id
+	// AcceptUnknown disables keys although it is not known that nothing needs them. What is known is never overruled.
+	AcceptUnknown bool
+	By            string // who has them disabled
+	Reason        string
+}
+
 // KeyFilter narrows a listing of keys, which is by key id and target.
 type KeyFilter struct {
 	Target string
 	Unit   string // id, name or component id
 	Key    string // exact id
 	Old    bool   // only those that no unit uses any more
-	Page   Page
+	// Bad narrows to keys that are gone or not active any more, and to orphans, as last seen; then Unit, Key and
+	// Old do not narrow.
+	Bad  bool
+	Page Page
 }
 
 // KeyJobKind is a kind of look at a target that one replica takes at a time.

@@ -12,7 +12,7 @@ func newAuditCommand(e *env) *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "audit",
-		Short: "List who changed what, newest first",
+		Short: "List who changed what, newest first; or audit the keys at the KMIP server",
 		Args:  arguments(0, 0),
 	}
 	output := outputFlag(cmd, formatTable, formatJSON)
@@ -44,6 +44,7 @@ func newAuditCommand(e *env) *cobra.Command {
 		e.printAudit(entries)
 		return nil
 	}
+	cmd.AddCommand(newAuditKeysCommand(e))
 	return cmd
 }
 

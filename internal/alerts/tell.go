@@ -20,7 +20,7 @@ const (
 // growth is how long after a notice of a group there is none because it grew.
 func growth(kind keyturn.AlertKind) time.Duration {
 	switch kind {
-	case keyturn.AlertKeyAge, keyturn.AlertKeyDueSoon, keyturn.AlertKeyDrift:
+	case keyturn.AlertKeyAge, keyturn.AlertKeyDueSoon, keyturn.AlertKeyDrift, keyturn.AlertKeyOrphan:
 		return growsSlowly
 	default:
 		return growsFast
@@ -284,6 +284,12 @@ func (p *pass) words(ctx context.Context, ps *policies, g keyturn.AlertGroup, su
 		return text, nil
 	case keyturn.AlertKeyDrift:
 		return fmt.Sprintf("%s keys%s were turned by somebody else", n, in), nil
+	case keyturn.AlertKeyMissing:
+		return fmt.Sprintf("%s keys of target %s are gone from its KMIP server", n, g.Target), nil
+	case keyturn.AlertKeyDeactivated:
+		return fmt.Sprintf("%s keys of target %s are not active any more at its KMIP server", n, g.Target), nil
+	case keyturn.AlertKeyOrphan:
+		return fmt.Sprintf("%s keys at the KMIP server of target %s are in no history", n, g.Target), nil
 	case keyturn.AlertTaskParked:
 		return fmt.Sprintf("%s tasks%s of policy %s are parked: a person must decide", n, in, g.Policy), nil
 	case keyturn.AlertPolicyMissed:
@@ -306,6 +312,12 @@ func overWords(ps *policies, g keyturn.AlertGroup) string {
 		return fmt.Sprintf("no key of policy %s on target %s is about to be past %s any more", g.Policy, g.Target, warn)
 	case keyturn.AlertKeyDrift:
 		return fmt.Sprintf("nobody else turned a key of policy %s on target %s within the last day", g.Policy, g.Target)
+	case keyturn.AlertKeyMissing:
+		return fmt.Sprintf("every key of target %s is at its KMIP server again", g.Target)
+	case keyturn.AlertKeyDeactivated:
+		return fmt.Sprintf("every key of target %s that is needed is active again", g.Target)
+	case keyturn.AlertKeyOrphan:
+		return fmt.Sprintf("no key at the KMIP server of target %s is in no history any more", g.Target)
 	case keyturn.AlertTaskParked:
 		return fmt.Sprintf("no task of policy %s is parked any more", g.Policy)
 	case keyturn.AlertRotationFailed, keyturn.AlertRotationPartial:

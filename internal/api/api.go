@@ -52,6 +52,8 @@ type Config struct {
 	Planner Planner
 	Keys    KeyReader
 	Waker   Waker
+	// Retained knows which keys must be kept.
+	Retained KeyKeeper
 
 	// Deliveries, Tester, Hooks and Alerts are for webhooks and hooks; without Hooks there is no /hooks.
 	Deliveries DeliveryStore
@@ -127,6 +129,7 @@ func New(cfg Config) http.Handler {
 	s.registerForecast()
 	s.registerObserve()
 	s.registerTokens()
+	s.registerKeys()
 	s.registerAlerts()
 	s.registerVersion()
 	s.registerWhoAmI()

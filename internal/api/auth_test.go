@@ -86,6 +86,7 @@ func TestRolesOfOperations(t *testing.T) {
 		"cancel-rotation": keyturn.RoleOperator, "resume-rotation": keyturn.RoleOperator,
 		"resolve-task": keyturn.RoleOperator, "list-audit": keyturn.RoleOperator,
 		"apply": keyturn.RoleAdmin, "list-tokens": keyturn.RoleAdmin,
+		"audit-keys": keyturn.RoleOperator, "get-retirement": keyturn.RoleOperator, "retire-keys": keyturn.RoleAdmin,
 		"create-token": keyturn.RoleAdmin, "revoke-token": keyturn.RoleAdmin,
 	}
 	seen := 0

@@ -19,6 +19,11 @@ func (s *server) observe(ctx context.Context, in *nameInput) (*resourceOutput, e
 		return nil, missing(err, "target", in.Name)
 	}
 	s.OnLook()
+	if s.Retained != nil {
+		if err := s.Retained.AskSnapshots(ctx, in.Name); err != nil {
+			return nil, missing(err, "target", in.Name)
+		}
+	}
 	target, err := s.resource(ctx, keyturn.KindTarget, in.Name)
 	if err != nil {
 		return nil, err

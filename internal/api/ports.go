@@ -19,8 +19,6 @@ type Store interface {
 	WriteAudit(ctx context.Context) error
 	// AskLook makes a look at the target's keys due now. An unknown target is ErrNotFound.
 	AskLook(ctx context.Context, target string) error
-	// AskKeyJob makes a look at the target's snapshots, or an audit of its keys, due now. An unknown target is ErrNotFound.
-	AskKeyJob(ctx context.Context, target string, kind keyturn.KeyJobKind) error
 	// Request inserts a rotation, or finds the one that the same TriggerID made before.
 	Request(ctx context.Context, req keyturn.Request) (r keyturn.Rotation, created bool, err error)
 	// TakenSlots returns those of a policy's slots, by name, that have a rotation.

@@ -21,6 +21,7 @@ import (
 	"github.com/keyturn/keyturn/internal/bus"
 	"github.com/keyturn/keyturn/internal/filelock"
 	"github.com/keyturn/keyturn/internal/resource"
+	"github.com/keyturn/keyturn/internal/retain"
 	"github.com/keyturn/keyturn/internal/web"
 	"github.com/keyturn/keyturn/scheduler"
 	"github.com/keyturn/keyturn/worker"
@@ -41,6 +42,7 @@ type Server struct {
 	worker  *worker.Worker
 	sched   *scheduler.Scheduler
 	alerts  *alerts.Evaluator
+	keeper  *retain.Keeper
 	http    *http.Server
 	site    *web.Site // nil: without the role
 	socket  net.Listener
@@ -83,6 +85,7 @@ func Open(ctx context.Context, cfg Config, version string, log *zap.Logger) (_ *
 	}))
 	s.alerts = alerts.New(s.test.alerts(alerts.Config{
 		Owner: owner(), Store: s.store, Logger: s.log.Named("alerts"), Metrics: alerts.NewMetrics(registry),
+		Sources: []alerts.Source{{Kinds: retain.AlertKinds(), Facts: s.keeper.Facts}},
 	}))
 	if err := s.openHTTP(ctx, version, registry); err != nil {
 		return nil, err
@@ -154,6 +157,10 @@ func (s *Server) makeWorker(version string, registry prometheus.Registerer) {
 		Logger: s.log.Named("worker"), Metrics: worker.NewMetrics(registry),
 		Deliveries: s.store, Webhooks: webhooks{s.store}, Sender: sender,
 	}))
+	s.keeper = retain.New(retain.Config{
+		Owner: owner(), Store: s.store, Targets: clients, Systems: clients, Servers: keyServers{},
+		Logger: s.log.Named("keys"), Metrics: retain.NewMetrics(registry),
+	})
 	if s.lost {
 		s.worker.QueueLost()
 	}
@@ -189,7 +196,7 @@ func (p plans) Plan(ctx context.Context, policy string, only keyturn.Selection) 
 
 func (s *Server) openHTTP(ctx context.Context, version string, registry *prometheus.Registry) error {
 	cfg := api.Config{
-		Store: s.test.api(s.store), Planner: plans{s.store, s.worker}, Keys: s.worker, Waker: s.bus,
+		Store: s.test.api(s.store), Planner: plans{s.store, s.worker}, Keys: s.worker, Waker: s.bus, Retained: s.keeper,
 		Deliveries: s.store, Tester: s.worker, Hooks: s.store, Alerts: raiser{s.store}, Registerer: registry,
 		CheckSchedule: checkSchedule, FirstSlot: firstSlot, OnChange: s.changed, OnLook: s.worker.Look,
 		Ready:   s.checks(),
@@ -279,6 +286,7 @@ func (s *Server) Run(ctx context.Context) error {
 				cancel(fmt.Errorf("worker: %w", err))
 			}
 		})
+		parts.Go(func() { s.keeper.Run(ctx) })
 	}
 	// Every process is ready to evaluate alerts, whatever its roles: the one that does not do the work
 	// must see that nobody does it.

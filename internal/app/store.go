@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/alerts"
 	"github.com/keyturn/keyturn/internal/api"
+	"github.com/keyturn/keyturn/internal/retain"
 	"github.com/keyturn/keyturn/internal/web"
 	"github.com/keyturn/keyturn/scheduler"
 	"github.com/keyturn/keyturn/storage/postgres"
@@ -26,6 +27,7 @@ type Store interface {
 	alerts.Store
 	alerts.Raiser
 	web.Store
+	retain.Store
 	// Migrate brings the schema up to date; it refuses a database of a newer version.
 	Migrate(ctx context.Context) error
 	// Version returns the version of the schema that is there and the one this program has.

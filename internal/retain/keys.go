@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn"
@@ -11,12 +12,45 @@ import (
 
 // Keys lists the keys that histories or snapshots name, with what is known of who needs them.
 func (k *Keeper) Keys(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.RetainedKey, string, error) {
-	names, next, err := k.cfg.Store.RetainedPage(ctx, f)
+	list := k.cfg.Store.RetainedPage
+	if f.Bad {
+		list = k.badPage
+	}
+	names, next, err := list(ctx, f)
 	if err != nil {
 		return nil, "", err
 	}
 	keys, err := k.retained(ctx, names)
 	return keys, next, err
+}
+
+// badPage lists keys that are gone or not active any more, and orphans, by target and key.
+func (k *Keeper) badPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.KeyName, string, error) {
+	const mostPage = 1000
+	limit := f.Page.Limit
+	if limit <= 0 || limit > mostPage {
+		limit = mostPage
+	}
+	after := keyturn.KeyName{Target: f.Target}
+	if f.Page.After != "" {
+		after.Target, after.KeyID, _ = strings.Cut(f.Page.After, " ")
+	}
+	states, err := k.cfg.Store.BadKeys(ctx, after, limit)
+	if err != nil {
+		return nil, "", err
+	}
+	var names []keyturn.KeyName
+	for _, s := range states {
+		if f.Target != "" && s.Target != f.Target {
+			return names, "", nil
+		}
+		names = append(names, keyturn.KeyName{Target: s.Target, KeyID: s.KeyID})
+	}
+	if len(states) < limit {
+		return names, "", nil
+	}
+	last := names[len(names)-1]
+	return names, last.Target + " " + last.KeyID, nil
 }
 
 // retained judges keys, in the order of their names.

@@ -8,7 +8,6 @@ package retain
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -63,6 +62,8 @@ type JobStore interface {
 	// RenewKeyJob renews the claim, and answers whether a rotation works on the target or it is held. It answers
 	// ErrNotFound when the claim is not owner's any more.
 	RenewKeyJob(ctx context.Context, job keyturn.KeyJob, owner string, lease time.Duration) (busy bool, err error)
+	// AskKeyJob makes a job due now, with the audit entry of the context. An unknown target is ErrNotFound.
+	AskKeyJob(ctx context.Context, target string, kind keyturn.KeyJobKind) error
 	// EndKeyJob gives the claim back.
 	EndKeyJob(ctx context.Context, job keyturn.KeyJob, owner string, end keyturn.KeyJobEnd) error
 }
@@ -346,32 +347,4 @@ func (k *Keeper) renew(ctx context.Context, job keyturn.KeyJob) (busy bool, err 
 	ctx, cancel := context.WithTimeout(ctx, callMost)
 	defer cancel()
 	return k.cfg.Store.RenewKeyJob(ctx, job, k.cfg.Owner, jobLease)
-}
-
-// Audits returns how the last audit of each target with a KMIP server ended, or of one target.
-func (k *Keeper) Audits(ctx context.Context, target string) ([]keyturn.KeyAudit, error) {
-	targets, err := k.cfg.Targets.Targets(ctx)
-	if err != nil {
-		return nil, err
-	}
-	kmip := make(map[string]bool, len(targets))
-	found := false
-	for _, t := range targets {
-		kmip[t.Name] = t.KMIP != nil
-		found = found || t.Name == target
-	}
-	if target != "" && !found {
-		return nil, fmt.Errorf("target %s: %w", target, keyturn.ErrNotFound)
-	}
-	jobs, err := k.cfg.Store.KeyJobs(ctx, target, 0)
-	if err != nil {
-		return nil, err
-	}
-	audits := []keyturn.KeyAudit{}
-	for _, job := range jobs {
-		if job.Kind == keyturn.JobAudit && kmip[job.Target] {
-			audits = append(audits, job.Audit())
-		}
-	}
-	return audits, nil
 }

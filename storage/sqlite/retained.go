@@ -112,7 +112,7 @@ func (s *Store) AskKeyJob(ctx context.Context, target string, kind keyturn.KeyJo
 	return s.inTx(ctx, fmt.Sprintf("asking for the %s of target %s", kind, target), func(ctx context.Context, tx *tx) error {
 		err := changedOne(tx.ExecContext(ctx, `INSERT INTO key_jobs (target, kind, asked_at)
 			SELECT s.name, ?2, ?3 FROM resources s WHERE s.kind = 'Target' AND s.name = ?1
-			ON CONFLICT (target, kind) DO UPDATE SET asked_at = excluded.asked_at, not_before = NULL`, target, string(kind), tx.now))
+			ON CONFLICT (target, kind) DO UPDATE SET asked_at = excluded.asked_at, not_before = NULL, trouble = ''`, target, string(kind), tx.now))
 		if err != nil {
 			return err
 		}

@@ -152,7 +152,7 @@ func jobsBroken(t *testing.T, newStore New) {
 		t.Errorf("job is %+v", j)
 	}
 	f.ok(f.AskKeyJob(f.ctx(), "om", keyturn.JobAudit))
-	if j := f.job(keyturn.JobAudit); j.NotBefore != nil {
+	if j := f.job(keyturn.JobAudit); j.NotBefore != nil || j.Trouble != "" {
 		t.Errorf("job is %+v: somebody asks for it", j)
 	}
 }

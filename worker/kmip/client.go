@@ -17,6 +17,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -48,6 +49,9 @@ type Client struct {
 	idle    []net.Conn
 	version Version // zero: not agreed upon yet
 	batch   int
+	broken  int // batches in a row after which the server hung up
+
+	exchanged atomic.Int64
 }
 
 // New returns a client. It connects when it is first asked.
@@ -83,6 +87,9 @@ func (c *Client) Close() {
 	}
 	c.idle = nil
 }
+
+// RoundTrips counts the messages that were exchanged so far.
+func (c *Client) RoundTrips() int { return int(c.exchanged.Load()) }
 
 // Version returns the version that the server and we agree upon, asking it if need be: Discover
 // Versions, section 4.26, which 1.0 does not have.
@@ -180,8 +187,7 @@ func (c *Client) Keys(ctx context.Context, ids []string) ([]Key, error) {
 		n := min(c.batchSize(), len(ids)-len(keys))
 		part := ids[len(keys) : len(keys)+n]
 		got, err := c.ask(ctx, getAttributes(version, part))
-		if n > 1 && refusesBatches(err) {
-			c.noBatches()
+		if n > 1 && ctx.Err() == nil && (c.refusesBatches(err) || c.hungUp(err)) {
 			continue
 		}
 		if err != nil {
@@ -200,16 +206,31 @@ func (c *Client) batchSize() int {
 	return c.batch
 }
 
-func (c *Client) noBatches() {
+// refusesBatches reports whether the server takes one operation a message only: from then on it gets one.
+func (c *Client) refusesBatches(err error) bool {
+	refused, ok := errors.AsType[*Error](err)
+	if !ok || refused.Denied() {
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.batch = 1
+	return true
 }
 
-// refusesBatches: some servers take one operation a message only.
-func refusesBatches(err error) bool {
-	refused, ok := errors.AsType[*Error](err)
-	return ok && !refused.Denied()
+// hungUp reports whether the server closed the connection instead of answering to a batch. The first time it may
+// have been restarted; the second time it is taken as one that knows no batches.
+func (c *Client) hungUp(err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		c.broken = 0
+		return false
+	}
+	if c.broken++; c.broken > 1 {
+		c.batch = 1
+	}
+	return true
 }
 
 func keyFrom(id string, got answer) Key {
@@ -248,6 +269,7 @@ func (c *Client) Locate(ctx context.Context, name string) ([]string, error) {
 		return nil, err
 	}
 	var ids []string
+	had := map[string]bool{}
 	for {
 		got, err := c.ask(ctx, []call{{op: opLocate, payload: locate(version, name, len(ids))}})
 		if err == nil {
@@ -256,14 +278,19 @@ func (c *Client) Locate(ctx context.Context, name string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("looking for keys on KMIP server %s: %w", c.address, err)
 		}
-		page := 0
+		page, before := 0, len(ids)
 		for _, i := range got[0].payload.items {
-			if i.tag == tagUniqueID && i.kind == kindText {
-				ids = append(ids, string(i.value))
-				page++
+			if i.tag != tagUniqueID || i.kind != kindText {
+				continue
+			}
+			page++
+			if id := string(i.value); !had[id] {
+				had[id] = true
+				ids = append(ids, id)
 			}
 		}
-		if page < locatePage || !pages(version) {
+		// A server that knows no offsets answers with the same keys again.
+		if page < locatePage || !pages(version) || len(ids) == before {
 			return ids, nil
 		}
 	}
@@ -310,6 +337,7 @@ func (c *Client) send(ctx context.Context, v Version, calls []call) ([]answer, e
 			return nil, err
 		}
 		reply, err := exchange(ctx, conn, message, c.timeout)
+		c.exchanged.Add(1)
 		if err == nil {
 			c.release(conn)
 			return answers(reply, len(calls))
@@ -374,6 +402,9 @@ func exchange(ctx context.Context, conn net.Conn, message []byte, timeout time.D
 	reply := append(header, make([]byte, size)...)
 	if _, err := io.ReadFull(conn, reply[headerSize:]); err != nil {
 		return nil, fmt.Errorf("reading from the KMIP server: %w", err)
+	}
+	if !stop() { // ctx has ended: the connection's deadline is about to be changed
+		return nil, ctx.Err()
 	}
 	return reply, nil
 }

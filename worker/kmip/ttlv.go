@@ -9,9 +9,9 @@ import (
 
 // Bounds of what is read: a server's answer is data of a stranger.
 const (
-	maxMessage = 4 << 20 // bytes of one message
-	maxDepth   = 16      // structures in structures
-	headerSize = 8       // tag, type and length
+	maxMessage = 64 << 20 // bytes of one message: before 1.3 all keys come in one, some 50 bytes each
+	maxDepth   = 16       // structures in structures
+	headerSize = 8        // tag, type and length
 )
 
 // kind is an item's type, KMIP 1.4 section 9.1.1.2.

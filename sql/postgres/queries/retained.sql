@@ -50,7 +50,7 @@ FROM clock WHERE j.target = sqlc.arg('target') AND j.kind = sqlc.arg('kind') AND
 INSERT INTO key_jobs AS j (target, kind, asked_at)
 SELECT s.name, sqlc.arg('kind')::text, coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())
 FROM resources s WHERE s.kind = 'Target' AND s.name = sqlc.arg('target')
-ON CONFLICT (target, kind) DO UPDATE SET asked_at = excluded.asked_at, not_before = NULL;
+ON CONFLICT (target, kind) DO UPDATE SET asked_at = excluded.asked_at, not_before = NULL, trouble = '';
 
 -- name: BeginSnapshotLooks :many
 INSERT INTO snapshot_looks AS l (unit_id, began)

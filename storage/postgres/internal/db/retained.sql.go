@@ -16,7 +16,7 @@ const askKeyJob = `-- name: AskKeyJob :execrows
 INSERT INTO key_jobs AS j (target, kind, asked_at)
 SELECT s.name, $1::text, coalesce($2::timestamptz, clock_timestamp())
 FROM resources s WHERE s.kind = 'Target' AND s.name = $3
-ON CONFLICT (target, kind) DO UPDATE SET asked_at = excluded.asked_at, not_before = NULL
+ON CONFLICT (target, kind) DO UPDATE SET asked_at = excluded.asked_at, not_before = NULL, trouble = ''
 `
 
 type AskKeyJobParams struct {
