@@ -70,11 +70,11 @@ func (s KeyState) Made() *time.Time {
 	return s.ActivationAt
 }
 
-// KeyName names a key of a target: two KMIP servers may give the same id to two keys.
-type KeyName struct{ Target, KeyID string }
+// KeyRef names a key of a target: two KMIP servers may give the same id to two keys.
+type KeyRef struct{ Target, KeyID string }
 
 // String is the subject of alerts about the key.
-func (n KeyName) String() string { return n.Target + "/" + n.KeyID }
+func (n KeyRef) String() string { return n.Target + "/" + n.KeyID }
 
 // KeyUse is a time during which a unit used a key, and what else must be known to judge whether the key may go.
 type KeyUse struct {
@@ -164,7 +164,7 @@ type RetainedKey struct {
 }
 
 // Judge makes of a key's uses and of the snapshots that need it what is known of it at now.
-func Judge(name KeyName, uses []KeyUse, need KeyNeed, now time.Time) RetainedKey {
+func Judge(name KeyRef, uses []KeyUse, need KeyNeed, now time.Time) RetainedKey {
 	k := RetainedKey{
 		KeyID: name.KeyID, Target: name.Target, Units: []RetainedUse{}, Reasons: []string{},
 		Snapshots: need.Named + need.ByTime, Clusters: need.Clusters, Need: need, Uses: uses,

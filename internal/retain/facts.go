@@ -37,7 +37,7 @@ func (k *Keeper) Facts(ctx context.Context, now time.Time) ([]keyturn.AlertFact,
 		}
 	}
 	var facts []keyturn.AlertFact
-	for after := (keyturn.KeyName{}); len(facts) < factsMost; {
+	for after := (keyturn.KeyRef{}); len(facts) < factsMost; {
 		states, err := k.cfg.Store.BadKeys(ctx, after, factsPage)
 		if err != nil {
 			return nil, err
@@ -51,14 +51,14 @@ func (k *Keeper) Facts(ctx context.Context, now time.Time) ([]keyturn.AlertFact,
 			break
 		}
 		last := states[len(states)-1]
-		after = keyturn.KeyName{Target: last.Target, KeyID: last.KeyID}
+		after = keyturn.KeyRef{Target: last.Target, KeyID: last.KeyID}
 	}
 	return facts[:min(len(facts), factsMost)], nil
 }
 
 // judged makes facts of keys in a bad state, those of targets that still have a server.
 func (k *Keeper) judged(ctx context.Context, states []keyturn.KeyState, servers map[string]string, now time.Time) ([]keyturn.AlertFact, error) {
-	var names []keyturn.KeyName
+	var names []keyturn.KeyRef
 	var facts []keyturn.AlertFact
 	for _, s := range states {
 		server, ok := servers[s.Target]
@@ -66,7 +66,7 @@ func (k *Keeper) judged(ctx context.Context, states []keyturn.KeyState, servers 
 			continue
 		}
 		if !s.Orphan {
-			names = append(names, keyturn.KeyName{Target: s.Target, KeyID: s.KeyID})
+			names = append(names, keyturn.KeyRef{Target: s.Target, KeyID: s.KeyID})
 			continue
 		}
 		known, err := k.cfg.Store.KnownKeysAmong(ctx, s.Target, []string{s.KeyID})
@@ -94,7 +94,7 @@ func (k *Keeper) judged(ctx context.Context, states []keyturn.KeyState, servers 
 }
 
 func factOf(kind keyturn.AlertKind, target, key string) keyturn.AlertFact {
-	return keyturn.AlertFact{Kind: kind, Subject: keyturn.KeyName{Target: target, KeyID: key}.String(), Target: target}
+	return keyturn.AlertFact{Kind: kind, Subject: keyturn.KeyRef{Target: target, KeyID: key}.String(), Target: target}
 }
 
 func orphan(s keyturn.KeyState, server string, made time.Time) keyturn.AlertFact {

@@ -25,13 +25,13 @@ func (k *Keeper) Keys(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.Retai
 }
 
 // badPage lists keys that are gone or not active any more, and orphans, by target and key.
-func (k *Keeper) badPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.KeyName, string, error) {
+func (k *Keeper) badPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.KeyRef, string, error) {
 	const mostPage = 1000
 	limit := f.Page.Limit
 	if limit <= 0 || limit > mostPage {
 		limit = mostPage
 	}
-	after := keyturn.KeyName{Target: f.Target}
+	after := keyturn.KeyRef{Target: f.Target}
 	if f.Page.After != "" {
 		after.Target, after.KeyID, _ = strings.Cut(f.Page.After, " ")
 	}
@@ -39,12 +39,12 @@ func (k *Keeper) badPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.Ke
 	if err != nil {
 		return nil, "", err
 	}
-	var names []keyturn.KeyName
+	var names []keyturn.KeyRef
 	for _, s := range states {
 		if f.Target != "" && s.Target != f.Target {
 			return names, "", nil
 		}
-		names = append(names, keyturn.KeyName{Target: s.Target, KeyID: s.KeyID})
+		names = append(names, keyturn.KeyRef{Target: s.Target, KeyID: s.KeyID})
 	}
 	if len(states) < limit {
 		return names, "", nil
@@ -54,7 +54,7 @@ func (k *Keeper) badPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.Ke
 }
 
 // retained judges keys, in the order of their names.
-func (k *Keeper) retained(ctx context.Context, names []keyturn.KeyName) ([]keyturn.RetainedKey, error) {
+func (k *Keeper) retained(ctx context.Context, names []keyturn.KeyRef) ([]keyturn.RetainedKey, error) {
 	if len(names) == 0 {
 		return []keyturn.RetainedKey{}, nil
 	}
@@ -88,14 +88,14 @@ func (k *Keeper) retained(ctx context.Context, names []keyturn.KeyName) ([]keytu
 	return keys, k.addPolicies(ctx, keys)
 }
 
-func (k *Keeper) uses(ctx context.Context, names []keyturn.KeyName) (map[keyturn.KeyName][]keyturn.KeyUse, error) {
+func (k *Keeper) uses(ctx context.Context, names []keyturn.KeyRef) (map[keyturn.KeyRef][]keyturn.KeyUse, error) {
 	uses, err := k.cfg.Store.KeyUses(ctx, names)
 	if err != nil {
 		return nil, err
 	}
-	by := make(map[keyturn.KeyName][]keyturn.KeyUse, len(names))
+	by := make(map[keyturn.KeyRef][]keyturn.KeyUse, len(names))
 	for _, u := range uses {
-		name := keyturn.KeyName{Target: u.Unit.Target, KeyID: u.KeyID}
+		name := keyturn.KeyRef{Target: u.Unit.Target, KeyID: u.KeyID}
 		by[name] = append(by[name], u)
 	}
 	return by, nil
@@ -136,7 +136,7 @@ func (k *Keeper) addPolicies(ctx context.Context, keys []keyturn.RetainedKey) er
 
 // needing returns a few snapshots that need a key, those that are kept for longest first.
 func (k *Keeper) needing(ctx context.Context, key keyturn.RetainedKey, limit int) ([]keyturn.Snapshot, error) {
-	name := keyturn.KeyName{Target: key.Target, KeyID: key.KeyID}
+	name := keyturn.KeyRef{Target: key.Target, KeyID: key.KeyID}
 	return k.cfg.Store.NeedingSnapshots(ctx, name, windowsOf(key.Uses, 0), limit)
 }
 

@@ -82,17 +82,17 @@ type SnapshotStore interface {
 // KeyStore knows who used which key, and what servers said of them.
 type KeyStore interface {
 	// RetainedPage lists the keys that histories or snapshots name.
-	RetainedPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.KeyName, string, error)
+	RetainedPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.KeyRef, string, error)
 	// KeyUses returns who used the keys when: those of one key together, the oldest first.
-	KeyUses(ctx context.Context, keys []keyturn.KeyName) ([]keyturn.KeyUse, error)
+	KeyUses(ctx context.Context, keys []keyturn.KeyRef) ([]keyturn.KeyUse, error)
 	// KeyNeeds sums up what needs each of the keys, in their order: the snapshots that name it, and those that
 	// name no key of the history and were made in one of its windows.
-	KeyNeeds(ctx context.Context, keys []keyturn.KeyName, windows []keyturn.NeedWindow) ([]keyturn.KeyNeed, error)
+	KeyNeeds(ctx context.Context, keys []keyturn.KeyRef, windows []keyturn.NeedWindow) ([]keyturn.KeyNeed, error)
 	// NeedingSnapshots returns those of one key, the last to expire first.
-	NeedingSnapshots(ctx context.Context, key keyturn.KeyName, windows []keyturn.NeedWindow, limit int) ([]keyturn.Snapshot, error)
-	KeyStates(ctx context.Context, keys []keyturn.KeyName) (map[keyturn.KeyName]keyturn.KeyState, error)
+	NeedingSnapshots(ctx context.Context, key keyturn.KeyRef, windows []keyturn.NeedWindow, limit int) ([]keyturn.Snapshot, error)
+	KeyStates(ctx context.Context, keys []keyturn.KeyRef) (map[keyturn.KeyRef]keyturn.KeyState, error)
 	// BadKeys returns keys behind after, by target and id, that are gone, not active any more, or orphans.
-	BadKeys(ctx context.Context, after keyturn.KeyName, limit int) ([]keyturn.KeyState, error)
+	BadKeys(ctx context.Context, after keyturn.KeyRef, limit int) ([]keyturn.KeyState, error)
 	// KeysToAudit returns the ids of keys behind after that a target's history or snapshots name, in order.
 	KeysToAudit(ctx context.Context, target, after string, limit int) ([]string, error)
 	// KnownKeysAmong returns which of the keys they name.
@@ -109,9 +109,9 @@ type KeyStore interface {
 // RetirementStore records who had a key disabled.
 type RetirementStore interface {
 	// AskRetirement writes down, with the audit entry of the context, that a key is about to be disabled.
-	AskRetirement(ctx context.Context, key keyturn.KeyName, by, reason string) error
+	AskRetirement(ctx context.Context, key keyturn.KeyRef, by, reason string) error
 	// NoteRetired writes down that it was, and returns when.
-	NoteRetired(ctx context.Context, key keyturn.KeyName) (time.Time, error)
+	NoteRetired(ctx context.Context, key keyturn.KeyRef) (time.Time, error)
 }
 
 // KeyServer is a KMIP server. It is only ever asked.

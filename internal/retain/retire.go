@@ -78,7 +78,7 @@ func refusal(r keyturn.Retirement, q keyturn.RetireQuery) string {
 }
 
 // named finds the keys that a query is about.
-func (k *Keeper) named(ctx context.Context, q keyturn.RetireQuery) ([]keyturn.KeyName, error) {
+func (k *Keeper) named(ctx context.Context, q keyturn.RetireQuery) ([]keyturn.KeyRef, error) {
 	names, _, err := k.cfg.Store.RetainedPage(ctx, keyturn.KeyFilter{Target: q.Target, Key: q.Name})
 	if err != nil {
 		return nil, err
@@ -103,9 +103,9 @@ func (k *Keeper) named(ctx context.Context, q keyturn.RetireQuery) ([]keyturn.Ke
 }
 
 // retirement judges one key by what its target says now.
-func (k *Keeper) retirement(ctx context.Context, name keyturn.KeyName) (keyturn.Retirement, worker.System, error) {
+func (k *Keeper) retirement(ctx context.Context, name keyturn.KeyRef) (keyturn.Retirement, worker.System, error) {
 	var r keyturn.Retirement
-	uses, err := k.cfg.Store.KeyUses(ctx, []keyturn.KeyName{name})
+	uses, err := k.cfg.Store.KeyUses(ctx, []keyturn.KeyRef{name})
 	if err != nil {
 		return r, nil, err
 	}
@@ -121,7 +121,7 @@ func (k *Keeper) retirement(ctx context.Context, name keyturn.KeyName) (keyturn.
 	} else {
 		doubts = append(doubts, fmt.Sprintf("%d units used it: too many to ask them all now", len(uses)))
 	}
-	keys, err := k.retained(ctx, []keyturn.KeyName{name})
+	keys, err := k.retained(ctx, []keyturn.KeyRef{name})
 	if err != nil {
 		return r, nil, err
 	}
@@ -213,7 +213,7 @@ func (k *Keeper) disable(ctx context.Context, r *keyturn.Retirement, sys worker.
 	if !ok || len(r.Key.Uses) == 0 {
 		return &keyturn.ConflictError{Reason: refusal(*r, q)}
 	}
-	name := keyturn.KeyName{Target: r.Key.Target, KeyID: r.Key.KeyID}
+	name := keyturn.KeyRef{Target: r.Key.Target, KeyID: r.Key.KeyID}
 	asking := ctx
 	if entry, ok := keyturn.AuditOf(ctx); ok {
 		entry.Subject = name.String()

@@ -157,7 +157,7 @@ func (s *Store) EndSnapshotLooks(ctx context.Context, looks []keyturn.SnapshotLo
 }
 
 // RetainedPage lists the keys of the history, by id and target.
-func (s *Store) RetainedPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.KeyName, string, error) {
+func (s *Store) RetainedPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.KeyRef, string, error) {
 	limit := limitOf(f.Page)
 	arg := db.RetainedPageParams{Key: f.Key, Target: f.Target, Old: f.Old, ByUnit: f.Unit != "", Max: int32Of(limit + 1)}
 	arg.AfterTarget, arg.AfterKey, _ = strings.Cut(f.Page.After, " ")
@@ -171,15 +171,15 @@ func (s *Store) RetainedPage(ctx context.Context, f keyturn.KeyFilter) ([]keytur
 	if err != nil {
 		return nil, "", fmt.Errorf("listing keys: %w", err)
 	}
-	out := make([]keyturn.KeyName, len(rows))
+	out := make([]keyturn.KeyRef, len(rows))
 	for i, r := range rows {
-		out[i] = keyturn.KeyName{Target: r.Target, KeyID: r.KeyID}
+		out[i] = keyturn.KeyRef{Target: r.Target, KeyID: r.KeyID}
 	}
-	out, next := cut(out, limit, func(k keyturn.KeyName) string { return k.Target + " " + k.KeyID })
+	out, next := cut(out, limit, func(k keyturn.KeyRef) string { return k.Target + " " + k.KeyID })
 	return out, next, nil
 }
 
-func pairs(keys []keyturn.KeyName) (targets, ids []string) {
+func pairs(keys []keyturn.KeyRef) (targets, ids []string) {
 	targets, ids = make([]string, len(keys)), make([]string, len(keys))
 	for i, k := range keys {
 		targets[i], ids[i] = k.Target, k.KeyID
@@ -188,7 +188,7 @@ func pairs(keys []keyturn.KeyName) (targets, ids []string) {
 }
 
 // KeyUses returns who used the keys when, those of one key together and the oldest first.
-func (s *Store) KeyUses(ctx context.Context, keys []keyturn.KeyName) ([]keyturn.KeyUse, error) {
+func (s *Store) KeyUses(ctx context.Context, keys []keyturn.KeyRef) ([]keyturn.KeyUse, error) {
 	targets, ids := pairs(keys)
 	rows, err := s.q.KeyUses(ctx, s.pool, db.KeyUsesParams{Targets: targets, Keys: ids})
 	if err != nil {
@@ -209,7 +209,7 @@ func (s *Store) KeyUses(ctx context.Context, keys []keyturn.KeyName) ([]keyturn.
 }
 
 // KeyNeeds sums up what needs each of the keys, in their order.
-func (s *Store) KeyNeeds(ctx context.Context, keys []keyturn.KeyName, windows []keyturn.NeedWindow) ([]keyturn.KeyNeed, error) {
+func (s *Store) KeyNeeds(ctx context.Context, keys []keyturn.KeyRef, windows []keyturn.NeedWindow) ([]keyturn.KeyNeed, error) {
 	var arg db.KeyNeedsParams
 	arg.Targets, arg.Keys = pairs(keys)
 	for i := range keys {
@@ -234,7 +234,7 @@ func (s *Store) KeyNeeds(ctx context.Context, keys []keyturn.KeyName, windows []
 }
 
 // NeedingSnapshots returns snapshots that need a key, those that are kept for longest first.
-func (s *Store) NeedingSnapshots(ctx context.Context, key keyturn.KeyName, windows []keyturn.NeedWindow, limit int) ([]keyturn.Snapshot, error) {
+func (s *Store) NeedingSnapshots(ctx context.Context, key keyturn.KeyRef, windows []keyturn.NeedWindow, limit int) ([]keyturn.Snapshot, error) {
 	arg := db.NeedingSnapshotsParams{Target: key.Target, Key: key.KeyID, Max: int32Of(limit)}
 	for _, w := range windows {
 		arg.Units, arg.Froms, arg.Tos = append(arg.Units, w.Unit), append(arg.Froms, w.From), append(arg.Tos, w.To)
@@ -254,15 +254,15 @@ func (s *Store) NeedingSnapshots(ctx context.Context, key keyturn.KeyName, windo
 }
 
 // KeyStates returns what was last seen of keys.
-func (s *Store) KeyStates(ctx context.Context, keys []keyturn.KeyName) (map[keyturn.KeyName]keyturn.KeyState, error) {
+func (s *Store) KeyStates(ctx context.Context, keys []keyturn.KeyRef) (map[keyturn.KeyRef]keyturn.KeyState, error) {
 	targets, ids := pairs(keys)
 	rows, err := s.q.KeyStates(ctx, s.pool, db.KeyStatesParams{Targets: targets, Keys: ids})
 	if err != nil {
 		return nil, fmt.Errorf("reading the states of %d keys: %w", len(keys), err)
 	}
-	out := make(map[keyturn.KeyName]keyturn.KeyState, len(rows))
+	out := make(map[keyturn.KeyRef]keyturn.KeyState, len(rows))
 	for _, r := range rows {
-		out[keyturn.KeyName{Target: r.Target, KeyID: r.KeyID}] = keyStateOf(r)
+		out[keyturn.KeyRef{Target: r.Target, KeyID: r.KeyID}] = keyStateOf(r)
 	}
 	return out, nil
 }
@@ -276,7 +276,7 @@ func keyStateOf(r db.KeyState) keyturn.KeyState {
 }
 
 // BadKeys returns keys behind after of which somebody may have to be told.
-func (s *Store) BadKeys(ctx context.Context, after keyturn.KeyName, limit int) ([]keyturn.KeyState, error) {
+func (s *Store) BadKeys(ctx context.Context, after keyturn.KeyRef, limit int) ([]keyturn.KeyState, error) {
 	rows, err := s.q.BadKeys(ctx, s.pool, db.BadKeysParams{AfterTarget: after.Target, AfterKey: after.KeyID, Max: int32Of(limit)})
 	if err != nil {
 		return nil, fmt.Errorf("looking for keys that are in a bad state: %w", err)
@@ -345,7 +345,7 @@ func (s *Store) UsersOfKey(ctx context.Context, key string, limit int) ([]string
 }
 
 // AskRetirement writes down, with the audit entry, that a key is about to be disabled.
-func (s *Store) AskRetirement(ctx context.Context, key keyturn.KeyName, by, reason string) error {
+func (s *Store) AskRetirement(ctx context.Context, key keyturn.KeyRef, by, reason string) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		_, err := s.q.AskRetirement(ctx, tx, db.AskRetirementParams{
 			ID: s.newID(), Target: key.Target, Key: key.KeyID, By: clean(by), Reason: clean(reason), Now: s.clock(),
@@ -362,7 +362,7 @@ func (s *Store) AskRetirement(ctx context.Context, key keyturn.KeyName, by, reas
 }
 
 // NoteRetired writes down that a key was disabled.
-func (s *Store) NoteRetired(ctx context.Context, key keyturn.KeyName) (time.Time, error) {
+func (s *Store) NoteRetired(ctx context.Context, key keyturn.KeyRef) (time.Time, error) {
 	at, err := s.q.NoteRetired(ctx, s.pool, db.NoteRetiredParams{Target: key.Target, Key: key.KeyID, Now: s.clock()})
 	if err != nil {
 		return time.Time{}, fmt.Errorf("recording that key %s was disabled: %w", key.KeyID, notFound(err))

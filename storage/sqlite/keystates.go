@@ -24,7 +24,7 @@ func scanKeyState(rows *sql.Rows) (keyturn.KeyState, error) {
 }
 
 // KeyStates implements retain.Store.
-func (s *Store) KeyStates(ctx context.Context, keys []keyturn.KeyName) (map[keyturn.KeyName]keyturn.KeyState, error) {
+func (s *Store) KeyStates(ctx context.Context, keys []keyturn.KeyRef) (map[keyturn.KeyRef]keyturn.KeyState, error) {
 	wanted, err := keyNames(keys)
 	if err != nil {
 		return nil, fmt.Errorf("reading the states of %d keys: %w", len(keys), err)
@@ -34,15 +34,15 @@ func (s *Store) KeyStates(ctx context.Context, keys []keyturn.KeyName) (map[keyt
 	if err != nil {
 		return nil, fmt.Errorf("reading the states of %d keys: %w", len(keys), err)
 	}
-	out := make(map[keyturn.KeyName]keyturn.KeyState, len(rows))
+	out := make(map[keyturn.KeyRef]keyturn.KeyState, len(rows))
 	for _, k := range rows {
-		out[keyturn.KeyName{Target: k.Target, KeyID: k.KeyID}] = k
+		out[keyturn.KeyRef{Target: k.Target, KeyID: k.KeyID}] = k
 	}
 	return out, nil
 }
 
 // BadKeys implements retain.Store.
-func (s *Store) BadKeys(ctx context.Context, after keyturn.KeyName, limit int) ([]keyturn.KeyState, error) {
+func (s *Store) BadKeys(ctx context.Context, after keyturn.KeyRef, limit int) ([]keyturn.KeyState, error) {
 	out, err := collect(ctx, s.read, scanKeyState, `SELECT `+keyStateColumns+` FROM key_states s
 		WHERE (orphan OR state = 'deactivated' OR state = 'compromised' OR state = 'destroyed' OR state = 'missing')
 			AND (s.target, s.key_id) > (?1, ?2) ORDER BY s.target, s.key_id LIMIT ?3`, after.Target, after.KeyID, limit)
@@ -62,6 +62,7 @@ func scanText(rows *sql.Rows) (string, error) {
 func (s *Store) KeysToAudit(ctx context.Context, target, after string, limit int) ([]string, error) {
 	ids, err := collect(ctx, s.read, scanText, `SELECT key_id FROM (
 			SELECT DISTINCT r.key_id FROM key_records r WHERE r.key_id > ?2 AND r.unit_id > ?1 || '.' AND r.unit_id < ?1 || '/'
+				AND r.key_id NOT LIKE 'kmip-rotated-at:%' -- no server knows what only stands for a key
 			ORDER BY r.key_id LIMIT ?3)
 		UNION SELECT key_id FROM (SELECT DISTINCT s.key_id FROM snapshots s WHERE s.target = ?1 AND s.key_id <> '' AND s.key_id > ?2
 			ORDER BY s.key_id LIMIT ?3)
@@ -156,7 +157,7 @@ func (s *Store) UsersOfKey(ctx context.Context, key string, limit int) ([]string
 }
 
 // AskRetirement implements retain.Store.
-func (s *Store) AskRetirement(ctx context.Context, key keyturn.KeyName, by, reason string) error {
+func (s *Store) AskRetirement(ctx context.Context, key keyturn.KeyRef, by, reason string) error {
 	return s.inTx(ctx, "recording that key "+key.KeyID+" is to be disabled", func(ctx context.Context, tx *tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO key_retirements (id, target, key_id, requested_by, reason, asked_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 			ON CONFLICT (target, key_id) DO UPDATE SET requested_by = excluded.requested_by, reason = excluded.reason, asked_at = excluded.asked_at,
@@ -169,7 +170,7 @@ func (s *Store) AskRetirement(ctx context.Context, key keyturn.KeyName, by, reas
 }
 
 // NoteRetired implements retain.Store.
-func (s *Store) NoteRetired(ctx context.Context, key keyturn.KeyName) (time.Time, error) {
+func (s *Store) NoteRetired(ctx context.Context, key keyturn.KeyRef) (time.Time, error) {
 	var at time.Time
 	err := s.inTx(ctx, "recording that key "+key.KeyID+" was disabled", func(ctx context.Context, tx *tx) error {
 		at = toTime(tx.now)

@@ -215,24 +215,24 @@ SELECT * FROM (SELECT s.target, s.key_id FROM snapshots s
 ORDER BY 2, 1 LIMIT ?7`
 
 // RetainedPage implements retain.Store.
-func (s *Store) RetainedPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.KeyName, string, error) {
+func (s *Store) RetainedPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.KeyRef, string, error) {
 	afterTarget, afterKey, _ := strings.Cut(f.Page.After, " ")
 	names, err := collect(ctx, s.read, scanKeyName, retainedPage, afterKey, afterTarget, f.Key, f.Target, f.Unit, f.Old, limit(f.Page)+1)
 	if err != nil {
 		return nil, "", fmt.Errorf("listing keys: %w", err)
 	}
-	names, next := cut(names, f.Page, func(k keyturn.KeyName) string { return k.Target + " " + k.KeyID })
+	names, next := cut(names, f.Page, func(k keyturn.KeyRef) string { return k.Target + " " + k.KeyID })
 	return names, next, nil
 }
 
-func scanKeyName(rows *sql.Rows) (keyturn.KeyName, error) {
-	var k keyturn.KeyName
+func scanKeyName(rows *sql.Rows) (keyturn.KeyRef, error) {
+	var k keyturn.KeyRef
 	err := rows.Scan(&k.Target, &k.KeyID)
 	return k, err
 }
 
 // keyNames are keys as statements take them: [["target", "id"], …].
-func keyNames(keys []keyturn.KeyName) (string, error) {
+func keyNames(keys []keyturn.KeyRef) (string, error) {
 	list := make([][2]string, len(keys))
 	for i, k := range keys {
 		list[i] = [2]string{k.Target, k.KeyID}
@@ -258,7 +258,7 @@ LEFT JOIN snapshot_looks l ON l.unit_id = r.unit_id
 ORDER BY r.key_id, u.target, r.used_from, r.id`
 
 // KeyUses implements retain.Store.
-func (s *Store) KeyUses(ctx context.Context, keys []keyturn.KeyName) ([]keyturn.KeyUse, error) {
+func (s *Store) KeyUses(ctx context.Context, keys []keyturn.KeyRef) ([]keyturn.KeyUse, error) {
 	wanted, err := keyNames(keys)
 	if err != nil {
 		return nil, fmt.Errorf("finding who used %d keys: %w", len(keys), err)
@@ -307,7 +307,7 @@ func windowList(windows []keyturn.NeedWindow) (string, error) {
 }
 
 // KeyNeeds implements retain.Store.
-func (s *Store) KeyNeeds(ctx context.Context, keys []keyturn.KeyName, windows []keyturn.NeedWindow) ([]keyturn.KeyNeed, error) {
+func (s *Store) KeyNeeds(ctx context.Context, keys []keyturn.KeyRef, windows []keyturn.NeedWindow) ([]keyturn.KeyNeed, error) {
 	out := make([]keyturn.KeyNeed, len(keys))
 	wanted, err := keyNames(keys)
 	if err == nil {
@@ -342,7 +342,7 @@ WHERE ` + unnamed + `
 ORDER BY 6 DESC NULLS FIRST, 1, 2 LIMIT ?4`
 
 // NeedingSnapshots implements retain.Store.
-func (s *Store) NeedingSnapshots(ctx context.Context, key keyturn.KeyName, windows []keyturn.NeedWindow, limit int) ([]keyturn.Snapshot, error) {
+func (s *Store) NeedingSnapshots(ctx context.Context, key keyturn.KeyRef, windows []keyturn.NeedWindow, limit int) ([]keyturn.Snapshot, error) {
 	times, err := windowList(windows)
 	if err != nil {
 		return nil, fmt.Errorf("finding the snapshots that need key %s: %w", key.KeyID, err)

@@ -229,7 +229,7 @@ func jobsRetirement(t *testing.T, newStore New) {
 	f.clock.Advance(time.Minute)
 	at, err := f.NoteRetired(f.ctx(), key("k1"))
 	f.ok(err)
-	states, err := f.KeyStates(f.ctx(), []keyturn.KeyName{key("k1")})
+	states, err := f.KeyStates(f.ctx(), []keyturn.KeyRef{key("k1")})
 	f.ok(err)
 	if s := states[key("k1")]; s.State != keyturn.KeyDisabled || !s.SeenAt.Equal(f.clock.Now()) || !at.Equal(f.clock.Now()) {
 		t.Errorf("state is %+v, at %v", s, at)

@@ -38,7 +38,7 @@ func statesKept(t *testing.T, newStore New) {
 		CompromiseAt: day(-6), DestroyAt: day(5), Detail: "why", SeenAt: f.clock.Now(),
 	}
 	f.say(1, want, want)
-	states, err := f.KeyStates(f.ctx(), []keyturn.KeyName{key("k1"), key("k2"), {Target: "other", KeyID: "k1"}})
+	states, err := f.KeyStates(f.ctx(), []keyturn.KeyRef{key("k1"), key("k2"), {Target: "other", KeyID: "k1"}})
 	f.ok(err)
 	if got := states[key("k1")]; len(states) != 1 || got.Name != want.Name || got.State != want.State || !got.InitialAt.Equal(*want.InitialAt) ||
 		!got.ActivationAt.Equal(*want.ActivationAt) || !got.DeactivationAt.Equal(*want.DeactivationAt) || !got.CompromiseAt.Equal(*want.CompromiseAt) ||
@@ -46,7 +46,7 @@ func statesKept(t *testing.T, newStore New) {
 		t.Errorf("states are %+v", states)
 	}
 	f.say(2, keyturn.KeyState{KeyID: "k1", State: keyturn.KeyMissing})
-	states, err = f.KeyStates(f.ctx(), []keyturn.KeyName{key("k1")})
+	states, err = f.KeyStates(f.ctx(), []keyturn.KeyRef{key("k1")})
 	f.ok(err)
 	if got := states[key("k1")]; got.State != keyturn.KeyMissing || got.InitialAt != nil || got.Name != "" {
 		t.Errorf("state is %+v", got)
@@ -59,7 +59,7 @@ func statesOld(t *testing.T, newStore New) {
 	f.turnedTwice()
 	f.say(5, keyturn.KeyState{KeyID: "k1", State: keyturn.KeyActive})
 	f.say(4, keyturn.KeyState{KeyID: "k1", State: keyturn.KeyMissing})
-	states, err := f.KeyStates(f.ctx(), []keyturn.KeyName{key("k1")})
+	states, err := f.KeyStates(f.ctx(), []keyturn.KeyRef{key("k1")})
 	f.ok(err)
 	if got := states[key("k1")]; got.State != keyturn.KeyActive {
 		t.Errorf("state is %+v", got)
@@ -78,12 +78,12 @@ func statesBad(t *testing.T, newStore New) {
 	}
 	f.say(1, keyturn.KeyState{KeyID: "y", State: keyturn.KeyActive, Orphan: true})
 	var got []string
-	for after := (keyturn.KeyName{}); ; {
+	for after := (keyturn.KeyRef{}); ; {
 		page, err := f.BadKeys(f.ctx(), after, 2)
 		f.ok(err)
 		for _, s := range page {
 			got = append(got, s.KeyID)
-			after = keyturn.KeyName{Target: s.Target, KeyID: s.KeyID}
+			after = keyturn.KeyRef{Target: s.Target, KeyID: s.KeyID}
 		}
 		if len(page) < 2 {
 			break
@@ -102,7 +102,7 @@ func statesOrphans(t *testing.T, newStore New) {
 	f.ok(f.EndKeyAudit(f.ctx(), om, 1))
 	f.say(2, keyturn.KeyState{KeyID: "b", State: keyturn.KeyActive, Orphan: true})
 	f.ok(f.EndKeyAudit(f.ctx(), om, 2))
-	bad, err := f.BadKeys(f.ctx(), keyturn.KeyName{}, 10)
+	bad, err := f.BadKeys(f.ctx(), keyturn.KeyRef{}, 10)
 	f.ok(err)
 	if len(bad) != 2 || bad[0].KeyID != "b" || !bad[0].Orphan || bad[1].KeyID != "k1" {
 		t.Errorf("bad keys are %+v", bad)
@@ -115,6 +115,8 @@ func statesToAudit(t *testing.T, newStore New) {
 	f.target("om-2")
 	f.ok(f.SaveUnits(f.ctx(), []keyturn.Unit{makeUnit("om-2", "p1", 1)}))
 	f.wantObserved(seen("om-2.p1.c001", "", "k9"), keyturn.ObservedFirst)
+	f.ok(f.SaveUnits(f.ctx(), []keyturn.Unit{makeUnit("om", "p1", 2)}))
+	f.wantObserved(seen("om.p1.c002", "", keyturn.KeyMarkerPrefix+"2026-01-01T00:00:00Z"), keyturn.ObservedFirst)
 	f.lookAt(unit, f.snapshot("s1", "ancient", -400*keyturn.Day, keyturn.Day), f.snapshot("s2", "", 0, keyturn.Day), f.snapshot("s3", "k1", 0, keyturn.Day))
 	for limit := 1; limit < 6; limit++ {
 		var got []string

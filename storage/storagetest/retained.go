@@ -35,7 +35,7 @@ func retainedTests() map[string]func(*testing.T, New) {
 
 const om = "om"
 
-func key(id string) keyturn.KeyName { return keyturn.KeyName{Target: om, KeyID: id} }
+func key(id string) keyturn.KeyRef { return keyturn.KeyRef{Target: om, KeyID: id} }
 
 // lookAt lists the unit's snapshots once, as these.
 func (f *fixture) lookAt(unit string, snapshots ...keyturn.Snapshot) {
@@ -59,7 +59,7 @@ func (f *fixture) snapshot(id, key string, created, expires time.Duration) keytu
 // judge judges keys of the target om as they are now.
 func (f *fixture) judge(ids ...string) []keyturn.RetainedKey {
 	f.t.Helper()
-	var names []keyturn.KeyName
+	var names []keyturn.KeyRef
 	for _, id := range ids {
 		names = append(names, key(id))
 	}
@@ -227,7 +227,7 @@ func retainedNeeding(t *testing.T, newStore New) {
 func retainedUses(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	unit := f.turnedTwice()
-	uses, err := f.KeyUses(f.ctx(), []keyturn.KeyName{key("k1"), key("k2"), key("nobody's"), {Target: "other", KeyID: "k1"}})
+	uses, err := f.KeyUses(f.ctx(), []keyturn.KeyRef{key("k1"), key("k2"), key("nobody's"), {Target: "other", KeyID: "k1"}})
 	f.ok(err)
 	if len(uses) != 2 {
 		t.Fatalf("uses are %+v", uses)
@@ -246,13 +246,13 @@ func retainedUses(t *testing.T, newStore New) {
 	f.clock.Advance(time.Minute)
 	_, tasks := f.running("quarterly", makeUnit("om", "p1", 1))
 	epoch := f.mustIntend(tasks[0].ID, "k2")
-	uses, err = f.KeyUses(f.ctx(), []keyturn.KeyName{key("k1")})
+	uses, err = f.KeyUses(f.ctx(), []keyturn.KeyRef{key("k1")})
 	f.ok(err)
 	if !uses[0].Busy || !uses[0].LookedAt.Equal(now) || uses[0].Trouble != "" {
 		t.Errorf("use is %+v", uses[0])
 	}
 	f.mustFinish(keyturn.TaskResult{Task: tasks[0].ID, From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskParked, Reason: "lost"})
-	uses, err = f.KeyUses(f.ctx(), []keyturn.KeyName{key("k1")})
+	uses, err = f.KeyUses(f.ctx(), []keyturn.KeyRef{key("k1")})
 	f.ok(err)
 	if uses[0].Busy || !uses[0].Parked {
 		t.Errorf("use is %+v", uses[0])

@@ -172,10 +172,11 @@ WHERE (orphan OR state IN ('deactivated', 'compromised', 'destroyed', 'missing')
 ORDER BY target, key_id LIMIT sqlc.arg('max');
 
 -- name: KeysToAudit :many
--- The keys of a target that its history or its snapshots name, in order.
+-- The keys of a target that its history or its snapshots name, in order. No server knows what only stands for a key.
 SELECT key_id::text AS key_id FROM (
     SELECT DISTINCT r.key_id FROM key_records r
     WHERE r.key_id > sqlc.arg('after')::text AND r.unit_id > sqlc.arg('target')::text || '.' AND r.unit_id < sqlc.arg('target') || '/'
+        AND r.key_id NOT LIKE 'kmip-rotated-at:%'
     UNION
     SELECT s.key_id FROM snapshots s WHERE s.target = sqlc.arg('target') AND s.key_id <> '' AND s.key_id > sqlc.arg('after')
 ) k ORDER BY key_id LIMIT sqlc.arg('max');

@@ -556,6 +556,7 @@ const keysToAudit = `-- name: KeysToAudit :many
 SELECT key_id::text AS key_id FROM (
     SELECT DISTINCT r.key_id FROM key_records r
     WHERE r.key_id > $1::text AND r.unit_id > $2::text || '.' AND r.unit_id < $2 || '/'
+        AND r.key_id NOT LIKE 'kmip-rotated-at:%'
     UNION
     SELECT s.key_id FROM snapshots s WHERE s.target = $2 AND s.key_id <> '' AND s.key_id > $1
 ) k ORDER BY key_id LIMIT $3
@@ -567,7 +568,7 @@ type KeysToAuditParams struct {
 	Max    int32
 }
 
-// The keys of a target that its history or its snapshots name, in order.
+// The keys of a target that its history or its snapshots name, in order. No server knows what only stands for a key.
 func (q *Queries) KeysToAudit(ctx context.Context, db DBTX, arg KeysToAuditParams) ([]string, error) {
 	rows, err := db.Query(ctx, keysToAudit, arg.After, arg.Target, arg.Max)
 	if err != nil {
