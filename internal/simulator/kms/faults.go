@@ -3,6 +3,7 @@
 package kms
 
 import (
+	"io"
 	"maps"
 	"net/http"
 	"sync"
@@ -96,6 +97,7 @@ func Serve(w http.ResponseWriter, req *http.Request, fault Fault, execute func()
 	case FaultLost, FaultReset:
 		panic(http.ErrAbortHandler)
 	case FaultHang:
+		_, _ = io.Copy(io.Discard, req.Body) // only then the server sees that the caller hangs up
 		<-req.Context().Done()
 		return true
 	case FaultGarbage:
