@@ -33,6 +33,8 @@ type KeyName struct {
 type UnnamedKey struct {
 	Unit   string
 	Marker string
-	From   time.Time  // since when it is in use, at the latest
-	Until  *time.Time // when the next one took its place; nil: it is in use
+	From   time.Time // since when it is in use
+	// Observed reports that nobody here turned it: From is when its rotation began, not when it was through.
+	Observed bool
+	Until    *time.Time // when the next one took its place; nil: it is in use
 }

@@ -76,6 +76,9 @@ type Observation struct {
 	// counts only if it still is: whatever was recorded since is newer than the look.
 	Known string
 	KeyID string // the key in use
+	// Since is when it came into use, if the system tells; zero: it does not. It is believed unless the key
+	// before is known to have been in use later.
+	Since time.Time
 }
 
 // ObservedKey says what became of an Observation.

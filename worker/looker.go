@@ -33,6 +33,7 @@ var errYields = errors.New("a rotation works on the target")
 
 // LookStore keeps which keys are in use, as far as is known without a rotation.
 type LookStore interface {
+	NameStore
 	// ClaimLook takes the target, one of looks, whose keys are due to be looked at for longest, until
 	// the lease ends, and returns the time of the claim. A target that rotations work on, or are about to, waits,
 	// but not for longer than its interval (at least wait.Patience); one that is held waits. It answers
@@ -256,7 +257,10 @@ func (v *view) group(ctx context.Context, units []keyturn.Unit) error {
 	if err := v.record(ctx); err != nil {
 		return err
 	}
-	return v.err
+	if v.err != nil {
+		return v.err
+	}
+	return v.name(ctx)
 }
 
 // one asks for the key of a unit. What is wrong with one unit does not keep the others from being looked at; a
@@ -281,7 +285,7 @@ func (v *view) one(ctx context.Context, unit, known string) {
 		v.gate.success()
 		v.l.health.answered(ctx, v.target.Name)
 		v.mu.Lock()
-		v.seen = append(v.seen, keyturn.Observation{Unit: unit, Known: known, KeyID: key})
+		v.seen = append(v.seen, keyturn.Observation{Unit: unit, Known: known, KeyID: key, Since: sinceOf(key)})
 		v.mu.Unlock()
 		return
 	}

@@ -66,6 +66,8 @@ func pointless() map[string]string {
 		facts   = "read by the evaluation of alerts, which writes with SaveAlerts, SaveNotice and NoteSweep"
 	)
 	return map[string]string{
+		"store.UnnamedKeys":          "read before NameKeys",
+		"store.NameKeys":             "one statement that only adds: what was not written is found again at the next look",
 		"store.MissedPolicies":       metrics,
 		"store.StuckRotations":       metrics,
 		"store.PastDeadlines":        metrics,

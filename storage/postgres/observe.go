@@ -126,6 +126,7 @@ func (s *Store) Observe(ctx context.Context, seen []keyturn.Observation) ([]keyt
 		first[o.Unit] = i
 		arg.Units, arg.Known = append(arg.Units, o.Unit), append(arg.Known, o.Known)
 		arg.Keys, arg.Ids = append(arg.Keys, clean(o.KeyID)), append(arg.Ids, s.newID())
+		arg.Sinces = append(arg.Sinces, sinceOf(o))
 	}
 	if len(first) == 0 {
 		return out, nil
@@ -139,6 +140,14 @@ func (s *Store) Observe(ctx context.Context, seen []keyturn.Observation) ([]keyt
 		out[i] = seen[i].Outcome()
 	}
 	return out, nil
+}
+
+// sinceOf is when a key came into use; before all times: it is not known.
+func sinceOf(o keyturn.Observation) time.Time {
+	if o.Since.IsZero() {
+		return time.Unix(0, 0)
+	}
+	return o.Since
 }
 
 // AnnouncedKeys returns the key records that an announcement names.

@@ -55,7 +55,7 @@ func (s *Store) TasksOfUnit(ctx context.Context, unit string, limit int) ([]keyt
 	for i, row := range rows {
 		out[i] = taskOf(db.TasksOfRotationRow(row))
 	}
-	return out, nil
+	return out, s.nameTasks(ctx, out)
 }
 
 // span returns the bounds of a listing by time as the statements want them.

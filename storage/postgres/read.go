@@ -95,7 +95,7 @@ func (s *Store) Tasks(ctx context.Context, rotation keyturn.ID, page keyturn.Pag
 		out[i] = taskOf(row)
 	}
 	out, next := cut(out, limit, func(t keyturn.Task) string { return t.ID.String() })
-	return out, next, nil
+	return out, next, s.nameTasks(ctx, out)
 }
 
 // Units lists units in the order of their ids.
@@ -112,7 +112,7 @@ func (s *Store) Units(ctx context.Context, f keyturn.UnitFilter) ([]keyturn.Unit
 		out[i] = unitOf(row)
 	}
 	out, next := cut(out, limit, func(u keyturn.Unit) string { return u.ID })
-	return out, next, nil
+	return out, next, s.nameUnits(ctx, out)
 }
 
 // History lists key records, oldest first.
@@ -137,7 +137,7 @@ func (s *Store) History(ctx context.Context, f keyturn.HistoryFilter) ([]keyturn
 		out[i] = recordOf(row.KeyRecord, row.UsedUntil)
 	}
 	out, next := cut(out, limit, func(r keyturn.KeyRecord) string { return r.ID.String() })
-	return out, next, nil
+	return out, next, s.nameRecords(ctx, out)
 }
 
 // KeyAges sums up the keys of each target that has units.

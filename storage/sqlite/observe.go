@@ -206,7 +206,7 @@ func (s *Store) Observe(ctx context.Context, seen []keyturn.Observation) ([]keyt
 			if out[i] = o.Outcome(); out[i] == keyturn.ObservedSame {
 				continue
 			}
-			id, err := s.recordObserved(ctx, tx, o)
+			id, err := s.recordObserved(ctx, tx, o, row.KeySince.Int64)
 			if err != nil {
 				return fmt.Errorf("unit %s: %w", o.Unit, err)
 			}
@@ -220,15 +220,19 @@ func (s *Store) Observe(ctx context.Context, seen []keyturn.Observation) ([]keyt
 	return out, nil
 }
 
-func (s *Store) recordObserved(ctx context.Context, tx *tx, o keyturn.Observation) (keyturn.ID, error) {
+func (s *Store) recordObserved(ctx context.Context, tx *tx, o keyturn.Observation, before int64) (keyturn.ID, error) {
 	id := s.ids.next(tx.now)
+	from, exact := tx.now, int64(0)
+	if since := o.Since.UnixMilli(); !o.Since.IsZero() && since > before && since <= tx.now {
+		from, exact = since, 1
+	}
 	err := s.q.InsertKeyRecord(ctx, tx, db.InsertKeyRecordParams{
-		ID: id.String(), UnitID: o.Unit, KeyID: o.KeyID, PreviousKeyID: o.Known, UsedFrom: tx.now, Origin: string(keyturn.OriginObserved),
+		ID: id.String(), UnitID: o.Unit, KeyID: o.KeyID, PreviousKeyID: o.Known, UsedFrom: from, Origin: string(keyturn.OriginObserved),
 	})
 	if err != nil {
 		return id, fmt.Errorf("adding to the history: %w", err)
 	}
-	err = s.q.SetUnitKey(ctx, tx, db.SetUnitKeyParams{UnitID: o.Unit, KeyID: o.KeyID, KeySince: at(tx.now)})
+	err = s.q.SetUnitKey(ctx, tx, db.SetUnitKeyParams{UnitID: o.Unit, KeyID: o.KeyID, KeySince: at(from), Exact: exact})
 	if err != nil {
 		return id, fmt.Errorf("recording the unit's key: %w", err)
 	}

@@ -58,7 +58,7 @@ func (s *Store) TasksOfUnit(ctx context.Context, unit string, limit int) ([]keyt
 			return nil, fmt.Errorf("reading the tasks of unit %s: %w", unit, err)
 		}
 	}
-	return out, nil
+	return out, s.nameTasks(ctx, out)
 }
 
 // idSlack is by how much the time in an id may differ from the row's: ids never go back, a clock may.

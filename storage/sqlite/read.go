@@ -78,7 +78,7 @@ func (s *Store) Tasks(ctx context.Context, rotation keyturn.ID, page keyturn.Pag
 			return nil, "", fmt.Errorf("listing the tasks of rotation %s: %w", rotation, err)
 		}
 	}
-	return out, next, nil
+	return out, next, s.nameTasks(ctx, out)
 }
 
 // checkCursor checks the cursor of a listing where it is an id.
@@ -123,7 +123,7 @@ func (s *Store) Units(ctx context.Context, f keyturn.UnitFilter) ([]keyturn.Unit
 	for i, row := range rows {
 		out[i] = toUnit(row.Unit, row.UnitKey)
 	}
-	return out, next, nil
+	return out, next, s.nameUnits(ctx, out)
 }
 
 // History implements api.Reader. Records are in the order in which they were added.
@@ -142,7 +142,7 @@ func (s *Store) History(ctx context.Context, f keyturn.HistoryFilter) ([]keyturn
 			return nil, "", fmt.Errorf("listing the key history: %w", err)
 		}
 	}
-	return out, next, nil
+	return out, next, s.nameRecords(ctx, out)
 }
 
 // history asks in the way for which there is an index.

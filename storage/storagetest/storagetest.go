@@ -38,7 +38,7 @@ type Store interface {
 
 	// Exec runs one SQL statement past the storage, to see whether the schema defends itself and
 	// to make states that no port can make. The statements use these names, which both dialects
-	// share: tables resources, policies, targets, units, rotations, tasks, task_log, key_records,
+	// share: tables resources, policies, targets, units, rotations, tasks, task_log, key_records, key_names,
 	// announcements, tokens; columns state, started_at, finished_at, requested_at, lease_until,
 	// key_before, key_after, intended_at, apply_by, resolution, back, key_id, slot, trigger_id, origin.
 	Exec(ctx context.Context, sql string) error
@@ -59,6 +59,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Pace":      paceTests(),
 		"Windows":   windowTests(),
 		"Watch":     watchTests(),
+		"Names":     nameTests(),
 		"Plan":      planTests(),
 		"Feed":      feedTests(),
 		"Refeed":    refeedTests(),

@@ -64,16 +64,17 @@ WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 ), seen AS MATERIALIZED (
     SELECT unnest(sqlc.arg('units')::text[]) AS unit_id, unnest(sqlc.arg('known')::text[]) AS known, unnest(sqlc.arg('keys')::text[]) AS key_id,
-        unnest(sqlc.arg('ids')::uuid[]) AS id
+        unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('sinces')::timestamptz[]) AS since
 ), taken AS MATERIALIZED (
-    SELECT o.unit_id, o.known, o.key_id, o.id FROM seen o JOIN unit_keys k ON k.unit_id = o.unit_id
+    SELECT o.unit_id, o.known, o.key_id, o.id, o.since, o.since > coalesce(k.key_since, 'epoch') AND o.since <= clock.at AS exact
+    FROM seen o JOIN unit_keys k ON k.unit_id = o.unit_id, clock
     WHERE k.intended IS NULL AND k.key_id = o.known
     ORDER BY o.unit_id FOR UPDATE OF k
 ), recorded AS (
     INSERT INTO key_records (id, unit_id, key_id, previous_key_id, used_from, origin)
-    SELECT id, unit_id, key_id, known, clock.at, 'observed' FROM taken, clock WHERE key_id <> known
+    SELECT id, unit_id, key_id, known, CASE WHEN exact THEN since ELSE clock.at END, 'observed' FROM taken, clock WHERE key_id <> known
 ), keys AS (
-    UPDATE unit_keys k SET key_id = t.key_id, key_since = clock.at, key_exact = false
+    UPDATE unit_keys k SET key_id = t.key_id, key_since = CASE WHEN t.exact THEN t.since ELSE clock.at END, key_exact = t.exact
     FROM taken t, clock WHERE k.unit_id = t.unit_id AND t.key_id <> t.known
 ), told AS (
     INSERT INTO announcements (id, type, task_ids)

@@ -46,7 +46,7 @@ WHERE resources.kind = 'Policy' AND json_extract(resources.spec, '$.target') = s
 ORDER BY resources.name;
 
 -- name: KnownKey :one
-SELECT unit_keys.key_id, CAST(EXISTS (SELECT 1 FROM tasks WHERE tasks.unit_id = unit_keys.unit_id AND tasks.state = 'intended') AS INTEGER) AS busy
+SELECT unit_keys.key_id, unit_keys.key_since, CAST(EXISTS (SELECT 1 FROM tasks WHERE tasks.unit_id = unit_keys.unit_id AND tasks.state = 'intended') AS INTEGER) AS busy
 FROM unit_keys WHERE unit_keys.unit_id = sqlc.arg(unit_id);
 
 -- name: KeyRecord :one

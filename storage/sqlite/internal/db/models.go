@@ -157,6 +157,13 @@ type KeyJob struct {
 	Result     sql.NullString
 }
 
+type KeyName struct {
+	UnitID string
+	Marker string
+	KeyID  string
+	SeenAt int64
+}
+
 type KeyRecord struct {
 	ID            string
 	UnitID        string

@@ -132,19 +132,20 @@ func (q *Queries) KeyRecord(ctx context.Context, db DBTX, id string) (KeyRecord,
 }
 
 const knownKey = `-- name: KnownKey :one
-SELECT unit_keys.key_id, CAST(EXISTS (SELECT 1 FROM tasks WHERE tasks.unit_id = unit_keys.unit_id AND tasks.state = 'intended') AS INTEGER) AS busy
+SELECT unit_keys.key_id, unit_keys.key_since, CAST(EXISTS (SELECT 1 FROM tasks WHERE tasks.unit_id = unit_keys.unit_id AND tasks.state = 'intended') AS INTEGER) AS busy
 FROM unit_keys WHERE unit_keys.unit_id = ?1
 `
 
 type KnownKeyRow struct {
-	KeyID string
-	Busy  int64
+	KeyID    string
+	KeySince sql.NullInt64
+	Busy     int64
 }
 
 func (q *Queries) KnownKey(ctx context.Context, db DBTX, unitID string) (KnownKeyRow, error) {
 	row := db.QueryRowContext(ctx, knownKey, unitID)
 	var i KnownKeyRow
-	err := row.Scan(&i.KeyID, &i.Busy)
+	err := row.Scan(&i.KeyID, &i.KeySince, &i.Busy)
 	return i, err
 }
 
