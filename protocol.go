@@ -35,6 +35,9 @@ type Sight struct {
 	Key      string // the key in use
 	Progress Progress
 	Note     string // with ProgressUnder: what it waits for, in words for a person
+	// Again reports, with ProgressNone, that the change does nothing twice however often it is sent: when it was
+	// accepted and is gone, somebody took it back, and it may be sent again.
+	Again bool
 }
 
 // ChangedBy reports whether the key now in use shows that the intent was carried out.

@@ -133,6 +133,48 @@ func TestConfirmer(t *testing.T) {
 		}
 	})
 
+	run("WhatSomebodyTookBackIsSentAgainIfItDoesNothingTwice", 2, func(t *testing.T, b *bundle) {
+		s := newAgents(b)
+		sent := map[string]int{}
+		s.apply = func(unit string, turn func()) error {
+			s.mu.Lock()
+			sent[unit]++
+			n := sent[unit]
+			s.mu.Unlock()
+			if n > 1 {
+				turn()
+			}
+			return nil
+		}
+		s.confirm = func(key string) (keyturn.Sight, error) {
+			if key == "key-0" {
+				return keyturn.Sight{Key: key, Progress: keyturn.ProgressNone, Again: true}, nil
+			}
+			return keyturn.Sight{Key: key, Progress: keyturn.ProgressDone}, nil
+		}
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, complete)
+		for _, task := range b.tasks(r.ID) {
+			if task.State != keyturn.TaskSucceeded || task.Attempts != 2 {
+				t.Errorf("task %+v", task)
+			}
+		}
+		b.checkTruth(1)
+	})
+
+	run("WhatIsTakenBackAgainAndAgainIsParked", 1, func(t *testing.T, b *bundle) {
+		s := newAgents(b)
+		s.apply = func(string, func()) error { return nil }
+		s.confirm = func(key string) (keyturn.Sight, error) {
+			return keyturn.Sight{Key: key, Progress: keyturn.ProgressNone, Again: true}, nil
+		}
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, complete)
+		if task := b.only(r.ID); task.State != keyturn.TaskParked || task.Attempts != 5 {
+			t.Errorf("task %+v", task)
+		}
+	})
+
 	run("LostRequestIsSentAgainWhenSettled", 1, func(t *testing.T, b *bundle) {
 		s := newAgents(b)
 		var sent []time.Time

@@ -37,6 +37,8 @@ func (r *rotator) resume(ctx, stopping context.Context, j *job) error {
 		return r.succeed(ctx, j, taken.Epoch, keyturn.ResolutionInferred, key)
 	case sight.Progress == keyturn.ProgressUnder:
 		return r.underWay(ctx, j, taken.Epoch, sight, taken.OpenFor)
+	case answered && sight.Again && j.Uncertain != keyturn.UncertainPark && taken.Attempts < applyMost:
+		return r.reapply(ctx, stopping, j)
 	case answered && taken.AnsweredFor > timeouts.Verify.Std():
 		return r.park(ctx, j, fmt.Sprintf("the system accepted the change but still shows key %s after %s", key, timeouts.Verify))
 	case answered:

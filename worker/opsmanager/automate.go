@@ -302,7 +302,7 @@ func (c *Client) sight(q question, ch change, intent keyturn.Intent, p *plan, st
 			fmt.Errorf("the automation config does not name its processes any more (replica set %s)", ch.ReplicaSet))
 	}
 	if !p.reached(names, ch.At) {
-		return keyturn.Sight{Key: p.markerOf(names), Progress: keyturn.ProgressNone}, nil
+		return keyturn.Sight{Key: p.markerOf(names), Progress: keyturn.ProgressNone, Again: true}, nil
 	}
 	reached, failed := status.at(names, p.version)
 	switch {
