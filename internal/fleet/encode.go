@@ -12,17 +12,17 @@ import (
 // Encoded is cells in columns, which compress to a few bytes a unit. What is long and the same in many
 // cells is there once; the unit's id, which does not compress, is left out: a unit is named by its place.
 type Encoded struct {
-	At       int64    `json:"at"`      // Unix seconds
-	Targets  []string `json:"targets"` // in the order of their cells
-	Projects [][3]any `json:"projects"`
-	Clusters [][3]any `json:"clusters"` // index of the project, name, number of cells
-	Names    []string `json:"names"`    // a leading "~" stands for the name of the cluster
-	Days     []int    `json:"days"`     // age in days; -1: unknown
-	Levels   string   `json:"levels"`   // a digit each: Level
-	Flags    string   `json:"flags"`    // a letter each: see flagOf
-	Kinds    string   `json:"kinds"`    // a letter each: c, s, r or p
-	Ages     [][2]int `json:"ages"`     // the first column of AgesOf: days of warning and critical
-	AgesOf   string   `json:"agesOf"`   // a letter each, from "a"; empty: all are the first
+	At       int64     `json:"at"`      // Unix seconds
+	Targets  []string  `json:"targets"` // in the order of their cells, as everything here
+	Projects []Project `json:"projects"`
+	Clusters []Cluster `json:"clusters"`
+	Names    []string  `json:"names"`  // a leading "~" stands for the name of the cluster
+	Days     []int     `json:"days"`   // age in days; -1: unknown
+	Levels   string    `json:"levels"` // a digit each: Level
+	Flags    string    `json:"flags"`  // a letter each: see flagOf
+	Kinds    string    `json:"kinds"`  // a letter each: c, s, r or p
+	Ages     [][2]int  `json:"ages"`   // the first column of AgesOf: days of warning and critical
+	AgesOf   string    `json:"agesOf"` // a letter each, from "a"; empty: all are the first
 }
 
 // Project is a project in Encoded.

@@ -43,10 +43,21 @@ func TestLevelsFollowTheStrictestPolicy(t *testing.T) {
 		days    int
 		want    fleet.Level
 	}{
-		{"p1", -1, fleet.Unknown}, {"p1", 0, fleet.Fresh}, {"p1", 14, fleet.Fresh}, {"p1", 15, fleet.Aging}, {"p1", 29, fleet.Aging},
-		{"p1", 30, fleet.Warn}, {"p1", 197, fleet.Warn}, {"p1", 198, fleet.Old}, {"p1", 364, fleet.Old}, {"p1", 365, fleet.Critical},
-		{"p2", 20, fleet.Critical}, {"p2", 10, fleet.Warn},
-		{"p3", 89, fleet.Aging}, {"p3", 90, fleet.Warn}, {"p3", 365, fleet.Critical}, // no policy: the defaults
+		{"p1", -1, fleet.Unknown},
+		{"p1", 0, fleet.Fresh},
+		{"p1", 14, fleet.Fresh},
+		{"p1", 15, fleet.Aging},
+		{"p1", 29, fleet.Aging},
+		{"p1", 30, fleet.Warn},
+		{"p1", 197, fleet.Warn},
+		{"p1", 198, fleet.Old},
+		{"p1", 364, fleet.Old},
+		{"p1", 365, fleet.Critical},
+		{"p2", 20, fleet.Critical},
+		{"p2", 10, fleet.Warn},
+		{"p3", 89, fleet.Aging},
+		{"p3", 90, fleet.Warn},
+		{"p3", 365, fleet.Critical}, // no policy: the defaults
 	} {
 		m := fleet.Make([]keyturn.FleetUnit{unit(test.project, "c", "rs", test.days)}, policies, now)
 		if got := m.Cells[0].Level; got != test.want {
