@@ -127,6 +127,7 @@ func New(cfg Config) http.Handler {
 	s.registerSchedule()
 	s.registerBackfill()
 	s.registerForecast()
+	s.registerClosed()
 	s.registerObserve()
 	s.registerTokens()
 	s.registerKeys()
