@@ -31,6 +31,15 @@ func functions(assets *assets) template.FuncMap {
 		"join":     strings.Join,
 		"sentence": sentence,
 		"args":     args,
+
+		"swatch":     swatch,
+		"swatchMark": swatchMark,
+		"event":      eventChip,
+		"attempts":   attemptsOf,
+		"taskWords":  taskWords,
+		"stateNames": func() []keyturn.AlertState {
+			return []keyturn.AlertState{keyturn.AlertFiring, keyturn.AlertAcknowledged, keyturn.AlertResolved}
+		},
 	}
 }
 

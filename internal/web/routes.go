@@ -18,15 +18,17 @@ func (s *Site) routes() {
 	s.page("GET /{$}", s.overview)
 	s.page("GET /rotations", s.rotations)
 
+	s.morePages()
+
 	s.public("/", s.nowhere)
 }
 
 // navigation is what the pages offer on the left, in this order.
 func navigation() []navItem {
-	return []navItem{
+	return append([]navItem{
 		{Key: "overview", Title: "Overview", Path: "/", Icon: "home"},
 		{Key: "rotations", Title: "Rotations", Path: "/rotations", Icon: "turn"},
-	}
+	}, moreNavigation()...)
 }
 
 // navItem is one way to go.

@@ -20,6 +20,7 @@ import (
 type Store interface {
 	SessionStore
 	OverviewStore
+	FleetStore
 }
 
 // OverviewStore sums up.
@@ -88,6 +89,7 @@ type Site struct {
 	limiter   *limiter
 	codes     codes
 	overviews overviews
+	fleets    fleets
 
 	live context.Context // ends what goes on after an answer has begun
 	stop context.CancelFunc
@@ -111,6 +113,7 @@ func New(cfg Config) (*Site, error) {
 	s.limiter = newLimiter(s.Now)
 	s.codes.now = s.Now
 	s.overviews.read = s.Store.Overview
+	s.fleets.store = s.Store
 	s.routes()
 	s.handler = s.outside(s.sameOrigin(s.mux))
 	return s, nil
