@@ -66,7 +66,6 @@ type calendarPage struct {
 	HasBlackouts   bool
 	HasWindows     bool
 	Weekdays       []string
-	backTo         string
 	from, to       time.Time
 	byDay          map[string]*day
 }
@@ -140,7 +139,7 @@ func newCalendarPage(q url.Values, now time.Time) (*calendarPage, error) {
 	if !after.After(first.AddDate(0, calendarAhead, 0)) {
 		p.Next = link(after)
 	}
-	if month != first {
+	if !month.Equal(first) {
 		p.Today = "/calendar" + with(withoutDay(q), "month", "")
 	}
 	return p, nil
@@ -220,6 +219,9 @@ func (p *calendarPage) readForecast(ctx context.Context, v *visit, now time.Time
 	}
 	for _, a := range f.Ages {
 		text := plural(a.Units, "key passes ", "keys pass ") + a.Age
+		if a.At.Equal(f.From) { // and did so long ago
+			text = plural(a.Units, "key is past ", "keys are past ") + a.Age
+		}
 		p.add(a.Day, event{
 			Kind: a.Severity, Chip: stateChip(a.Severity), Text: text, Policy: a.Policy, weight: map[string]int{"critical": 0}[a.Severity],
 			Link: "/policies/" + url.PathEscape(a.Policy), Note: a.Policy + ", such as " + a.Example,

@@ -37,6 +37,7 @@ func functions(assets *assets) template.FuncMap {
 		"event":      eventChip,
 		"attempts":   attemptsOf,
 		"taskWords":  taskWords,
+		"localTime":  func(s string) string { return strings.Replace(s, "T", " ", 1) },
 		"stateNames": func() []keyturn.AlertState {
 			return []keyturn.AlertState{keyturn.AlertFiring, keyturn.AlertAcknowledged, keyturn.AlertResolved}
 		},

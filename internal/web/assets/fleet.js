@@ -78,10 +78,13 @@
       c.beginPath(); c.moveTo(l[0], l[1]); c.lineTo(l[2], l[3]); c.stroke();
     });
     if (name === "unknown") { c.lineWidth = 2; c.strokeRect(0, 0, SIZE, SIZE); }
-    if (!(bits & 2)) { c.fillStyle = colours.surface; c.fillRect(4, 4, 6, 6); }
+    if (!(bits & 2)) {
+      c.fillStyle = colours.surface; c.fillRect(4, 4, 6, 6);
+      if (name === "unknown") { c.lineWidth = 1; c.strokeRect(4, 4, 6, 6); }
+    }
     var task = bits >> 2;
     if (task) {
-      c.strokeStyle = task === 3 ? colours.text : colours.busy; c.lineWidth = 4;
+      c.strokeStyle = task === 3 ? colours.text : colours.busy; c.lineWidth = task === 3 ? 3 : 4;
       if (task === 1) { c.setLineDash([3, 2]); }
       c.strokeRect(0, 0, SIZE, SIZE);
     }
