@@ -26,7 +26,7 @@ import (
 const (
 	pathV1    = "/api/atlas/v1.0"
 	pathV2    = "/api/atlas/v2"
-	tokenPath = "/api/oauth/token"
+	tokenPath = "/api/oauth/token" //nolint:gosec // a path
 
 	// surveyors is how many projects are looked into at once, if the target's limit allows it.
 	surveyors = 16

@@ -137,7 +137,7 @@ func (c *Client) refusal(q question, resp *http.Response, change bool) *keyturn.
 	m, listed := meanings()[p.ErrorCode]
 	switch {
 	case status == http.StatusTooManyRequests:
-		e.Kind, e.Target, e.Code, e.RetryAfter = keyturn.KindTransient, q.project == "", codeRateLimited, retryAfter(resp.Header, c.now())
+		e.Kind, e.Target, e.Waits, e.Code, e.RetryAfter = keyturn.KindTransient, q.project == "", true, codeRateLimited, retryAfter(resp.Header, c.now())
 	case status == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "", status >= http.StatusInternalServerError:
 		e.Kind, e.Target, e.RetryAfter = keyturn.KindTransient, isOutage(status), retryAfter(resp.Header, c.now())
 	case isVersionAnswer(status, p):

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/worker/fence"
@@ -77,8 +78,8 @@ func (c *Client) get(ctx context.Context, q question, into any) error {
 // wait waits for the rate limits.
 func (c *Client) wait(ctx context.Context, q question) error {
 	if d, ok := c.buckets.wait(ctx, q.project, c.target.Timeouts.Request.Std()); !ok {
-		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: codeRateLimited, RetryAfter: d},
-			fmt.Errorf("Atlas wants no requests for another %s", d.Round(1e9)))
+		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Waits: true, Code: codeRateLimited, RetryAfter: d},
+			fmt.Errorf("the project's rate limit is used up for another %s", d.Round(time.Second)))
 	}
 	if c.limiter == nil {
 		return nil
@@ -142,8 +143,8 @@ func (c *Client) read(ctx context.Context, q question, resp *http.Response) ([]b
 // change sends a body, once, and not after ctx's deadline. An error of KindAmbiguous may have changed something.
 func (c *Client) change(ctx context.Context, method string, q question, body []byte) error {
 	if d := c.buckets.held(q.project); d > 0 { // the caller counts on it being over soon
-		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: codeRateLimited, RetryAfter: d},
-			fmt.Errorf("Atlas wants no requests for another %s", d.Round(1e9)))
+		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Waits: true, Code: codeRateLimited, RetryAfter: d},
+			fmt.Errorf("the project's rate limit is used up for another %s", d.Round(time.Second)))
 	}
 	limited, cancel := context.WithTimeout(ctx, c.target.Timeouts.Request.Std())
 	defer cancel()
