@@ -35,7 +35,7 @@ const (
 	idleTimeout = 20 * time.Second
 	// steadyFor is how long clusters must have been seen at rest with the new key: Atlas needs a moment to find
 	// out that they have something to do.
-	steadyFor = 3 * time.Second
+	steadyFor = 2 * time.Second
 )
 
 // KeyService is a cloud's key management service, as the packages below worker/kms are. keyturn.KMSOrder says what
@@ -64,7 +64,7 @@ type Config struct {
 	Keys map[keyturn.KMSProvider]KeyService
 	// Base sends the requests, without credentials; nil means a transport made for the target.
 	Base http.RoundTripper
-	// Steady is how long clusters must be seen at rest with a new key; 0 means 3s.
+	// Steady is how long clusters must be seen at rest with a new key; 0 means 2s.
 	Steady time.Duration
 	// Logger is told what is odd about a server; nil means nobody is.
 	Logger *zap.Logger

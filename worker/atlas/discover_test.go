@@ -105,8 +105,10 @@ func TestSnapshots_NameTheKeyOfAWSOnly(t *testing.T) {
 		cluster string
 		snap    simulator.Snapshot
 	}{
-		{"orders", simulator.Snapshot{ExpiresAt: &expires}}, {"orders", simulator.Snapshot{Status: "inProgress"}},
-		{"stock", simulator.Snapshot{ExpiresAt: &expires}}, {"plain", simulator.Snapshot{}},
+		{"orders", simulator.Snapshot{ExpiresAt: &expires}},
+		{"orders", simulator.Snapshot{Status: "inProgress"}},
+		{"stock", simulator.Snapshot{ExpiresAt: &expires}},
+		{"plain", simulator.Snapshot{}},
 		{"plain", simulator.Snapshot{MasterKey: "00000000-0000-0000-0000-000000000000"}},
 	} {
 		if err := w.sim.AddSnapshot(projectID, s.cluster, s.snap); err != nil {

@@ -156,8 +156,11 @@ func project() simulator.Project {
 			{ID: simulator.GCP, Key: gcpKey, Fields: map[string]string{"serviceAccountKey": "the-google-secret"}},
 		},
 		Clusters: []simulator.Cluster{
-			{Name: "orders", Provider: simulator.AWS}, {Name: "stock", Provider: simulator.Azure, Sharded: true}, {Name: "logs", Provider: simulator.GCP},
-			{Name: "asleep", Provider: simulator.AWS, Paused: true}, {Name: "plain"},
+			{Name: "orders", Provider: simulator.AWS},
+			{Name: "stock", Provider: simulator.Azure, Sharded: true},
+			{Name: "logs", Provider: simulator.GCP},
+			{Name: "asleep", Provider: simulator.AWS, Paused: true},
+			{Name: "plain"},
 		},
 	}
 }

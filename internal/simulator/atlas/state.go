@@ -28,11 +28,13 @@ func kinds() []kind {
 	return []kind{
 		{
 			AWS, "awsKms", "customerMasterKeyID", "AWS",
-			[]string{"enabled", "region", "requirePrivateNetworking", "accessKeyID"}, []string{"secretAccessKey", "roleId"},
+			[]string{"enabled", "region", "requirePrivateNetworking", "accessKeyID"},
+			[]string{"secretAccessKey", "roleId"},
 		},
 		{
 			Azure, "azureKeyVault", "keyIdentifier", "AZURE",
-			[]string{"enabled", "azureEnvironment", "clientID", "tenantID", "subscriptionID", "resourceGroupName", "keyVaultName", "requirePrivateNetworking", "roleId"}, []string{"secret"},
+			[]string{"enabled", "azureEnvironment", "clientID", "tenantID", "subscriptionID", "resourceGroupName", "keyVaultName", "requirePrivateNetworking", "roleId"},
+			[]string{"secret"},
 		},
 		{GCP, "googleCloudKms", "keyVersionResourceID", "GCP", []string{"enabled", "roleId"}, []string{"serviceAccountKey"}},
 	}
