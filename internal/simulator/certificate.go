@@ -18,9 +18,9 @@ import (
 // certificateLife is long enough for a demo that is left running.
 const certificateLife = 365 * 24 * time.Hour
 
-// newCertificate makes an authority and a certificate that it signed for the
+// NewCertificate makes an authority and a certificate that it signed for the
 // address and for this machine. Both live in memory only.
-func newCertificate(now time.Time, addr net.Addr) (caPEM []byte, cert tls.Certificate, err error) {
+func NewCertificate(now time.Time, addr net.Addr) (caPEM []byte, cert tls.Certificate, err error) {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, cert, fmt.Errorf("making the authority's key: %w", err)

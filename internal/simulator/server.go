@@ -73,7 +73,7 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 		return l, nil
 	}
 	s.URL = "https://" + l.Addr().String()
-	ca, certificate, err := newCertificate(time.Now(), l.Addr())
+	ca, certificate, err := NewCertificate(time.Now(), l.Addr())
 	if err == nil && cfg.CAFile != "" {
 		err = os.WriteFile(cfg.CAFile, ca, 0o600)
 	}
