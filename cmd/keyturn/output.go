@@ -113,12 +113,12 @@ func (s screen) paint(colour, text string) string {
 // stateColour is the colour of a rotation's or a task's state.
 func stateColour(state string) string {
 	switch state {
-	case string(keyturn.RotationSucceeded), string(keyturn.AlertResolved), "yes", "create":
+	case string(keyturn.RotationSucceeded), string(keyturn.AlertResolved), "yes", "create", "ok":
 		return green
 	case string(keyturn.RotationFailed), string(keyturn.AlertFiring), "delete":
 		return red
 	case string(keyturn.RotationPartial), string(keyturn.TaskParked), string(keyturn.RotationCancelled), string(keyturn.AlertAcknowledged),
-		"update", "paused", "mixed", "failing", "gone":
+		"update", "paused", "mixed", "failing", "gone", "warning":
 		return yellow
 	case string(keyturn.RotationRunning), string(keyturn.RotationPlanning), string(keyturn.TaskIntended):
 		return cyan

@@ -81,7 +81,7 @@ Exit codes: 0 done, 1 error, 2 usage, 3 rotation ended other than succeeded,
 		newRotateCommand(e), newPlanCommand(e), newRotationsCommand(e), newCancelCommand(e), newTaskCommand(e), newUnitsCommand(e),
 		newHistoryCommand(e), newKeysCommand(e), newObserveCommand(e), newAlertsCommand(e), newPauseCommand(e), newResumeCommand(e), newAuditCommand(e))
 	addGroup(root, groupTime, newScheduleCommand(e), newForecastCommand(e), newBackfillCommand(e), newSimulateTimeCommand(e))
-	addGroup(root, groupSetup, newApplyCommand(e), newGetCommand(e), newWebhooksCommand(e), newHooksCommand(e), newTokenCommand(e))
+	addGroup(root, groupSetup, newApplyCommand(e), newGetCommand(e), newDoctorCommand(e), newWebhooksCommand(e), newHooksCommand(e), newTokenCommand(e))
 	addGroup(root, groupServer, newServeCommand(e), newDemoCommand(e), newSimulateCommand(e), newMigrateCommand(e))
 	root.AddCommand(newVersionCommand(e))
 	return root

@@ -51,6 +51,7 @@ type Config struct {
 	Store   Store
 	Planner Planner
 	Keys    KeyReader
+	Doctor  Doctor
 	Waker   Waker
 	// Retained knows which keys must be kept.
 	Retained KeyKeeper
@@ -129,6 +130,7 @@ func New(cfg Config) http.Handler {
 	s.registerForecast()
 	s.registerClosed()
 	s.registerObserve()
+	s.registerDoctor()
 	s.registerTokens()
 	s.registerKeys()
 	s.registerAlerts()

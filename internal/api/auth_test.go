@@ -82,7 +82,7 @@ func TestRolesOfOperations(t *testing.T) {
 	want := map[string]keyturn.Role{
 		"request-rotation": keyturn.RoleOperator, "plan-policy": keyturn.RoleOperator,
 		"pause-policy": keyturn.RoleOperator, "resume-policy": keyturn.RoleOperator, "ack-alert": keyturn.RoleOperator,
-		"backfill-policy": keyturn.RoleOperator, "observe-target": keyturn.RoleOperator,
+		"backfill-policy": keyturn.RoleOperator, "observe-target": keyturn.RoleOperator, "fix-thresholds": keyturn.RoleOperator,
 		"cancel-rotation": keyturn.RoleOperator, "resume-rotation": keyturn.RoleOperator,
 		"resolve-task": keyturn.RoleOperator, "list-audit": keyturn.RoleOperator,
 		"apply": keyturn.RoleAdmin, "list-tokens": keyturn.RoleAdmin,

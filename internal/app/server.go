@@ -40,6 +40,7 @@ type Server struct {
 	nats    *bus.Embedded // nil: somebody else's
 	lost    bool          // the bus lost messages before the worker was made
 	worker  *worker.Worker
+	clients *systems
 	sched   *scheduler.Scheduler
 	alerts  *alerts.Evaluator
 	keeper  *retain.Keeper
@@ -150,6 +151,7 @@ func (s *Server) openStore(ctx context.Context) error {
 
 func (s *Server) makeWorker(version string, registry prometheus.Registerer) {
 	clients := newSystems(s.store, version, s.log.Named("target"))
+	s.clients = clients
 	sender := webhook.New(webhook.Config{Version: version, AllowLoopback: s.cfg.loopback()})
 	s.opened("connections to webhooks", func(context.Context) error { sender.Close(); return nil })
 	s.worker = worker.New(s.test.worker(worker.Config{
@@ -196,7 +198,7 @@ func (p plans) Plan(ctx context.Context, policy string, only keyturn.Selection) 
 
 func (s *Server) openHTTP(ctx context.Context, version string, registry *prometheus.Registry) error {
 	cfg := api.Config{
-		Store: s.test.api(s.store), Planner: plans{s.store, s.worker}, Keys: s.worker, Waker: s.bus, Retained: s.keeper,
+		Store: s.test.api(s.store), Planner: plans{s.store, s.worker}, Keys: s.worker, Waker: s.bus, Retained: s.keeper, Doctor: s.doctor(),
 		Deliveries: s.store, Tester: s.worker, Hooks: s.store, Alerts: raiser{s.store}, Registerer: registry,
 		CheckSchedule: checkSchedule, FirstSlot: firstSlot, OnChange: s.changed, OnLook: s.worker.Look,
 		Ready:   s.checks(),

@@ -63,23 +63,23 @@ func TestNew_AcceptsEveryFormOfTheURL(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
+func TestPing(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
-	if err := f.client(t).Check(t.Context()); err != nil {
+	if err := f.client(t).Ping(t.Context()); err != nil {
 		t.Errorf("all is well: %v", err)
 	}
 	wrong := f.client(t, func(cfg *opsmanager.Config) { cfg.PublicKey = "another" })
-	want{permanent, true, "unauthorized", 0, "spec.credentials"}.check(t, "wrong credentials", wrong.Check(t.Context()))
+	want{permanent, true, "unauthorized", 0, "spec.credentials"}.check(t, "wrong credentials", wrong.Ping(t.Context()))
 	f.on("GET /groups", http.StatusOK, "{}")
-	want{permanent, true, "not_ops_manager", 0, "is spec.url"}.check(t, "another API", f.client(t).Check(t.Context()))
+	want{permanent, true, "not_ops_manager", 0, "is spec.url"}.check(t, "another API", f.client(t).Ping(t.Context()))
 
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }))
 	defer web.Close()
 	c := f.client(t, func(cfg *opsmanager.Config) { cfg.Target.URL = web.URL })
-	want{permanent, true, "not_ops_manager", 0, web.URL}.check(t, "a web site", c.Check(t.Context()))
+	want{permanent, true, "not_ops_manager", 0, web.URL}.check(t, "a web site", c.Ping(t.Context()))
 	c = f.client(t, func(cfg *opsmanager.Config) { cfg.Target.URL = strings.Replace(web.URL, "http:", "https:", 1) })
-	want{transient, true, "tls", 0, "says https"}.check(t, "no TLS", c.Check(t.Context()))
+	want{transient, true, "tls", 0, "says https"}.check(t, "no TLS", c.Ping(t.Context()))
 }
 
 func TestTLS_TrustsOnlyWhoItShould(t *testing.T) {
@@ -91,7 +91,7 @@ func TestTLS_TrustsOnlyWhoItShould(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	c := f.client(t, func(cfg *opsmanager.Config) { cfg.Target.URL = server.URL })
-	want{transient, true, "tls", 0, "spec.tls.caFile"}.check(t, "unknown authority", c.Check(t.Context()))
+	want{transient, true, "tls", 0, "spec.tls.caFile"}.check(t, "unknown authority", c.Ping(t.Context()))
 	want{transient, true, "tls", 0, "spec.tls.caFile"}.check(t, "unknown authority", c.Apply(t.Context(), unitID, keyturn.Intent{}))
 
 	caFile := filepath.Join(t.TempDir(), "ca.pem")
@@ -100,11 +100,11 @@ func TestTLS_TrustsOnlyWhoItShould(t *testing.T) {
 		t.Fatal(err)
 	}
 	trusting := func(cfg *opsmanager.Config) { cfg.Target.URL, cfg.Target.TLS.CAFile = server.URL, caFile }
-	if err := f.client(t, trusting).Check(t.Context()); err != nil {
+	if err := f.client(t, trusting).Ping(t.Context()); err != nil {
 		t.Errorf("known authority: %v", err)
 	}
 	elsewhere := f.client(t, trusting, func(cfg *opsmanager.Config) {
 		cfg.Target.URL = strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 	})
-	want{transient, true, "tls", 0, "certificate"}.check(t, "wrong name", elsewhere.Check(t.Context()))
+	want{transient, true, "tls", 0, "certificate"}.check(t, "wrong name", elsewhere.Ping(t.Context()))
 }

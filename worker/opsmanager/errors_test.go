@@ -295,7 +295,7 @@ func TestServersThatCannotBeReached(t *testing.T) {
 	_, err := c.Prepare(t.Context(), unitID, keyturn.ID{})
 	want{transient, true, "network", 0, "connection refused"}.check(t, "Prepare", err)
 	want{transient, true, "network", 0, "connection refused"}.check(t, "Apply", c.Apply(t.Context(), unitID, keyturn.Intent{}))
-	want{transient, true, "network", 0, f.server.URL}.check(t, "Check", c.Check(t.Context()))
+	want{transient, true, "network", 0, f.server.URL}.check(t, "Check", c.Ping(t.Context()))
 }
 
 func TestApply_ThatCannotConnectAnyMoreIsTransient(t *testing.T) {

@@ -152,19 +152,25 @@ func (c *Client) put(ctx context.Context, q question) error {
 	}
 }
 
-// Check reports whether the target can be reached, is an Ops Manager and
+// Ping reports whether the target can be reached, is an Ops Manager and
 // accepts the credentials, by one cheap call.
-func (c *Client) Check(ctx context.Context) error {
+func (c *Client) Ping(ctx context.Context) error {
+	_, err := c.ping(ctx, nil)
+	return err
+}
+
+// ping returns one of the projects, and fills in the header of the answer, if there is one.
+func (c *Client) ping(ctx context.Context, seen *http.Header) ([]group, error) {
 	var answer page[group]
 	q := question{
 		operation: "check", doing: "calling target", subject: c.target.Name, path: "/groups",
-		query: "itemsPerPage=1&pageNum=1", header: c.readHeader, limit: listLimit, turns: 1,
+		query: "itemsPerPage=1&pageNum=1", header: c.readHeader, limit: listLimit, turns: 1, seen: seen,
 	}
 	if err := c.get(ctx, q, &answer); err != nil {
-		return err
+		return nil, err
 	}
 	if answer.Results == nil {
-		return c.foreign(q, "the answer is no list of projects")
+		return nil, c.foreign(q, "the answer is no list of projects")
 	}
-	return nil
+	return answer.Results, nil
 }

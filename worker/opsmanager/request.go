@@ -33,9 +33,10 @@ type question struct {
 	query     string
 	header    http.Header
 	limit     int64
-	turns     int        // what it costs of the rate limit; 0: nothing
-	body      []byte     // of a PUT
-	date      *time.Time // is set to the server's clock, if the answer tells it
+	turns     int          // what it costs of the rate limit; 0: nothing
+	body      []byte       // of a PUT
+	date      *time.Time   // is set to the server's clock, if the answer tells it
+	seen      *http.Header // is set to the answer's header, if it is not nil
 }
 
 // get asks, and decodes the answer. Errors are *keyturn.SystemError.
@@ -80,6 +81,9 @@ func (c *Client) ask(ctx context.Context, q question, into any) error {
 		return c.unreachable(ctx, q, err)
 	}
 	defer discard(resp)
+	if q.seen != nil {
+		*q.seen = resp.Header
+	}
 	if resp.StatusCode != http.StatusOK {
 		return c.refusal(q, resp, false)
 	}
