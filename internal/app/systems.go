@@ -113,7 +113,7 @@ func (s *systems) System(ctx context.Context, target string, generation int64) (
 	if held != nil && !held.created.Equal(stored.CreatedAt) {
 		held = nil
 	}
-	made, err := s.make(t, stored.CreatedAt, held)
+	made, err := s.make(ctx, t, stored.CreatedAt, held)
 	if err != nil {
 		return nil, keyturn.Target{}, unusable(fmt.Errorf("target %s: %w", target, err))
 	}
@@ -136,7 +136,7 @@ func unusable(err error) error {
 }
 
 // make returns the client that is held if nothing has changed, or a new one.
-func (s *systems) make(t keyturn.Target, created time.Time, held *client) (*client, error) {
+func (s *systems) make(ctx context.Context, t keyturn.Target, created time.Time, held *client) (*client, error) {
 	found, err := resolve(t)
 	if err != nil {
 		return nil, err
@@ -144,19 +144,21 @@ func (s *systems) make(t keyturn.Target, created time.Time, held *client) (*clie
 	if held != nil && held.target.Generation == t.Generation && maps.Equal(held.secrets, found) {
 		return held, nil
 	}
-	sys, err := s.open(t, found)
+	sys, err := s.open(ctx, t, found)
 	if err != nil {
 		return nil, err
 	}
 	return &client{sys: sys, target: t, created: created, secrets: found}, nil
 }
 
-func (s *systems) open(t keyturn.Target, found secrets) (system, error) {
+func (s *systems) open(ctx context.Context, t keyturn.Target, found secrets) (system, error) {
 	switch t.System {
 	case keyturn.SystemOpsManager, keyturn.SystemCloudManager:
 		return opsmanager.New(opsmanager.Config{
 			Target: t, PublicKey: found[t.Credentials.PublicKey], PrivateKey: found[t.Credentials.PrivateKey], Logger: s.log, Version: s.version,
 		})
+	case keyturn.SystemAtlas:
+		return s.openAtlas(ctx, t, found)
 	default:
 		return nil, fmt.Errorf("spec.system: this version can't call %q", t.System)
 	}

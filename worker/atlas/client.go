@@ -44,6 +44,7 @@ type KeyService interface {
 	Make(ctx context.Context, order keyturn.KMSOrder) (keyturn.KMSKey, error)
 	Newest(ctx context.Context, current keyturn.KMSRef) (keyturn.KMSKey, error)
 	Describe(ctx context.Context, key keyturn.KMSRef) (keyturn.KMSKey, error)
+	Disable(ctx context.Context, key keyturn.KMSRef) error
 	Close()
 }
 

@@ -123,7 +123,7 @@ func TestSnapshots_NameTheKeyOfAWSOnly(t *testing.T) {
 		return all
 	}
 	aws, azure := list(awsUnit), list(azureUnit)
-	if len(aws) != 3 || aws[0].KeyID != "00000000-0000-0000-0000-000000000001" || !aws[0].Complete || !aws[0].ExpiresAt.Equal(expires) || aws[1].Complete || aws[2].ClusterName != "plain" {
+	if len(aws) != 3 || aws[0].KeyID != awsKey || !aws[0].Complete || !aws[0].ExpiresAt.Equal(expires) || aws[1].Complete || aws[2].ClusterName != "plain" {
 		t.Errorf("AWS: %+v", aws)
 	}
 	// What a cluster that is encrypted otherwise now needs nobody knows: it counts for every provider.
@@ -195,5 +195,23 @@ func TestExamine_NamesTheWayAndTheFix(t *testing.T) {
 		if check.State == keyturn.CheckFailed || check.Message == "" {
 			t.Errorf("%+v", check)
 		}
+	}
+}
+
+func TestDisableKey_LeavesTheOneInUseAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	old := awsKey[:len(awsKey)-1] + "0"
+	for _, key := range []string{awsKey, awsKey + "#1", "00000000-0000-0000-0000-000000000001", "alias/x y"} {
+		if err := w.DisableKey(t.Context(), awsUnit, key); kindOf(t, err).Kind != keyturn.KindPermanent {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if err := w.DisableKey(t.Context(), awsUnit, old); err != nil || fmt.Sprint(w.ring.off) != "["+old+"]" {
+		t.Errorf("disabled %v, %v", w.ring.off, err)
+	}
+	doubts, err := w.RetireDoubts(t.Context(), awsUnit, old)
+	if err != nil || len(doubts) != 1 || !strings.Contains(doubts[0], "cluster asleep is paused") {
+		t.Errorf("got %q, %v", doubts, err)
 	}
 }

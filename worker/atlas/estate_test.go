@@ -26,6 +26,8 @@ var (
 	_ worker.Examiner        = (*atlas.Client)(nil)
 	_ worker.Checker         = (*atlas.Client)(nil)
 	_ worker.ThresholdKeeper = (*atlas.Client)(nil)
+	_ worker.Retirer         = (*atlas.Client)(nil)
+	_ worker.RetireDoubter   = (*atlas.Client)(nil)
 )
 
 const (
@@ -49,6 +51,7 @@ type ring struct {
 	n     int
 	fail  error // the next call's
 	left  int   // rotations in place
+	off   []string
 }
 
 func newRing() *ring {
@@ -125,6 +128,13 @@ func (r *ring) Describe(_ context.Context, ref keyturn.KMSRef) (keyturn.KMSKey, 
 	left := r.left
 	key.RotationsLeft = &left
 	return key, r.failure()
+}
+
+func (r *ring) Disable(_ context.Context, ref keyturn.KMSRef) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.off = append(r.off, ref.ID)
+	return r.failure()
 }
 
 func (r *ring) Close() {}

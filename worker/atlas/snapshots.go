@@ -3,6 +3,7 @@ package atlas
 import (
 	"context"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn"
@@ -29,6 +30,10 @@ func (c *Client) Snapshots(ctx context.Context, unit string, yield func(keyturn.
 	if err != nil {
 		return err
 	}
+	now, err := c.setting(ctx, at, "reading the key of unit", 1)
+	if err != nil {
+		return err
+	}
 	for _, k := range clusters {
 		if k.shared() {
 			continue
@@ -47,7 +52,7 @@ func (c *Client) Snapshots(ctx context.Context, unit string, yield func(keyturn.
 				ID: s.ID, Unit: unit, ClusterName: k.Name, CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt, Complete: s.Status == "completed",
 			}
 			if at.provider.id == keyturn.KMSProviderAWS {
-				one.KeyID = s.MasterKey
+				one.KeyID = sameForm(s.MasterKey, now.key)
 			}
 			if !yield(one) {
 				return nil
@@ -70,4 +75,14 @@ func (c *Client) snapshots(ctx context.Context, at place, k cluster) ([]snapshot
 		return nil, nil
 	}
 	return found, err
+}
+
+// sameForm names a key of AWS as the one in use is named: a project that names keys by their ARN is shown their ids
+// only. An account or region that was another one then makes a name that nobody knows, as the id alone would be.
+func sameForm(key, inUse string) string {
+	prefix, _, isARN := strings.Cut(inUse, ":key/")
+	if key == "" || !isARN || strings.HasPrefix(key, "arn:") {
+		return key
+	}
+	return prefix + ":key/" + key
 }
