@@ -2,10 +2,12 @@ package keyturn
 
 import (
 	"cmp"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Uncertain says what happens to a change whose outcome stays unknown and that
@@ -94,6 +96,36 @@ func (s Selection) KeysOf(units ...string) map[string]string {
 		}
 	}
 	return keys
+}
+
+// maxKeys bounds how many keys one trigger may name.
+const maxKeys = 10_000
+
+// WithKeys returns a copy with more keys that someone else has made, by unit id. It refuses what is no unit's id,
+// what can be no key's (1 to 2048 characters, none of them a control character), and two keys for one unit.
+func (s Selection) WithKeys(more map[string]string) (Selection, error) {
+	all := make(map[string]string, len(s.Keys)+len(more))
+	for _, keys := range []map[string]string{s.Keys, more} {
+		for unit, key := range keys {
+			if _, _, _, err := SplitUnitID(unit); err != nil {
+				return s, fmt.Errorf("keys: %w", err)
+			}
+			if key == "" || len(key) > 2048 || strings.ContainsFunc(key, unicode.IsControl) {
+				return s, fmt.Errorf("keys: what is named for unit %s can't be a key: expected 1 to 2048 characters", unit)
+			}
+			if other, twice := all[unit]; twice && other != key {
+				return s, fmt.Errorf("keys: two keys are named for unit %s", unit)
+			}
+			all[unit] = key
+		}
+	}
+	if len(all) > maxKeys {
+		return s, fmt.Errorf("keys: %d keys are named: at most %d", len(all), maxKeys)
+	}
+	if len(all) > 0 {
+		s.Keys = all
+	}
+	return s, nil
 }
 
 // MatchProject reports whether units of the project can be selected at all.

@@ -23,6 +23,8 @@ type TriggerMessage struct {
 	// ID is the caller's: the same id again is the same rotation.
 	ID   string            `json:"id"`
 	Only keyturn.Selection `json:"only"`
+	// Keys are keys that someone else has made, by unit id; the same as those in Only.
+	Keys map[string]string `json:"keys"`
 }
 
 // triggers turns messages into rotations.
@@ -118,6 +120,10 @@ func parseTrigger(data []byte) (TriggerMessage, error) {
 	}
 	if len(message.ID) > 200 || len(message.Reason) > 2000 {
 		return TriggerMessage{}, errors.New("id longer than 200 or reason longer than 2000 characters")
+	}
+	var err error
+	if message.Only, err = message.Only.WithKeys(message.Keys); err != nil {
+		return TriggerMessage{}, err
 	}
 	if message.ID == "" && envelope.ID != "" && envelope.SpecVersion != "" {
 		message.ID = envelope.Source + "#" + envelope.ID // unique by the CloudEvents specification

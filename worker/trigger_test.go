@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"maps"
 	"strings"
 	"testing"
 )
@@ -39,5 +40,25 @@ func TestParseTrigger(t *testing.T) {
 				t.Fatalf("got %+v, %v", got, err)
 			}
 		})
+	}
+}
+
+func TestParseTrigger_TakesKeysThatSomebodyElseHasMade(t *testing.T) {
+	t.Parallel()
+	got, err := parseTrigger([]byte(`{"policy":"q","keys":{"a.p.aws":"arn:1"},"only":{"units":["a.p.*"],"keys":{"a.p.gcp":"v/2"}}}`))
+	want := map[string]string{"a.p.aws": "arn:1", "a.p.gcp": "v/2"}
+	if err != nil || !maps.Equal(got.Only.Keys, want) || len(got.Only.Units) != 1 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for in, want := range map[string]string{
+		`{"policy":"q","keys":{"aws":"arn:1"}}`:                                 `"aws" is not a unit's id`,
+		`{"policy":"q","keys":{"a.p.aws":""}}`:                                  "can't be a key",
+		`{"policy":"q","keys":{"a.p.aws":"x\n"}}`:                               "can't be a key",
+		`{"policy":"q","keys":{"a.p.aws":"x"},"only":{"keys":{"a.p.aws":"y"}}}`: "two keys are named for unit a.p.aws",
+		`{"policy":"q","keys":["x"]}`:                                           "not a trigger",
+	} {
+		if _, err := parseTrigger([]byte(in)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", in, err, want)
+		}
 	}
 }

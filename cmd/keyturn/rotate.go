@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,9 @@ server: this command may end, or lose its connection, and the rotation goes on.
 
 --project, --cluster and --unit narrow the policy's selection, never widen it;
 they take ids, names or globs and may be given several times.
+
+--key UNIT=KEY names a key that someone else has made for a unit whose keys are made
+elsewhere (Atlas), by the unit's id; it narrows nothing.
 
 With --id, asking again with the same id is the same rotation, not a second one.
 
@@ -48,11 +52,17 @@ began, and that nothing has turned since.`,
 	flags.StringArrayVar(&req.Only.Projects, "project", nil, "only this project: id, name or glob")
 	flags.StringArrayVar(&req.Only.Clusters, "cluster", nil, "only this cluster: name, id or glob")
 	flags.StringArrayVar(&req.Only.Units, "unit", nil, "only this unit: id, name or glob")
+	var keys []string
+	flags.StringArrayVar(&keys, "key", nil, "UNIT=KEY: put this key, which someone else has made, into use in this unit")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if resume != "" {
 			return e.resumeRotation(cmd.Context(), resume, req.Reason, wait, *output)
 		}
 		req.Policy = args[0]
+		var err error
+		if req.Only, err = withKeys(req.Only, keys); err != nil {
+			return err
+		}
 		if req.ID == "" {
 			// So that a call that is repeated, because its answer got lost, is not a second rotation.
 			req.ID = "cli-" + keyturn.NewID(e.now()).String()
@@ -74,12 +84,27 @@ began, and that nothing has turned since.`,
 	return cmd
 }
 
+// withKeys reads --key UNIT=KEY.
+func withKeys(only keyturn.Selection, words []string) (keyturn.Selection, error) {
+	for _, word := range words {
+		unit, key, ok := strings.Cut(word, "=")
+		if !ok {
+			return only, usageErrorf("--key %q is not UNIT=KEY, such as atlas.PROJECT.aws=arn:aws:kms:…; `keyturn units` lists the ids of units", word)
+		}
+		var err error
+		if only, err = only.WithKeys(map[string]string{unit: key}); err != nil {
+			return only, usageErrorf("--key: %w", err)
+		}
+	}
+	return only, nil
+}
+
 // resumeArguments refuses what does not go with --resume: what is missing is known.
 func resumeArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usageErrorf("unexpected argument %q: --resume takes the policy from the rotation", args[0])
 	}
-	for _, name := range []string{"id", "project", "cluster", "unit"} {
+	for _, name := range []string{"id", "project", "cluster", "unit", "key"} {
 		if cmd.Flags().Changed(name) {
 			return usageErrorf("--%s does not go with --resume: it goes on with what is missing", name)
 		}

@@ -20,6 +20,8 @@ type requestRotationInput struct {
 		Reason string            `json:"reason,omitempty" maxLength:"500" doc:"Why; kept with the rotation."`
 		ID     string            `json:"id,omitempty" maxLength:"200" doc:"Any unique key: the same key again is the same rotation. Empty: each request is a rotation of its own."`
 		Only   keyturn.Selection `json:"only,omitempty" doc:"Narrows the policy's selection, never widens it."`
+
+		Keys map[string]string `json:"keys,omitempty" doc:"Keys that someone else has made, by unit id: units whose keys are made elsewhere (Atlas) are given these. They narrow nothing."`
 	}
 }
 
@@ -82,13 +84,17 @@ func (s *server) requestRotation(ctx context.Context, in *requestRotationInput) 
 	if err := checkSelection(in.Body.Only); err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}
+	only, err := in.Body.Only.WithKeys(in.Body.Keys)
+	if err != nil {
+		return nil, huma.Error422UnprocessableEntity(err.Error())
+	}
 	rotation, created, err := s.Store.Request(audited(ctx, "rotation.request", in.Body.Policy, in.Body.Reason, map[string]string{"id": key}), keyturn.Request{
 		Policy:      in.Body.Policy,
 		Trigger:     keyturn.TriggerManual,
 		TriggerID:   key,
 		Reason:      in.Body.Reason,
 		RequestedBy: requestedBy(ctx),
-		Only:        in.Body.Only,
+		Only:        only,
 	})
 	if errors.Is(err, keyturn.ErrConflict) {
 		return nil, huma.Error409Conflict(fmt.Sprintf("the id %q has asked for a rotation of another policy before; take another id", key))

@@ -56,6 +56,16 @@ func TestRotationsWithoutIDAreDifferent(t *testing.T) {
 	}
 }
 
+func TestRotationKeepsTheKeysThatWereNamed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	r := decode[keyturn.Rotation](t, f.call(t, keyturn.RoleOperator, http.MethodPost, "/api/v1/rotations",
+		`{"policy":"quarterly","keys":{"a.p.aws":"arn:1"},"only":{"projects":["p"]}}`))
+	if r.Only.Keys["a.p.aws"] != "arn:1" || r.Only.Projects[0] != "p" {
+		t.Errorf("the rotation is %+v", r)
+	}
+}
+
 func TestRotationRequestsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -70,6 +80,8 @@ func TestRotationRequestsThatAreRefused(t *testing.T) {
 		{`{"policy":"quarterly","resaon":"typo"}`, 422, "body.resaon"},
 		{`{"policy":"quarterly","only":{"projects":["[a"]}}`, 422, "glob"},
 		{`{"policy":"quarterly","only":{"components":["mongos"]}}`, 422, "mongos"},
+		{`{"policy":"quarterly","keys":{"aws":"arn:1"}}`, 422, `"aws" is not a unit's id`},
+		{`{"policy":"quarterly","keys":{"a.p.aws":"x"},"only":{"keys":{"a.p.aws":"y"}}}`, 422, "two keys are named for unit a.p.aws"},
 		{`{"policy":7}`, 422, "body.policy"},
 		{`not json`, 400, ""},
 	}

@@ -171,10 +171,14 @@ type secrets map[string]string
 func resolve(t keyturn.Target) (secrets, error) {
 	found := secrets{}
 	for _, s := range []struct{ field, ref string }{
-		{"credentials.publicKey", t.Credentials.PublicKey}, {"credentials.privateKey", t.Credentials.PrivateKey},
-		{"credentials.clientId", t.Credentials.ClientID}, {"credentials.clientSecret", t.Credentials.ClientSecret},
-		{"kms.aws.accessKeyId", t.KMS.AWS.AccessKeyID}, {"kms.aws.secretAccessKey", t.KMS.AWS.SecretAccessKey},
-		{"kms.aws.sessionToken", t.KMS.AWS.SessionToken}, {"kms.azure.clientSecret", t.KMS.Azure.ClientSecret},
+		{"credentials.publicKey", t.Credentials.PublicKey},
+		{"credentials.privateKey", t.Credentials.PrivateKey},
+		{"credentials.clientId", t.Credentials.ClientID},
+		{"credentials.clientSecret", t.Credentials.ClientSecret},
+		{"kms.aws.accessKeyId", t.KMS.AWS.AccessKeyID},
+		{"kms.aws.secretAccessKey", t.KMS.AWS.SecretAccessKey},
+		{"kms.aws.sessionToken", t.KMS.AWS.SessionToken},
+		{"kms.azure.clientSecret", t.KMS.Azure.ClientSecret},
 		{"kms.gcp.credentialsJson", t.KMS.GCP.CredentialsJSON},
 	} {
 		if s.ref == "" {
