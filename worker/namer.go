@@ -21,7 +21,7 @@ type NameStore interface {
 // name finds the ids of keys that were seen and have a marker only. A key's id is what the first complete snapshot
 // says that was made while the key was in use. What can't be found out now is looked for at the next look.
 func (v *view) name(ctx context.Context) error {
-	lister, ok := v.sys.(SnapshotLister)
+	lister, ok := As[SnapshotLister](v.sys)
 	if !ok {
 		return nil
 	}

@@ -52,6 +52,8 @@ func TestServer(t *testing.T) {
 			t.Run("GoesOnAfterARestart", func(t *testing.T) { w.goesOn(t, kind) })
 			t.Run("ManualTriggerMessages", func(t *testing.T) { w.triggers(t, kind) })
 			t.Run("CronPolicyFires", func(t *testing.T) { w.fires(t, kind) })
+			t.Run("ModernUnitsAreTurnedThroughAutomation", func(t *testing.T) { w.turnsModern(t, kind) })
+			t.Run("ModernUnitsAreTurnedOnceWhateverOthersDo", func(t *testing.T) { w.survivesOthers(t, kind) })
 		})
 	}
 	t.Run("NewKeyInTheSameFileIsUsed", func(t *testing.T) { w.newCredentials(t) })
