@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/simulator"
 )
 
@@ -21,6 +22,7 @@ type simulateFlags struct {
 	faults  []string
 	seed    uint64
 	latency time.Duration
+	agents  time.Duration
 	key     string
 	tls     bool
 	caFile  string
@@ -37,9 +39,12 @@ goes on until it is interrupted. Nothing is kept.
 
 --fault KIND=SHARE makes that share of requests fail. KIND is put. or get. and
 one of errorBefore, errorAfter, tooMany, resetBefore, resetAfter, truncated,
-slow, never, late, hidden. GET /simulator/truth tells every change of a key that
+slow, never, late, hidden. With --modern-clusters and --modern-replica-sets there are
+agents that turn keys by the automation config; faults.agents of PUT /simulator/faults
+makes them fail, POST /simulator/projects/ID/edit and PUT …/lock are what others do. GET /simulator/truth tells every change of a key that
 really happened; docs/simulator.md says more.`,
 		Example: `  keyturn simulate --units 1000
+  keyturn simulate --projects 3 --modern-clusters 1 --modern-replica-sets 2
   keyturn simulate --units 1000 --latency 20ms --fault put.errorAfter=0.02 --fault get.tooMany=0.01`,
 		Args: arguments(0, 0),
 	}
@@ -50,10 +55,15 @@ really happened; docs/simulator.md says more.`,
 	flags.IntVar(&f.estate.ClustersPerProject, "clusters", 2, "with --projects: sharded clusters a project")
 	flags.IntVar(&f.estate.ShardsPerCluster, "shards", 3, "with --projects: shards a cluster")
 	flags.IntVar(&f.estate.ReplicaSetsPerProject, "replica-sets", 2, "with --projects: plain replica sets a project")
+	flags.IntVar(&f.estate.ModernClustersPerProject, "modern-clusters", 0, "with --projects: sharded clusters of FCV 4.2 and newer a project, whose keys agents turn")
+	flags.IntVar(&f.estate.ModernReplicaSetsPerProject, "modern-replica-sets", 0, "with --projects: plain replica sets of FCV 4.2 and newer a project")
 	flags.IntVar(&f.estate.LeftOut.BackupOff, "backup-off", 0, "with --projects: more replica sets without backup")
 	flags.IntVar(&f.estate.LeftOut.EncryptionOff, "encryption-off", 0, "with --projects: more replica sets whose backup is not encrypted")
-	flags.IntVar(&f.estate.LeftOut.FCV42, "fcv42", 0, "with --projects: more replica sets of FCV 4.2")
+	flags.IntVar(&f.estate.LeftOut.FCV42, "fcv42", 0, "with --projects: more replica sets of FCV 4.2, without a key in a KMIP server")
 	flags.IntVar(&f.estate.LeftOut.FCVUnknown, "fcv-unknown", 0, "with --projects: more replica sets of unknown FCV")
+	flags.IntVar(&f.estate.LeftOut.KeyIdentifier, "key-identifier", 0, "with --projects: more modern replica sets whose configuration names their key")
+	flags.IntVar(&f.estate.LeftOut.ManualMode, "manual-mode", 0, "with --projects: more modern replica sets that no agent restarts")
+	flags.DurationVar(&f.agents, "agents-take", 2*time.Second, "how long agents take to turn the key of a modern replica set")
 	flags.StringArrayVar(&f.faults, "fault", nil, "KIND=SHARE, such as put.errorAfter=0.02; may be given several times")
 	flags.Uint64Var(&f.seed, "seed", 1, "of ids, keys and faults")
 	flags.DurationVar(&f.latency, "latency", 0, "added to every answer")
@@ -103,6 +113,7 @@ func (f simulateFlags) config() (simulator.Config, error) {
 	var err error
 	cfg.Faults, err = parseFaults(f.faults)
 	cfg.Faults.Seed = f.seed
+	cfg.Faults.Agents.Takes = keyturn.Duration(f.agents)
 	return cfg, err
 }
 

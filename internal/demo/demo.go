@@ -89,7 +89,8 @@ func (d *demo) open(ctx context.Context) error {
 	sim, err := simulator.Start(ctx, simulator.Config{
 		Estate: simulator.NewEstate(simulator.EstateConfig{
 			Seed: 1, Projects: 3, ClustersPerProject: 8, ShardsPerCluster: 4, ReplicaSetsPerProject: 10,
-			LeftOut: simulator.LeftOut{BackupOff: 1, EncryptionOff: 1, FCV42: 1, FCVUnknown: 1},
+			ModernReplicaSetsPerProject: 1, // their agents take no time
+			LeftOut:                     simulator.LeftOut{BackupOff: 1, EncryptionOff: 1, FCV42: 1, FCVUnknown: 1},
 		}),
 		Latency: 40 * time.Millisecond,
 		Faults: simulator.Faults{
@@ -173,7 +174,7 @@ func (d *demo) welcome(ctx context.Context) error {
 	}
 	d.screen.line("Keyturn demo: a scheduler, a worker and a database in this process, and a simulated Ops")
 	d.screen.line("Manager with 3 projects. A few of its answers get lost, as in life; some of its units")
-	d.screen.line("must not be rotated.")
+	d.screen.line("must not be rotated, and some are of newer MongoDB versions, whose keys agents turn.")
 	d.screen.line("")
 	d.screen.line("  pages    %s", link)
 	d.screen.line("           (the link signs you in once, within ten minutes)")

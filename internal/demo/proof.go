@@ -1,12 +1,14 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/client"
+	"github.com/keyturn/keyturn/internal/simulator"
 )
 
 // prove lets what is under way end and compares the history with the record
@@ -26,9 +28,15 @@ func (d *demo) prove(ctx context.Context) error {
 	type turn struct{ cluster, before, after string }
 	open := map[turn]int{}
 	changes := 0
+	byAgents := map[string]string{} // the marker of each key that agents made
 	for _, r := range d.sim.Truth() {
-		open[turn{r.ClusterID, r.KeyBefore, r.KeyAfter}]++
 		changes++
+		if r.By == simulator.ByAutomation { // the history knows these by their time, and by their ids later
+			byAgents[r.KeyAfter] = keyturn.KeyMarkerPrefix + r.Timestamp
+			open[turn{cluster: r.ClusterID, after: byAgents[r.KeyAfter]}]++
+			continue
+		}
+		open[turn{r.ClusterID, r.KeyBefore, r.KeyAfter}]++
 	}
 	recorded := 0
 	for _, k := range history {
@@ -39,6 +47,11 @@ func (d *demo) prove(ctx context.Context) error {
 		_, _, cluster, err := keyturn.SplitUnitID(k.Unit)
 		if err != nil {
 			return err
+		}
+		after := cmp.Or(byAgents[k.KeyID], k.KeyID)
+		if keyturn.IsKeyMarker(after) {
+			open[turn{cluster: cluster, after: after}]--
+			continue
 		}
 		open[turn{cluster, k.PreviousKeyID, k.KeyID}]--
 	}

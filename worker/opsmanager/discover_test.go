@@ -163,7 +163,7 @@ func TestDiscover_SaysWhyAUnitCannotBeRotated(t *testing.T) {
 		"no backup configuration":  {plain, nil, low, nil, "4.0", "backup is off (there is no backup configuration)"},
 		"encryption off":           {plain, []object{backup("c1", "STARTED", false)}, low, nil, "4.0", "encryption is off"},
 		"encryption unknown":       {plain, []object{backup("c1", "STARTED", nil)}, low, nil, "4.0", "it is unknown whether encryption is on"},
-		"FCV too high":             {plain, on, new(automation).replicaSet("rs", "4.2", "4.2"), nil, "4.2", "FCV 4.2: its key is turned through automation, and process rs_process_0 has no master key in a KMIP server"},
+		"FCV too high":             {plain, on, new(automation).replicaSet("rs", "4.2", "4.2"), nil, "4.2", "FCV 4.2: its key is turned through automation, and process rs_process_0 has no key in a KMIP server"},
 		"FCV mixed":                {plain, on, new(automation).replicaSet("rs", "4.0", "4.2"), nil, "4.2", "FCV is 4.0 for some of its processes and 4.2 for others"},
 		"FCV as a number":          {plain, on, new(automation).replicaSet("rs", "4.0", "10.0"), nil, "10.0", "FCV is 4.0 for some of its processes and 10.0 for others"},
 		"FCV of one is missing":    {plain, on, new(automation).replicaSet("rs", "4.0", nil), nil, "", "FCV is unknown: no host of it is known, and the automation config does not tell"},

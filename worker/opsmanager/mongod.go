@@ -47,11 +47,11 @@ func (m mongod) obstacle(name string) string {
 	case m.disabled:
 		return what + " is disabled"
 	case m.manual:
-		return what + " is in manual mode, so that no agent restarts it: take it out of manual mode"
+		return what + " is in manual mode: no agent restarts it"
 	case !m.encrypted:
-		return what + " has no master key in a KMIP server (args2_6.security.enableEncryption and .kmip)"
+		return what + " has no key in a KMIP server (args2_6.security.enableEncryption and .kmip)"
 	case m.keyIdentifier:
-		return what + " names its key itself (args2_6.security.kmip.keyIdentifier), and what the agent does then is not documented: remove it, or turn the key by hand"
+		return what + " sets args2_6.security.kmip.keyIdentifier, and what agents do then is not documented: remove it, or turn the key by hand"
 	case m.unclear != nil:
 		return what + ": " + m.unclear.Error()
 	default:
