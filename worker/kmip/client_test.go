@@ -4,20 +4,22 @@ package kmip_test
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/keyturn/keyturn/worker/kmip"
+	"github.com/keyturn/keyturn/worker/kmip/kmiptest"
 )
 
 // TestPyKMIP asks a real server.
 func TestPyKMIP(t *testing.T) {
 	t.Parallel()
-	e := startPyKMIP(t, 30)
+	e := kmiptest.Start(t, 30)
 
 	t.Run("AgreesUponTheBestVersion", func(t *testing.T) {
 		t.Parallel()
-		got, err := e.client(t, 0).Server(t.Context())
+		got, err := newClient(t, e, 0).Server(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,17 +30,17 @@ func TestPyKMIP(t *testing.T) {
 	for name, batch := range map[string]int{"OneByOne": 1, "InBatches": 4} {
 		t.Run("KnowsEveryState/"+name, func(t *testing.T) {
 			t.Parallel()
-			e.checkStates(t, e.client(t, batch))
+			checkStates(t, e, newClient(t, e, batch))
 		})
 	}
 	for _, v := range kmip.Known() {
 		t.Run("KnowsEveryState/Version"+v.String(), func(t *testing.T) {
 			t.Parallel()
-			c := e.client(t, 0)
+			c := newClient(t, e, 0)
 			c.Speak(v)
-			e.checkStates(t, c)
-			if ids, err := c.Locate(t.Context(), "active"); err != nil || !slices.Equal(ids, []string{e.Active}) {
-				t.Errorf("located %v, %v, want %s", ids, err, e.Active)
+			checkStates(t, e, c)
+			if ids, err := c.Locate(t.Context(), "active"); err != nil || !slices.Equal(ids, []string{e.Keys.Active}) {
+				t.Errorf("located %v, %v, want %s", ids, err, e.Keys.Active)
 			}
 			if c.Idle() != 1 {
 				t.Errorf("%d connections wait, want one that was used again and again", c.Idle())
@@ -47,31 +49,41 @@ func TestPyKMIP(t *testing.T) {
 	}
 	t.Run("LocatesAllKeys", func(t *testing.T) {
 		t.Parallel()
-		ids, err := e.client(t, 0).Locate(t.Context(), "")
+		ids, err := newClient(t, e, 0).Locate(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, id := range append(slices.Clone(e.Many), e.PreActive, e.Active, e.Deactivated, e.Compromised) {
+		for _, id := range append(slices.Clone(e.Keys.Many), e.Keys.PreActive, e.Keys.Active, e.Keys.Deactivated, e.Keys.Compromised) {
 			if !slices.Contains(ids, id) {
 				t.Errorf("key %s was not found among %d", id, len(ids))
 			}
 		}
-		if slices.Contains(ids, e.Destroyed) {
-			t.Errorf("the destroyed key %s was found", e.Destroyed)
+		if slices.Contains(ids, e.Keys.Destroyed) {
+			t.Errorf("the destroyed key %s was found", e.Keys.Destroyed)
 		}
 	})
 	t.Run("LocatesByName", func(t *testing.T) {
 		t.Parallel()
-		ids, err := e.client(t, 0).Locate(t.Context(), "active")
-		if err != nil || !slices.Equal(ids, []string{e.Active}) {
-			t.Errorf("got %v, %v, want %s", ids, err, e.Active)
+		ids, err := newClient(t, e, 0).Locate(t.Context(), "active")
+		if err != nil || !slices.Equal(ids, []string{e.Keys.Active}) {
+			t.Errorf("got %v, %v, want %s", ids, err, e.Keys.Active)
 		}
 	})
 }
 
-func (e *estate) checkStates(t *testing.T, c *kmip.Client) {
+func newClient(t testing.TB, e *kmiptest.Server, batch int) *kmip.Client {
 	t.Helper()
-	ids := append([]string{e.PreActive, e.Active, e.Deactivated, e.Compromised, e.Destroyed, "no-such-key"}, e.Many...)
+	c, err := kmip.New(kmip.Config{Address: e.Address, TLS: e.TLS, Batch: batch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func checkStates(t *testing.T, e *kmiptest.Server, c *kmip.Client) {
+	t.Helper()
+	ids := append([]string{e.Keys.PreActive, e.Keys.Active, e.Keys.Deactivated, e.Keys.Compromised, e.Keys.Destroyed, "no-such-key"}, e.Keys.Many...)
 	keys, err := c.Keys(t.Context(), ids)
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +114,28 @@ func (e *estate) checkStates(t *testing.T, c *kmip.Client) {
 			t.Errorf("key %d: made at %v", i, k.Initial)
 		}
 	}
+	if trips := c.RoundTrips(); trips > len(ids)+3 {
+		t.Errorf("%d round trips for %d keys", trips, len(ids))
+	}
 	if keys[1].Name != "active" {
 		t.Errorf("the key's name is %q, want active", keys[1].Name)
+	}
+}
+
+// BenchmarkPyKMIP asks the real server, which takes its time for each key.
+func BenchmarkPyKMIP(b *testing.B) {
+	const many = 500
+	e := kmiptest.Start(b, many)
+	for _, batch := range []int{1, 64} {
+		b.Run("Batch"+strconv.Itoa(batch), func(b *testing.B) {
+			c := newClient(b, e, batch)
+			for b.Loop() {
+				keys, err := c.Keys(b.Context(), e.Keys.Many)
+				if err != nil || len(keys) != many {
+					b.Fatal(len(keys), err)
+				}
+			}
+			b.ReportMetric(float64(many*b.N)/b.Elapsed().Seconds(), "keys/s")
+		})
 	}
 }

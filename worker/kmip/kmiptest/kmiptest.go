@@ -1,6 +1,6 @@
 //go:build linux
 
-package kmip_test
+package kmiptest
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	_ "embed"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -23,34 +24,48 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/keyturn/keyturn/worker/kmip"
 )
 
 // python is Debian's interpreter, which finds Debian's packages whatever else is installed.
 const python = "/usr/bin/python3"
 
-// estate is a real PyKMIP server with a key in every state.
-type estate struct {
-	address string
-	tls     *tls.Config
-	PreActive, Active, Deactivated,
-	Compromised, Destroyed string
-	Many []string
+//go:embed keys.py
+var script string
+
+// Server is a PyKMIP server with a key in every state.
+type Server struct {
+	Address string
+	TLS     *tls.Config // of the client
+	// CertFile, KeyFile and CAFile are the client's files.
+	CertFile, KeyFile, CAFile string
+	Keys                      Keys
+
+	port, script string
+	process      *exec.Cmd
+	config       []string
+	said         *bytes.Buffer
 }
 
-// startPyKMIP starts a server, on a port and in a folder of its own, and makes keys on it.
-func startPyKMIP(t *testing.T, many int) *estate {
+// Keys are the ids of the keys that a server has from its start.
+type Keys struct {
+	PreActive, Active, Deactivated,
+	Compromised, Destroyed string
+	Many []string // pre-active
+}
+
+// Start starts a server, on a port and in a folder of its own, and makes keys on it: one in every state, and many
+// more. It ends with the test.
+func Start(t testing.TB, many int) *Server {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), python, "-c", "import kmip").CombinedOutput(); err != nil {
 		t.Fatalf("these tests need a PyKMIP server: apt-get install python3-pykmip (%v: %s)", err, out)
 	}
 	dir := t.TempDir()
 	certs := makeCertificates(t, dir)
-	port := freePort(t)
-	config := fmt.Sprintf(`[server]
+	port := strconv.Itoa(freePort(t))
+	settings := fmt.Sprintf(`[server]
 hostname=127.0.0.1
-port=%d
+port=%s
 certificate_path=%s
 key_path=%s
 ca_path=%s
@@ -58,39 +73,74 @@ auth_suite=TLS1.2
 policy_path=%s
 enable_tls_client_auth=True
 database_path=%s
+logging_level=ERROR
 `, port, certs.path("server.pem"), certs.path("server.key"), certs.path("ca.pem"), dir, filepath.Join(dir, "keys.db"))
-	if err := os.WriteFile(filepath.Join(dir, "server.conf"), []byte(config), 0o600); err != nil {
+	for name, content := range map[string]string{"server.conf": settings, "keys.py": script} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &Server{
+		Address: net.JoinHostPort("127.0.0.1", port), TLS: certs.client, CertFile: certs.path("client.pem"), KeyFile: certs.path("client.key"),
+		CAFile: certs.path("ca.pem"), port: port, script: filepath.Join(dir, "keys.py"), said: &bytes.Buffer{},
+		config: []string{"-f", filepath.Join(dir, "server.conf"), "-l", filepath.Join(dir, "server.log"), "-d", filepath.Join(dir, "keys.db")},
+	}
+	s.serve(t)
+	if err := json.Unmarshal(s.run(t, "make", strconv.Itoa(many)), &s.Keys); err != nil {
+		t.Fatalf("making keys: %v", err)
+	}
+	return s
+}
+
+func (s *Server) serve(t testing.TB) {
+	t.Helper()
+	process := exec.CommandContext(t.Context(), python, append([]string{"-m", "kmip.services.server.server"}, s.config...)...) //nolint:gosec // our own arguments
+	process.Dir, process.Stderr, process.Stdout = filepath.Dir(s.script), s.said, s.said
+	process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it starts another process, which holds our pipe
+	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var said bytes.Buffer
-	server := exec.CommandContext(t.Context(), python, "-m", //nolint:gosec // our own arguments
-		"kmip.services.server.server",
-		"-f", filepath.Join(dir, "server.conf"), "-l", filepath.Join(dir, "server.log"), "-d", filepath.Join(dir, "keys.db"))
-	server.Dir, server.Stderr, server.Stdout = dir, &said, &said
-	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it starts another process, which holds our pipe
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
+	s.process = process
 	t.Cleanup(func() {
-		_ = syscall.Kill(-server.Process.Pid, syscall.SIGKILL) // it may have ended by itself
-		_ = server.Wait()
+		_ = syscall.Kill(-process.Process.Pid, syscall.SIGKILL) // it may have ended by itself
+		_ = process.Wait()
 	})
-	e := &estate{address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), tls: certs.client}
-	if err := answers(t.Context(), e.address); err != nil {
-		t.Fatalf("PyKMIP does not answer: %v\n%s", err, said.String())
+	if err := answers(t.Context(), s.Address); err != nil {
+		t.Fatalf("PyKMIP does not answer: %v\n%s", err, s.said.String())
 	}
+}
+
+// Create makes a pre-active key with the name, and returns its id.
+func (s *Server) Create(t testing.TB, name string) string { return s.one(t, "create", name) }
+
+// Activate, Deactivate and Destroy change the state of a key; only what was revoked, or never active, is destroyed.
+func (s *Server) Activate(t testing.TB, id string) { s.one(t, "activate", id) }
+
+// Deactivate revokes an active key because it is not used any more.
+func (s *Server) Deactivate(t testing.TB, id string) { s.one(t, "deactivate", id) }
+
+// Destroy removes a key for ever.
+func (s *Server) Destroy(t testing.TB, id string) { s.one(t, "destroy", id) }
+
+func (s *Server) one(t testing.TB, args ...string) string {
+	t.Helper()
+	var id string
+	if err := json.Unmarshal(s.run(t, args...), &id); err != nil {
+		t.Fatalf("%v: %v", args, err)
+	}
+	return id
+}
+
+func (s *Server) run(t testing.TB, args ...string) []byte {
+	t.Helper()
 	var complaint bytes.Buffer
-	maker := exec.CommandContext(t.Context(), python, "testdata/keys.py", strconv.Itoa(port), //nolint:gosec // our own arguments
-		certs.path("client.pem"), certs.path("client.key"), certs.path("ca.pem"), strconv.Itoa(many))
+	maker := exec.CommandContext(t.Context(), python, append([]string{s.script, s.port, s.CertFile, s.KeyFile, s.CAFile}, args...)...) //nolint:gosec // our own arguments
 	maker.Stderr = &complaint
 	out, err := maker.Output()
 	if err != nil {
-		t.Fatalf("making keys: %v\n%s", err, complaint.String())
+		t.Fatalf("%v: %v\n%s", args, err, complaint.String())
 	}
-	if err := json.Unmarshal(out, e); err != nil {
-		t.Fatalf("making keys: %v\n%s", err, out)
-	}
-	return e
+	return out
 }
 
 // answers waits until a connection is taken.
@@ -110,7 +160,7 @@ func answers(ctx context.Context, address string) error {
 	}
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -121,16 +171,6 @@ func freePort(t *testing.T) int {
 	return addr.Port
 }
 
-func (e *estate) client(t *testing.T, batch int) *kmip.Client {
-	t.Helper()
-	c, err := kmip.New(kmip.Config{Address: e.address, TLS: e.tls, Batch: batch})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c
-}
-
 type certificates struct {
 	dir    string
 	client *tls.Config
@@ -139,7 +179,7 @@ type certificates struct {
 func (c certificates) path(name string) string { return filepath.Join(c.dir, name) }
 
 // makeCertificates makes an authority, a server's and a client's certificate.
-func makeCertificates(t *testing.T, dir string) certificates {
+func makeCertificates(t testing.TB, dir string) certificates {
 	t.Helper()
 	c := certificates{dir: dir}
 	authority := &x509.Certificate{
@@ -171,7 +211,7 @@ func makeCertificates(t *testing.T, dir string) certificates {
 	return c
 }
 
-func makeKey(t *testing.T) *ecdsa.PrivateKey {
+func makeKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -180,7 +220,7 @@ func makeKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-func (c certificates) write(t *testing.T, name string, cert, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) {
+func (c certificates) write(t testing.TB, name string, cert, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, cert, parent, &key.PublicKey, signer)
 	if err != nil {
