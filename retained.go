@@ -89,7 +89,7 @@ type KeyUse struct {
 	Parked bool       // a change of the unit whose outcome nobody knows
 	// Replacing reports that the rotation that replaced the key has not ended.
 	Replacing bool
-	// LookedAt is when the unit's snapshots were last listed to the end; nil: never. Trouble is why that did
+	// LookedAt is when the last listing of the unit's snapshots that came to its end began; nil: never. Trouble is why that did
 	// not succeed since.
 	LookedAt *time.Time
 	Trouble  string
@@ -241,7 +241,7 @@ func (k *RetainedKey) unseen(now time.Time) []string {
 			failed, trouble = append(failed, u.Unit.ID), u.Trouble
 		case now.Sub(*u.LookedAt) > SnapshotsStale:
 			old = append(old, u.Unit.ID)
-		case u.Until != nil && u.LookedAt.Before(u.Until.Add(NearRotation)):
+		case u.Until != nil && u.LookedAt.Before(*u.Until):
 			early = append(early, u.Unit.ID)
 		}
 	}
@@ -256,7 +256,7 @@ func (k *RetainedKey) unseen(now time.Time) []string {
 		{never, "the snapshots of %s were never looked at"},
 		{failed, "the snapshots of %s could not be listed: " + trouble},
 		{old, "the snapshots of %s were last looked at more than 3 days ago"},
-		{early, "the snapshots of %s were last looked at less than a day after the key was replaced"},
+		{early, "the snapshots of %s were last looked at before the key was replaced"},
 	} {
 		if len(c.units) > 0 {
 			why = append(why, fmt.Sprintf(c.what, someUnits(c.units)))

@@ -43,7 +43,7 @@ func TestJudge(t *testing.T) {
 			uses: []keyturn.KeyUse{with(func(u *keyturn.KeyUse) { u.LookedAt = ago(4) })}, sure: keyturn.SureUnknown, says: "more than 3 days ago",
 		},
 		"looked too early": {
-			uses: []keyturn.KeyUse{with(func(u *keyturn.KeyUse) { u.Until = ago(1) })}, sure: keyturn.SureUnknown, says: "less than a day after the key was replaced",
+			uses: []keyturn.KeyUse{with(func(u *keyturn.KeyUse) { u.LookedAt = ago(2); u.Until = ago(1) })}, sure: keyturn.SureUnknown, says: "before the key was replaced",
 		},
 		"could not be listed": {
 			uses: []keyturn.KeyUse{with(func(u *keyturn.KeyUse) { u.Trouble = "403" })}, sure: keyturn.SureUnknown, says: "could not be listed: 403",

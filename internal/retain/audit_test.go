@@ -63,7 +63,7 @@ func TestFactsOfKeys(t *testing.T) {
 	}{
 		"gone and needed": {
 			func(w *world, _ string) { w.kmip.lacks("k0") }, keyturn.AlertKeyMissing, keyturn.SeverityCritical,
-			[]string{"k0", "kmip:5696", "1 snapshots", "can no longer be restored", "cluster1", "snap-1"},
+			[]string{"k0", "kmip:5696", "1 snapshot of 1 cluster", "can no longer be restored", "cluster1", "snap-1"},
 		},
 		"destroyed and needed": {
 			func(w *world, _ string) { w.kmip.has("k0", keyturn.KeyDestroyed, w.clock()) }, keyturn.AlertKeyMissing, keyturn.SeverityCritical,
@@ -74,7 +74,7 @@ func TestFactsOfKeys(t *testing.T) {
 		},
 		"deactivated and needed": {
 			func(w *world, _ string) { w.kmip.has("k0", keyturn.KeyDeactivated, w.clock()) }, keyturn.AlertKeyDeactivated, keyturn.SeverityCritical,
-			[]string{"is deactivated", "1 snapshots", "need it"},
+			[]string{"is deactivated", "1 snapshot of 1 cluster", "can only be restored with it"},
 		},
 		"compromised and in use": {
 			func(w *world, _ string) { w.kmip.has("k1", keyturn.KeyCompromised, w.clock()) }, keyturn.AlertKeyDeactivated, keyturn.SeverityCritical,

@@ -113,7 +113,7 @@ func (k *Keeper) bad(ctx context.Context, key keyturn.RetainedKey, server string
 	mayGo := !key.InUse && key.Snapshots == 0 && key.SafeToRetireAt != nil && !key.SafeToRetireAt.After(now)
 	kind, severity := keyturn.AlertKeyDeactivated, keyturn.SeverityWarning
 	what := fmt.Sprintf("key %s of target %s is %s on KMIP server %s", key.KeyID, key.Target, key.State.State, server)
-	lost := "need it"
+	lost := "can only be restored with it"
 	switch {
 	case key.State.State.Gone():
 		kind, severity, lost = keyturn.AlertKeyMissing, keyturn.SeverityCritical, "can no longer be restored"
@@ -162,7 +162,7 @@ func (k *Keeper) lostWords(ctx context.Context, key keyturn.RetainedKey, lost st
 	for i, s := range some {
 		named[i] = snapshotWords(s)
 	}
-	words := fmt.Sprintf("%d snapshots of %d clusters %s: %s", key.Snapshots, key.Clusters, lost, strings.Join(named, ", "))
+	words := fmt.Sprintf("%s of %s %s: %s", counted(key.Snapshots, "snapshot"), counted(key.Clusters, "cluster"), lost, strings.Join(named, ", "))
 	if more := key.Snapshots - len(some); more > 0 {
 		words += fmt.Sprintf(" and %d more", more)
 	}
@@ -183,4 +183,11 @@ func usersOf(key keyturn.RetainedKey) string {
 		return users[0]
 	}
 	return fmt.Sprintf("%s and %d more", users[0], len(users)-1)
+}
+
+func counted(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
 }

@@ -101,7 +101,9 @@ func (s *Store) AskKeyJob(ctx context.Context, target string, kind keyturn.KeyJo
 
 // BeginSnapshotLooks begins looks at the snapshots of units, in the order of the units.
 func (s *Store) BeginSnapshotLooks(ctx context.Context, units []string) ([]keyturn.SnapshotLook, error) {
-	rows, err := retry(ctx, func() ([]db.BeginSnapshotLooksRow, error) { return s.q.BeginSnapshotLooks(ctx, s.pool, units) })
+	rows, err := retry(ctx, func() ([]db.BeginSnapshotLooksRow, error) {
+		return s.q.BeginSnapshotLooks(ctx, s.pool, db.BeginSnapshotLooksParams{Units: units, Now: s.clock()})
+	})
 	if err != nil {
 		return nil, fmt.Errorf("beginning to look at the snapshots of %d units: %w", len(units), err)
 	}

@@ -64,6 +64,8 @@ func (s *Store) KeysToAudit(ctx context.Context, target, after string, limit int
 			SELECT DISTINCT r.key_id FROM key_records r WHERE r.key_id > ?2 AND r.unit_id > ?1 || '.' AND r.unit_id < ?1 || '/'
 				AND r.key_id NOT LIKE 'kmip-rotated-at:%' -- no server knows what only stands for a key
 			ORDER BY r.key_id LIMIT ?3)
+		UNION SELECT key_id FROM (SELECT DISTINCT m.key_id FROM key_names m WHERE m.key_id > ?2 AND m.unit_id > ?1 || '.' AND m.unit_id < ?1 || '/'
+			ORDER BY m.key_id LIMIT ?3)
 		UNION SELECT key_id FROM (SELECT DISTINCT s.key_id FROM snapshots s WHERE s.target = ?1 AND s.key_id <> '' AND s.key_id > ?2
 			ORDER BY s.key_id LIMIT ?3)
 		ORDER BY 1 LIMIT ?3`, target, after, limit)
@@ -81,6 +83,7 @@ func (s *Store) KnownKeysAmong(ctx context.Context, target string, keys []string
 	}
 	ids, err := collect(ctx, s.read, scanText, `SELECT k.value FROM json_each(?2) k
 		WHERE EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = k.value AND r.unit_id > ?1 || '.' AND r.unit_id < ?1 || '/')
+			OR EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = k.value AND m.unit_id > ?1 || '.' AND m.unit_id < ?1 || '/')
 			OR EXISTS (SELECT 1 FROM snapshots s WHERE s.target = ?1 AND s.key_id = k.value AND s.key_id <> '')`, target, string(wanted))
 	if err != nil {
 		return nil, fmt.Errorf("looking for %d keys in the history: %w", len(keys), err)

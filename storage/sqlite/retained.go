@@ -126,8 +126,8 @@ func (s *Store) BeginSnapshotLooks(ctx context.Context, units []string) ([]keytu
 	err := s.inTx(ctx, fmt.Sprintf("beginning to look at the snapshots of %d units", len(units)), func(ctx context.Context, tx *tx) error {
 		for _, unit := range slices.Sorted(slices.Values(units)) {
 			look := keyturn.SnapshotLook{Unit: unit}
-			err := tx.QueryRowContext(ctx, `INSERT INTO snapshot_looks AS l (unit_id, began) VALUES (?1, 1)
-				ON CONFLICT (unit_id) DO UPDATE SET began = l.began + 1 RETURNING began`, unit).Scan(&look.Number)
+			err := tx.QueryRowContext(ctx, `INSERT INTO snapshot_looks AS l (unit_id, began, began_at) VALUES (?1, 1, ?2)
+				ON CONFLICT (unit_id) DO UPDATE SET began = l.began + 1, began_at = excluded.began_at RETURNING began`, unit, tx.now).Scan(&look.Number)
 			if err != nil {
 				return fmt.Errorf("unit %s: %w", unit, err)
 			}
@@ -190,8 +190,8 @@ func endSnapshotLook(ctx context.Context, tx *tx, look keyturn.SnapshotLook) err
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE snapshot_looks SET done = began, looked_at = ?3, trouble = '' WHERE unit_id = ?1 AND began = ?2`,
-		look.Unit, look.Number, tx.now)
+	_, err = tx.ExecContext(ctx, `UPDATE snapshot_looks SET done = began, looked_at = began_at, trouble = '' WHERE unit_id = ?1 AND began = ?2`,
+		look.Unit, look.Number)
 	return err
 }
 
@@ -205,12 +205,21 @@ SELECT * FROM (SELECT ` + targetOf + ` AS target, r.key_id FROM key_records r
         AND (?5 = '' OR r.unit_id IN (SELECT u.id FROM units u WHERE u.id = ?5 OR u.name = ?5 OR u.cluster_id = ?5))
         AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
             WHERE o.key_id = r.key_id AND substr(o.unit_id, 1, instr(o.unit_id, '.')) = ` + targetOf + ` || '.'))
+        AND (r.key_id NOT LIKE 'kmip-rotated-at:%' OR NOT EXISTS (SELECT 1 FROM key_names m WHERE m.unit_id = r.unit_id AND m.marker = r.key_id))
+    GROUP BY r.key_id, 1 ORDER BY r.key_id, 1 LIMIT ?7)
+UNION
+SELECT * FROM (SELECT ` + targetOf + ` AS target, r.key_id FROM key_names r
+    WHERE r.key_id >= ?1 AND (r.key_id > ?1 OR ` + targetOf + ` > ?2) AND (?3 = '' OR r.key_id = ?3)
+        AND (?4 = '' OR (r.unit_id > ?4 || '.' AND r.unit_id < ?4 || '/'))
+        AND (?5 = '' OR r.unit_id IN (SELECT u.id FROM units u WHERE u.id = ?5 OR u.name = ?5 OR u.cluster_id = ?5))
+        AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_names o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.marker
+            WHERE o.key_id = r.key_id AND substr(o.unit_id, 1, instr(o.unit_id, '.')) = ` + targetOf + ` || '.'))
     GROUP BY r.key_id, 1 ORDER BY r.key_id, 1 LIMIT ?7)
 UNION
 SELECT * FROM (SELECT s.target, s.key_id FROM snapshots s
     WHERE s.key_id <> '' AND s.key_id >= ?1 AND (s.key_id > ?1 OR s.target > ?2) AND (?3 = '' OR s.key_id = ?3) AND (?4 = '' OR s.target = ?4)
         AND (?5 = '' OR s.unit_id IN (SELECT u.id FROM units u WHERE u.id = ?5 OR u.name = ?5 OR u.cluster_id = ?5))
-        AND NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND r.unit_id > s.target || '.' AND r.unit_id < s.target || '/')
+        AND ` + inNoHistory + `
     GROUP BY s.target, s.key_id ORDER BY s.key_id, s.target LIMIT ?7)
 ORDER BY 2, 1 LIMIT ?7`
 
@@ -242,18 +251,25 @@ func keyNames(keys []keyturn.KeyRef) (string, error) {
 }
 
 const keyUses = `
+WITH records AS MATERIALIZED (
+    SELECT r.key_id, r.key_id AS marker, r.id, r.unit_id, r.used_from, r.origin
+    FROM json_each(?1) w CROSS JOIN key_records r ON r.key_id = w.value ->> 1 AND r.unit_id > (w.value ->> 0) || '.' AND r.unit_id < (w.value ->> 0) || '/'
+    UNION ALL
+    SELECT m.key_id, r.key_id, r.id, r.unit_id, r.used_from, r.origin
+    FROM json_each(?1) w CROSS JOIN key_names m ON m.key_id = w.value ->> 1 AND m.unit_id > (w.value ->> 0) || '.' AND m.unit_id < (w.value ->> 0) || '/'
+    CROSS JOIN key_records r ON r.unit_id = m.unit_id AND r.key_id = m.marker
+)
 SELECT r.key_id, r.used_from, r.origin,
     (SELECT a.used_from FROM key_records a WHERE a.unit_id = r.unit_id AND a.id > r.id ORDER BY a.id LIMIT 1),
     (SELECT a.used_from FROM key_records a WHERE a.unit_id = r.unit_id AND a.id < r.id ORDER BY a.id DESC LIMIT 1),
-    k.key_id = r.key_id,
+    k.key_id = r.marker,
     EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = r.unit_id AND t.state = 'intended'),
     EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = r.unit_id AND t.state = 'parked'),
     EXISTS (SELECT 1 FROM rotations o WHERE o.finished_at IS NULL AND o.id =
         (SELECT a.rotation_id FROM key_records a WHERE a.unit_id = r.unit_id AND a.id > r.id ORDER BY a.id LIMIT 1)),
     l.looked_at, coalesce(l.trouble, ''),
     u.id, u.target, u.system, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name
-FROM json_each(?1) w CROSS JOIN key_records r ON r.key_id = w.value ->> 1 AND r.unit_id > (w.value ->> 0) || '.' AND r.unit_id < (w.value ->> 0) || '/'
-CROSS JOIN units u ON u.id = r.unit_id CROSS JOIN unit_keys k ON k.unit_id = r.unit_id
+FROM records r CROSS JOIN units u ON u.id = r.unit_id CROSS JOIN unit_keys k ON k.unit_id = r.unit_id
 LEFT JOIN snapshot_looks l ON l.unit_id = r.unit_id
 ORDER BY r.key_id, u.target, r.used_from, r.id`
 
@@ -280,8 +296,12 @@ func (s *Store) KeyUses(ctx context.Context, keys []keyturn.KeyRef) ([]keyturn.K
 }
 
 // unnamed: the snapshot names no key of its target's history.
-const unnamed = `(s.key_id = '' OR NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id
-    AND r.unit_id > s.target || '.' AND r.unit_id < s.target || '/'))`
+const unnamed = `(s.key_id = '' OR ` + inNoHistory + `)`
+
+const inNoHistory = `(NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id
+    AND r.unit_id > s.target || '.' AND r.unit_id < s.target || '/')
+    AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id
+    AND m.unit_id > s.target || '.' AND m.unit_id < s.target || '/'))`
 
 const keyNeeds = `
 WITH hits AS MATERIALIZED (

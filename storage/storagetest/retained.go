@@ -25,6 +25,7 @@ func retainedTests() map[string]func(*testing.T, New) {
 		"PagesListEachKeyOnce":                   retainedPages,
 		"FiltersNarrow":                          retainedFilters,
 		"KeyThatOnlySnapshotsNameIsListed":       retainedOnlyNamed,
+		"MarkersGiveWayToTheIdsOfTheirKeys":      retainedNames,
 		"TargetsOfTheSameBeginningStayDistinct":  retainedTargets,
 		"GoneSnapshotsAreForgotten":              snapshotsGone,
 		"OvertakenLookEndsNothing":               snapshotsOvertaken,
@@ -339,6 +340,44 @@ func retainedOnlyNamed(t *testing.T, newStore New) {
 	k := f.judge("ancient")[0]
 	if k.Snapshots != 1 || len(k.Uses) != 0 || k.Sure != keyturn.SureUnknown || k.SafeToRetireAt != nil || k.InUse {
 		t.Errorf("ancient is %+v", k)
+	}
+}
+
+func retainedNames(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	unit := f.watched()
+	old, now := keyturn.KeyMarkerPrefix+"2026-02-01T00:00:00Z", keyturn.KeyMarkerPrefix+"2026-03-01T00:00:00Z"
+	f.wantObserved(seen(unit, "", old), keyturn.ObservedFirst)
+	f.clock.Advance(10 * keyturn.Day)
+	f.wantObserved(seen(unit, old, now), keyturn.ObservedChanged)
+	f.clock.Advance(10 * keyturn.Day)
+	f.lookAt(unit, f.snapshot("s1", "k0", -15*keyturn.Day, keyturn.Day))
+	wantNeeds(t, f.judge(old, now), old+": 0+1", now+": 0+1") // nobody knows which of the two it is, nor since when
+	f.ok(f.NameKeys(f.ctx(), []keyturn.KeyName{{Unit: unit, Marker: old, KeyID: "k0"}}))
+	if got := f.keysListed(keyturn.KeyFilter{}); !slices.Equal(got, []string{"om/k0", "om/" + now}) {
+		t.Errorf("keys are %v", got)
+	}
+	if got := f.keysListed(keyturn.KeyFilter{Old: true}); !slices.Equal(got, []string{"om/k0"}) {
+		t.Errorf("old keys are %v", got)
+	}
+	keys := f.judge("k0", now)
+	wantNeeds(t, keys, "k0: 1+0", now+": 0+0")
+	if k := keys[0]; k.InUse || len(k.Uses) != 1 || k.Uses[0].Unit.ID != unit || k.Until == nil {
+		t.Errorf("k0 is %+v", k)
+	}
+	f.ok(f.NameKeys(f.ctx(), []keyturn.KeyName{{Unit: unit, Marker: now, KeyID: "k1"}}))
+	if k := f.judge("k1")[0]; !k.InUse {
+		t.Errorf("k1 is %+v", k)
+	}
+	if got := f.keysListed(keyturn.KeyFilter{Old: true, Unit: unit}); !slices.Equal(got, []string{"om/k0"}) {
+		t.Errorf("old keys are %v", got)
+	}
+	ids, err := f.KeysToAudit(f.ctx(), om, "", 10)
+	f.ok(err)
+	known, err := f.KnownKeysAmong(f.ctx(), om, []string{"k1", "k2"})
+	f.ok(err)
+	if !slices.Equal(ids, []string{"k0", "k1"}) || !slices.Equal(known, []string{"k1"}) {
+		t.Errorf("to audit are %v, known %v", ids, known)
 	}
 }
 

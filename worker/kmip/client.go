@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -72,6 +71,9 @@ func New(cfg Config) (*Client, error) {
 	t := cfg.TLS.Clone()
 	t.ServerName = cmp.Or(t.ServerName, host)
 	t.MinVersion = max(t.MinVersion, tls.VersionTLS12)
+	if t.CipherSuites == nil {
+		t.CipherSuites = cipherSuites()
+	}
 	return &Client{
 		address: net.JoinHostPort(host, port), tls: t,
 		timeout: cmp.Or(cfg.Timeout, defaultTimeout), batch: cmp.Or(cfg.Batch, defaultBatch),
@@ -325,86 +327,4 @@ func (c *Client) ask(ctx context.Context, calls []call) ([]answer, error) {
 		return nil, err
 	}
 	return c.send(ctx, version, calls)
-}
-
-// send sends one message. A connection that the server closed while it was idle is replaced once: what
-// is asked here changes nothing.
-func (c *Client) send(ctx context.Context, v Version, calls []call) ([]answer, error) {
-	message := request(v, calls)
-	for {
-		conn, reused, err := c.connect(ctx)
-		if err != nil {
-			return nil, err
-		}
-		reply, err := exchange(ctx, conn, message, c.timeout)
-		c.exchanged.Add(1)
-		if err == nil {
-			c.release(conn)
-			return answers(reply, len(calls))
-		}
-		_ = conn.Close() // it is of no use any more
-		if !reused || ctx.Err() != nil {
-			return nil, err
-		}
-	}
-}
-
-func (c *Client) connect(ctx context.Context) (conn net.Conn, reused bool, err error) {
-	c.mu.Lock()
-	if n := len(c.idle); n > 0 {
-		conn, c.idle = c.idle[n-1], c.idle[:n-1]
-	}
-	c.mu.Unlock()
-	if conn != nil {
-		return conn, true, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	conn, err = (&tls.Dialer{Config: c.tls}).DialContext(ctx, "tcp", c.address)
-	if err != nil {
-		return nil, false, fmt.Errorf("connecting to KMIP server %s: %w", c.address, err)
-	}
-	return conn, false, nil
-}
-
-func (c *Client) release(conn net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.idle) >= maxIdle {
-		_ = conn.Close() // enough are kept
-		return
-	}
-	c.idle = append(c.idle, conn)
-}
-
-// exchange writes a message and reads the answer, until ctx ends or the timeout has passed.
-func exchange(ctx context.Context, conn net.Conn, message []byte, timeout time.Duration) ([]byte, error) {
-	deadline := time.Now().Add(timeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	if err := conn.SetDeadline(deadline); err != nil {
-		return nil, fmt.Errorf("talking to the KMIP server: %w", err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if _, err := conn.Write(message); err != nil {
-		return nil, fmt.Errorf("writing to the KMIP server: %w", err)
-	}
-	header := make([]byte, headerSize)
-	if _, err := io.ReadFull(conn, header); err != nil {
-		return nil, fmt.Errorf("reading from the KMIP server: %w", err)
-	}
-	size := int(binary.BigEndian.Uint32(header[4:]))
-	if size > maxMessage {
-		return nil, fmt.Errorf("the KMIP server's answer has %d bytes, at most %d are read", size, maxMessage)
-	}
-	reply := append(header, make([]byte, size)...)
-	if _, err := io.ReadFull(conn, reply[headerSize:]); err != nil {
-		return nil, fmt.Errorf("reading from the KMIP server: %w", err)
-	}
-	if !stop() { // ctx has ended: the connection's deadline is about to be changed
-		return nil, ctx.Err()
-	}
-	return reply, nil
 }

@@ -71,6 +71,13 @@ func TestPyKMIP(t *testing.T) {
 	})
 }
 
+// TestPyKMIPWithRSA: with such certificates it knows only cipher suites that Go does not offer by itself.
+func TestPyKMIPWithRSA(t *testing.T) {
+	t.Parallel()
+	e := kmiptest.StartRSA(t, 3)
+	checkStates(t, e, newClient(t, e, 0))
+}
+
 func newClient(t testing.TB, e *kmiptest.Server, batch int) *kmip.Client {
 	t.Helper()
 	c, err := kmip.New(kmip.Config{Address: e.Address, TLS: e.TLS, Batch: batch})

@@ -22,8 +22,9 @@ CREATE INDEX snapshots_key ON snapshots (target, key_id) WHERE key_id <> '';
 CREATE TABLE snapshot_looks (
     unit_id   text COLLATE "C" PRIMARY KEY,
     began     bigint NOT NULL CHECK (began >= 1), -- the number of the last look that began
+    began_at  timestamptz NOT NULL,
     done      bigint NOT NULL DEFAULT 0 CHECK (done BETWEEN 0 AND began), -- and of the last that came to its end
-    looked_at timestamptz, -- when that was
+    looked_at timestamptz, -- when that began
     trouble   text   NOT NULL DEFAULT '', -- why none came to its end since
     CHECK ((done > 0) = (looked_at IS NOT NULL))
 ) WITH (fillfactor = 70);
@@ -81,7 +82,8 @@ CREATE TABLE key_retirements (
 
 -- Who used a key.
 CREATE INDEX key_records_key ON key_records (key_id, unit_id);
+CREATE INDEX key_names_key ON key_names (key_id, unit_id);
 
 -- +goose Down
-DROP INDEX key_records_key;
+DROP INDEX key_names_key, key_records_key;
 DROP TABLE key_retirements, key_jobs, key_states, snapshot_looks, snapshots;

@@ -53,9 +53,10 @@ FROM resources s WHERE s.kind = 'Target' AND s.name = sqlc.arg('target')
 ON CONFLICT (target, kind) DO UPDATE SET asked_at = excluded.asked_at, not_before = NULL, trouble = '';
 
 -- name: BeginSnapshotLooks :many
-INSERT INTO snapshot_looks AS l (unit_id, began)
-SELECT unit_id, 1 FROM unnest(sqlc.arg('units')::text[]) AS unit_id ORDER BY unit_id
-ON CONFLICT (unit_id) DO UPDATE SET began = l.began + 1
+INSERT INTO snapshot_looks AS l (unit_id, began, began_at)
+SELECT unit_id, 1, clock.at FROM unnest(sqlc.arg('units')::text[]) AS unit_id,
+    (SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at) clock ORDER BY unit_id
+ON CONFLICT (unit_id) DO UPDATE SET began = l.began + 1, began_at = excluded.began_at
 RETURNING l.unit_id, l.began;
 
 -- name: SaveSnapshots :exec
@@ -83,8 +84,8 @@ WITH clock AS MATERIALIZED (
     ORDER BY l.unit_id FOR UPDATE OF l
 ), noted AS (
     UPDATE snapshot_looks l SET trouble = e.trouble, done = CASE WHEN e.trouble = '' THEN e.number ELSE l.done END,
-        looked_at = CASE WHEN e.trouble = '' THEN clock.at ELSE l.looked_at END
-    FROM ended e, clock WHERE l.unit_id = e.unit_id
+        looked_at = CASE WHEN e.trouble = '' THEN l.began_at ELSE l.looked_at END
+    FROM ended e WHERE l.unit_id = e.unit_id
 )
 DELETE FROM snapshots s USING ended e, clock
 WHERE s.unit_id = e.unit_id AND (e.trouble = '' AND s.look < e.number AND (s.expires_at <= clock.at OR s.look < e.done)
@@ -92,6 +93,7 @@ WHERE s.unit_id = e.unit_id AND (e.trouble = '' AND s.look < e.number AND (s.exp
 
 -- name: RetainedPage :many
 -- A page of the keys that histories or snapshots name, by key and target. A unit's id begins with its target's name.
+-- What stands for a key whose id is known by now is listed under that.
 SELECT n.target::text AS target, n.key_id::text AS key_id FROM (
     (SELECT split_part(r.unit_id, '.', 1) AS target, r.key_id
     FROM key_records r
@@ -102,29 +104,48 @@ SELECT n.target::text AS target, n.key_id::text AS key_id FROM (
         AND (NOT sqlc.arg('by_unit')::boolean OR r.unit_id = ANY (sqlc.arg('units')::text[]))
         AND (NOT sqlc.arg('old')::boolean OR NOT EXISTS (SELECT 1 FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
             WHERE o.key_id = r.key_id AND split_part(o.unit_id, '.', 1) = split_part(r.unit_id, '.', 1)))
+        AND (r.key_id NOT LIKE 'kmip-rotated-at:%' OR NOT EXISTS (SELECT 1 FROM key_names m WHERE m.unit_id = r.unit_id AND m.marker = r.key_id))
     GROUP BY r.key_id, split_part(r.unit_id, '.', 1)
     ORDER BY r.key_id, split_part(r.unit_id, '.', 1) LIMIT sqlc.arg('max'))
+    UNION
+    (SELECT split_part(m.unit_id, '.', 1), m.key_id
+    FROM key_names m
+    WHERE m.key_id >= sqlc.arg('after_key') AND (m.key_id > sqlc.arg('after_key') OR split_part(m.unit_id, '.', 1) > sqlc.arg('after_target'))
+        AND (sqlc.arg('key') = '' OR m.key_id = sqlc.arg('key'))
+        AND (sqlc.arg('target') = '' OR (m.unit_id > sqlc.arg('target') || '.' AND m.unit_id < sqlc.arg('target') || '/'))
+        AND (NOT sqlc.arg('by_unit') OR m.unit_id = ANY (sqlc.arg('units')))
+        AND (NOT sqlc.arg('old') OR NOT EXISTS (SELECT 1 FROM key_names o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.marker
+            WHERE o.key_id = m.key_id AND split_part(o.unit_id, '.', 1) = split_part(m.unit_id, '.', 1)))
+    GROUP BY m.key_id, split_part(m.unit_id, '.', 1)
+    ORDER BY m.key_id, split_part(m.unit_id, '.', 1) LIMIT sqlc.arg('max'))
     UNION
     (SELECT s.target, s.key_id FROM snapshots s
     WHERE s.key_id <> '' AND s.key_id >= sqlc.arg('after_key') AND (s.key_id > sqlc.arg('after_key') OR s.target > sqlc.arg('after_target'))
         AND (sqlc.arg('key') = '' OR s.key_id = sqlc.arg('key')) AND (sqlc.arg('target') = '' OR s.target = sqlc.arg('target'))
         AND (NOT sqlc.arg('by_unit') OR s.unit_id = ANY (sqlc.arg('units')))
         AND NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
+        AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id AND split_part(m.unit_id, '.', 1) = s.target)
     GROUP BY s.target, s.key_id ORDER BY s.key_id, s.target LIMIT sqlc.arg('max'))
 ) n ORDER BY n.key_id, n.target LIMIT sqlc.arg('max');
 
 -- name: KeyUses :many
 WITH wanted AS MATERIALIZED (
     SELECT unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('keys')::text[]) AS key_id
+), records AS MATERIALIZED (
+    SELECT w.key_id, r.key_id AS marker, r.id, r.unit_id, r.used_from, r.origin
+    FROM wanted w JOIN key_records r ON r.key_id = w.key_id AND split_part(r.unit_id, '.', 1) = w.target
+    UNION ALL
+    SELECT w.key_id, r.key_id, r.id, r.unit_id, r.used_from, r.origin
+    FROM wanted w JOIN key_names m ON m.key_id = w.key_id AND split_part(m.unit_id, '.', 1) = w.target
+    JOIN key_records r ON r.unit_id = m.unit_id AND r.key_id = m.marker
 )
-SELECT r.key_id, r.used_from, r.origin, n.used_from AS used_until, b.used_from AS before, (k.key_id = r.key_id)::boolean AS in_use,
+SELECT r.key_id::text AS key_id, r.used_from, r.origin, n.used_from AS used_until, b.used_from AS before, (k.key_id = r.marker)::boolean AS in_use,
     (k.intended IS NOT NULL)::boolean AS busy,
     EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = r.unit_id AND t.parked)::boolean AS parked,
     EXISTS (SELECT 1 FROM rotations o WHERE o.id = n.rotation_id AND o.finished_at IS NULL)::boolean AS replacing,
     l.looked_at, coalesce(l.trouble, '')::text AS trouble,
     u.id AS unit_id, u.target, u.system, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name
-FROM wanted w JOIN key_records r ON r.key_id = w.key_id AND split_part(r.unit_id, '.', 1) = w.target
-JOIN units u ON u.id = r.unit_id JOIN unit_keys k ON k.unit_id = r.unit_id
+FROM records r JOIN units u ON u.id = r.unit_id JOIN unit_keys k ON k.unit_id = r.unit_id
 LEFT JOIN key_records n ON n.id = (SELECT a.id FROM key_records a
     WHERE a.unit_id = r.unit_id AND (a.used_from, a.id) > (r.used_from, r.id) ORDER BY a.used_from, a.id LIMIT 1)
 LEFT JOIN key_records b ON b.id = (SELECT a.id FROM key_records a
@@ -144,7 +165,8 @@ WITH hits AS MATERIALIZED (
     FROM (SELECT unnest(sqlc.arg('window_keys')::integer[]) AS n, unnest(sqlc.arg('units')::text[]) AS unit_id,
         unnest(sqlc.arg('froms')::timestamptz[]) AS since, unnest(sqlc.arg('tos')::timestamptz[]) AS until) w
     JOIN snapshots s ON s.unit_id = w.unit_id AND s.created_at BETWEEN w.since AND w.until
-    WHERE s.key_id = '' OR NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
+    WHERE s.key_id = '' OR (NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
+        AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id AND split_part(m.unit_id, '.', 1) = s.target))
 )
 SELECT n::integer AS n, count(*) FILTER (WHERE named)::integer AS named, count(*) FILTER (WHERE NOT named)::integer AS by_time,
     count(*) FILTER (WHERE keep OR expires_at IS NULL)::integer AS endless,
@@ -159,7 +181,8 @@ UNION
 SELECT s.unit_id, s.id, s.cluster_name, s.key_id, s.created_at, s.expires_at, s.complete, s.keep
 FROM (SELECT unnest(sqlc.arg('units')::text[]) AS unit_id, unnest(sqlc.arg('froms')::timestamptz[]) AS since, unnest(sqlc.arg('tos')::timestamptz[]) AS until) w
 JOIN snapshots s ON s.unit_id = w.unit_id AND s.created_at BETWEEN w.since AND w.until
-WHERE s.key_id = '' OR NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
+WHERE s.key_id = '' OR (NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
+    AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id AND split_part(m.unit_id, '.', 1) = s.target))
 ORDER BY expires_at DESC NULLS FIRST, unit_id, id LIMIT sqlc.arg('max');
 
 -- name: KeyStates :many
@@ -178,12 +201,16 @@ SELECT key_id::text AS key_id FROM (
     WHERE r.key_id > sqlc.arg('after')::text AND r.unit_id > sqlc.arg('target')::text || '.' AND r.unit_id < sqlc.arg('target') || '/'
         AND r.key_id NOT LIKE 'kmip-rotated-at:%'
     UNION
+    SELECT m.key_id FROM key_names m
+    WHERE m.key_id > sqlc.arg('after') AND m.unit_id > sqlc.arg('target') || '.' AND m.unit_id < sqlc.arg('target') || '/'
+    UNION
     SELECT s.key_id FROM snapshots s WHERE s.target = sqlc.arg('target') AND s.key_id <> '' AND s.key_id > sqlc.arg('after')
 ) k ORDER BY key_id LIMIT sqlc.arg('max');
 
 -- name: KnownKeysAmong :many
 SELECT k.key_id::text AS key_id FROM unnest(sqlc.arg('keys')::text[]) AS k (key_id)
 WHERE EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = k.key_id AND split_part(r.unit_id, '.', 1) = sqlc.arg('target')::text)
+    OR EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = k.key_id AND split_part(m.unit_id, '.', 1) = sqlc.arg('target'))
     OR EXISTS (SELECT 1 FROM snapshots s WHERE s.target = sqlc.arg('target') AND s.key_id = k.key_id AND s.key_id <> '');
 
 -- name: SaveKeyStates :exec

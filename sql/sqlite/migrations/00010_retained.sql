@@ -20,8 +20,9 @@ CREATE INDEX snapshots_key ON snapshots (target, key_id) WHERE key_id <> '';
 CREATE TABLE snapshot_looks (
     unit_id   TEXT    NOT NULL PRIMARY KEY,
     began     INTEGER NOT NULL CHECK (began >= 1), -- the number of the last look that began
+    began_at  INTEGER NOT NULL,
     done      INTEGER NOT NULL DEFAULT 0 CHECK (done BETWEEN 0 AND began), -- and of the last that came to its end
-    looked_at INTEGER, -- when that was
+    looked_at INTEGER, -- when that began
     trouble   TEXT    NOT NULL DEFAULT '', -- why none came to its end since
     CHECK ((done > 0) = (looked_at IS NOT NULL))
 ) STRICT;
@@ -75,8 +76,10 @@ CREATE TABLE key_retirements (
 ) STRICT;
 
 CREATE INDEX key_records_key ON key_records (key_id, unit_id);
+CREATE INDEX key_names_key ON key_names (key_id, unit_id);
 
 -- +goose Down
+DROP INDEX key_names_key;
 DROP INDEX key_records_key;
 DROP TABLE key_retirements;
 DROP TABLE key_jobs;

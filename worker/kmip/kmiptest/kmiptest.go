@@ -5,9 +5,11 @@ package kmiptest
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -57,11 +59,22 @@ type Keys struct {
 // more. It ends with the test.
 func Start(t testing.TB, many int) *Server {
 	t.Helper()
+	return start(t, many, func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) })
+}
+
+// StartRSA does so with certificates of RSA keys, for which PyKMIP knows other cipher suites.
+func StartRSA(t testing.TB, many int) *Server {
+	t.Helper()
+	return start(t, many, func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+}
+
+func start(t testing.TB, many int, newKey func() (crypto.Signer, error)) *Server {
+	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), python, "-c", "import kmip").CombinedOutput(); err != nil {
 		t.Fatalf("these tests need a PyKMIP server: apt-get install python3-pykmip (%v: %s)", err, out)
 	}
 	dir := t.TempDir()
-	certs := makeCertificates(t, dir)
+	certs := makeCertificates(t, dir, newKey)
 	port := strconv.Itoa(freePort(t))
 	settings := fmt.Sprintf(`[server]
 hostname=127.0.0.1
@@ -179,25 +192,25 @@ type certificates struct {
 func (c certificates) path(name string) string { return filepath.Join(c.dir, name) }
 
 // makeCertificates makes an authority, a server's and a client's certificate.
-func makeCertificates(t testing.TB, dir string) certificates {
+func makeCertificates(t testing.TB, dir string, newKey func() (crypto.Signer, error)) certificates {
 	t.Helper()
 	c := certificates{dir: dir}
 	authority := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	caKey := makeKey(t)
+	caKey := makeKey(t, newKey)
 	c.write(t, "ca", authority, authority, caKey, caKey)
 	server := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "server"}, NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	c.write(t, "server", server, authority, makeKey(t), caKey)
+	c.write(t, "server", server, authority, makeKey(t, newKey), caKey)
 	client := &x509.Certificate{
 		SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: "keyturn"}, NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	c.write(t, "client", client, authority, makeKey(t), caKey)
+	c.write(t, "client", client, authority, makeKey(t, newKey), caKey)
 	pair, err := tls.LoadX509KeyPair(c.path("client.pem"), c.path("client.key"))
 	if err != nil {
 		t.Fatal(err)
@@ -211,18 +224,18 @@ func makeCertificates(t testing.TB, dir string) certificates {
 	return c
 }
 
-func makeKey(t testing.TB) *ecdsa.PrivateKey {
+func makeKey(t testing.TB, newKey func() (crypto.Signer, error)) crypto.Signer {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := newKey()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return key
 }
 
-func (c certificates) write(t testing.TB, name string, cert, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) {
+func (c certificates) write(t testing.TB, name string, cert, parent *x509.Certificate, key, signer crypto.Signer) {
 	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, cert, parent, &key.PublicKey, signer)
+	der, err := x509.CreateCertificate(rand.Reader, cert, parent, key.Public(), signer)
 	if err != nil {
 		t.Fatal(err)
 	}

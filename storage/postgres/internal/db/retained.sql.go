@@ -110,19 +110,25 @@ func (q *Queries) BadKeys(ctx context.Context, db DBTX, arg BadKeysParams) ([]Ke
 }
 
 const beginSnapshotLooks = `-- name: BeginSnapshotLooks :many
-INSERT INTO snapshot_looks AS l (unit_id, began)
-SELECT unit_id, 1 FROM unnest($1::text[]) AS unit_id ORDER BY unit_id
-ON CONFLICT (unit_id) DO UPDATE SET began = l.began + 1
+INSERT INTO snapshot_looks AS l (unit_id, began, began_at)
+SELECT unit_id, 1, clock.at FROM unnest($1::text[]) AS unit_id,
+    (SELECT coalesce($2::timestamptz, clock_timestamp()) AS at) clock ORDER BY unit_id
+ON CONFLICT (unit_id) DO UPDATE SET began = l.began + 1, began_at = excluded.began_at
 RETURNING l.unit_id, l.began
 `
+
+type BeginSnapshotLooksParams struct {
+	Units []string
+	Now   *time.Time
+}
 
 type BeginSnapshotLooksRow struct {
 	UnitID string
 	Began  int64
 }
 
-func (q *Queries) BeginSnapshotLooks(ctx context.Context, db DBTX, units []string) ([]BeginSnapshotLooksRow, error) {
-	rows, err := db.Query(ctx, beginSnapshotLooks, units)
+func (q *Queries) BeginSnapshotLooks(ctx context.Context, db DBTX, arg BeginSnapshotLooksParams) ([]BeginSnapshotLooksRow, error) {
+	rows, err := db.Query(ctx, beginSnapshotLooks, arg.Units, arg.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -243,8 +249,8 @@ WITH clock AS MATERIALIZED (
     ORDER BY l.unit_id FOR UPDATE OF l
 ), noted AS (
     UPDATE snapshot_looks l SET trouble = e.trouble, done = CASE WHEN e.trouble = '' THEN e.number ELSE l.done END,
-        looked_at = CASE WHEN e.trouble = '' THEN clock.at ELSE l.looked_at END
-    FROM ended e, clock WHERE l.unit_id = e.unit_id
+        looked_at = CASE WHEN e.trouble = '' THEN l.began_at ELSE l.looked_at END
+    FROM ended e WHERE l.unit_id = e.unit_id
 )
 DELETE FROM snapshots s USING ended e, clock
 WHERE s.unit_id = e.unit_id AND (e.trouble = '' AND s.look < e.number AND (s.expires_at <= clock.at OR s.look < e.done)
@@ -355,7 +361,8 @@ WITH hits AS MATERIALIZED (
     FROM (SELECT unnest($4::integer[]) AS n, unnest($5::text[]) AS unit_id,
         unnest($6::timestamptz[]) AS since, unnest($7::timestamptz[]) AS until) w
     JOIN snapshots s ON s.unit_id = w.unit_id AND s.created_at BETWEEN w.since AND w.until
-    WHERE s.key_id = '' OR NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
+    WHERE s.key_id = '' OR (NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
+        AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id AND split_part(m.unit_id, '.', 1) = s.target))
 )
 SELECT n::integer AS n, count(*) FILTER (WHERE named)::integer AS named, count(*) FILTER (WHERE NOT named)::integer AS by_time,
     count(*) FILTER (WHERE keep OR expires_at IS NULL)::integer AS endless,
@@ -466,15 +473,21 @@ func (q *Queries) KeyStates(ctx context.Context, db DBTX, arg KeyStatesParams) (
 const keyUses = `-- name: KeyUses :many
 WITH wanted AS MATERIALIZED (
     SELECT unnest($1::text[]) AS target, unnest($2::text[]) AS key_id
+), records AS MATERIALIZED (
+    SELECT w.key_id, r.key_id AS marker, r.id, r.unit_id, r.used_from, r.origin
+    FROM wanted w JOIN key_records r ON r.key_id = w.key_id AND split_part(r.unit_id, '.', 1) = w.target
+    UNION ALL
+    SELECT w.key_id, r.key_id, r.id, r.unit_id, r.used_from, r.origin
+    FROM wanted w JOIN key_names m ON m.key_id = w.key_id AND split_part(m.unit_id, '.', 1) = w.target
+    JOIN key_records r ON r.unit_id = m.unit_id AND r.key_id = m.marker
 )
-SELECT r.key_id, r.used_from, r.origin, n.used_from AS used_until, b.used_from AS before, (k.key_id = r.key_id)::boolean AS in_use,
+SELECT r.key_id::text AS key_id, r.used_from, r.origin, n.used_from AS used_until, b.used_from AS before, (k.key_id = r.marker)::boolean AS in_use,
     (k.intended IS NOT NULL)::boolean AS busy,
     EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = r.unit_id AND t.parked)::boolean AS parked,
     EXISTS (SELECT 1 FROM rotations o WHERE o.id = n.rotation_id AND o.finished_at IS NULL)::boolean AS replacing,
     l.looked_at, coalesce(l.trouble, '')::text AS trouble,
     u.id AS unit_id, u.target, u.system, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name
-FROM wanted w JOIN key_records r ON r.key_id = w.key_id AND split_part(r.unit_id, '.', 1) = w.target
-JOIN units u ON u.id = r.unit_id JOIN unit_keys k ON k.unit_id = r.unit_id
+FROM records r JOIN units u ON u.id = r.unit_id JOIN unit_keys k ON k.unit_id = r.unit_id
 LEFT JOIN key_records n ON n.id = (SELECT a.id FROM key_records a
     WHERE a.unit_id = r.unit_id AND (a.used_from, a.id) > (r.used_from, r.id) ORDER BY a.used_from, a.id LIMIT 1)
 LEFT JOIN key_records b ON b.id = (SELECT a.id FROM key_records a
@@ -558,6 +571,9 @@ SELECT key_id::text AS key_id FROM (
     WHERE r.key_id > $1::text AND r.unit_id > $2::text || '.' AND r.unit_id < $2 || '/'
         AND r.key_id NOT LIKE 'kmip-rotated-at:%'
     UNION
+    SELECT m.key_id FROM key_names m
+    WHERE m.key_id > $1 AND m.unit_id > $2 || '.' AND m.unit_id < $2 || '/'
+    UNION
     SELECT s.key_id FROM snapshots s WHERE s.target = $2 AND s.key_id <> '' AND s.key_id > $1
 ) k ORDER BY key_id LIMIT $3
 `
@@ -592,6 +608,7 @@ func (q *Queries) KeysToAudit(ctx context.Context, db DBTX, arg KeysToAuditParam
 const knownKeysAmong = `-- name: KnownKeysAmong :many
 SELECT k.key_id::text AS key_id FROM unnest($1::text[]) AS k (key_id)
 WHERE EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = k.key_id AND split_part(r.unit_id, '.', 1) = $2::text)
+    OR EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = k.key_id AND split_part(m.unit_id, '.', 1) = $2)
     OR EXISTS (SELECT 1 FROM snapshots s WHERE s.target = $2 AND s.key_id = k.key_id AND s.key_id <> '')
 `
 
@@ -627,7 +644,8 @@ UNION
 SELECT s.unit_id, s.id, s.cluster_name, s.key_id, s.created_at, s.expires_at, s.complete, s.keep
 FROM (SELECT unnest($4::text[]) AS unit_id, unnest($5::timestamptz[]) AS since, unnest($6::timestamptz[]) AS until) w
 JOIN snapshots s ON s.unit_id = w.unit_id AND s.created_at BETWEEN w.since AND w.until
-WHERE s.key_id = '' OR NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
+WHERE s.key_id = '' OR (NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
+    AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id AND split_part(m.unit_id, '.', 1) = s.target))
 ORDER BY expires_at DESC NULLS FIRST, unit_id, id LIMIT $1
 `
 
@@ -756,14 +774,27 @@ SELECT n.target::text AS target, n.key_id::text AS key_id FROM (
         AND (NOT $5::boolean OR r.unit_id = ANY ($6::text[]))
         AND (NOT $7::boolean OR NOT EXISTS (SELECT 1 FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
             WHERE o.key_id = r.key_id AND split_part(o.unit_id, '.', 1) = split_part(r.unit_id, '.', 1)))
+        AND (r.key_id NOT LIKE 'kmip-rotated-at:%' OR NOT EXISTS (SELECT 1 FROM key_names m WHERE m.unit_id = r.unit_id AND m.marker = r.key_id))
     GROUP BY r.key_id, split_part(r.unit_id, '.', 1)
     ORDER BY r.key_id, split_part(r.unit_id, '.', 1) LIMIT $8)
+    UNION
+    (SELECT split_part(m.unit_id, '.', 1), m.key_id
+    FROM key_names m
+    WHERE m.key_id >= $1 AND (m.key_id > $1 OR split_part(m.unit_id, '.', 1) > $2)
+        AND ($3 = '' OR m.key_id = $3)
+        AND ($4 = '' OR (m.unit_id > $4 || '.' AND m.unit_id < $4 || '/'))
+        AND (NOT $5 OR m.unit_id = ANY ($6))
+        AND (NOT $7 OR NOT EXISTS (SELECT 1 FROM key_names o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.marker
+            WHERE o.key_id = m.key_id AND split_part(o.unit_id, '.', 1) = split_part(m.unit_id, '.', 1)))
+    GROUP BY m.key_id, split_part(m.unit_id, '.', 1)
+    ORDER BY m.key_id, split_part(m.unit_id, '.', 1) LIMIT $8)
     UNION
     (SELECT s.target, s.key_id FROM snapshots s
     WHERE s.key_id <> '' AND s.key_id >= $1 AND (s.key_id > $1 OR s.target > $2)
         AND ($3 = '' OR s.key_id = $3) AND ($4 = '' OR s.target = $4)
         AND (NOT $5 OR s.unit_id = ANY ($6))
         AND NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
+        AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id AND split_part(m.unit_id, '.', 1) = s.target)
     GROUP BY s.target, s.key_id ORDER BY s.key_id, s.target LIMIT $8)
 ) n ORDER BY n.key_id, n.target LIMIT $8
 `
@@ -785,6 +816,7 @@ type RetainedPageRow struct {
 }
 
 // A page of the keys that histories or snapshots name, by key and target. A unit's id begins with its target's name.
+// What stands for a key whose id is known by now is listed under that.
 func (q *Queries) RetainedPage(ctx context.Context, db DBTX, arg RetainedPageParams) ([]RetainedPageRow, error) {
 	rows, err := db.Query(ctx, retainedPage,
 		arg.AfterKey,

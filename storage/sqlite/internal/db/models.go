@@ -305,6 +305,7 @@ type Snapshot struct {
 type SnapshotLook struct {
 	UnitID   string
 	Began    int64
+	BeganAt  int64
 	Done     int64
 	LookedAt sql.NullInt64
 	Trouble  string
