@@ -51,12 +51,14 @@ func TestServer(t *testing.T) {
 			t.Run("TurnsEveryUnitOnceWhateverTheTargetDoes", func(t *testing.T) { w.survivesFaults(t, kind) })
 			t.Run("GoesOnAfterARestart", func(t *testing.T) { w.goesOn(t, kind) })
 			t.Run("ManualTriggerMessages", func(t *testing.T) { w.triggers(t, kind) })
+			t.Run("TurnsTheKeysOfAtlasOnceWhateverGetsLost", func(t *testing.T) { w.turnsAtlas(t, kind) })
 			t.Run("CronPolicyFires", func(t *testing.T) { w.fires(t, kind) })
 			t.Run("ModernUnitsAreTurnedThroughAutomation", func(t *testing.T) { w.turnsModern(t, kind) })
 			t.Run("ModernUnitsAreTurnedOnceWhateverOthersDo", func(t *testing.T) { w.survivesOthers(t, kind) })
 		})
 	}
 	t.Run("NewKeyInTheSameFileIsUsed", func(t *testing.T) { w.newCredentials(t) })
+	t.Run("KeysThatOthersMadeAreUsed", func(t *testing.T) { w.usesProvidedKeys(t) })
 	t.Run("MaxAgeAloneTurnsOldKeys", func(t *testing.T) { w.turnsOldKeys(t) })
 	t.Run("AlertsOfOthersBeginAndEnd", func(t *testing.T) { w.alertsOfOthers(t) })
 	t.Run("separate/RolesSharedByThreeProcesses", func(t *testing.T) { w.sharesRoles(t) })
@@ -89,11 +91,16 @@ type running struct {
 
 func start(t *testing.T, set map[string]any) *running {
 	t.Helper()
+	return startWith(t, set, zap.NewNop())
+}
+
+func startWith(t *testing.T, set map[string]any, log *zap.Logger) *running {
+	t.Helper()
 	cfg, err := app.LoadConfig("", func() []string { return nil }, set)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := app.Open(t.Context(), cfg, "test", zap.NewNop())
+	server, err := app.Open(t.Context(), cfg, "test", log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/worker/atlas"
 	"github.com/keyturn/keyturn/worker/kms/aws"
+	"github.com/keyturn/keyturn/worker/kms/azure"
 	"github.com/keyturn/keyturn/worker/kms/gcp"
 )
 
@@ -46,6 +47,9 @@ func (s *systems) keyServices(ctx context.Context, t keyturn.Target, found secre
 				Spec: spec.AWS, AccessKeyID: found[spec.AWS.AccessKeyID], SecretAccessKey: found[spec.AWS.SecretAccessKey],
 				SessionToken: found[spec.AWS.SessionToken], Logger: s.log, Version: s.version,
 			})
+		}},
+		{keyturn.KMSProviderAzure, spec.Azure, func() (atlas.KeyService, error) {
+			return azure.New(ctx, azure.Config{Spec: spec.Azure, ClientSecret: found[spec.Azure.ClientSecret], Logger: s.log, Version: s.version})
 		}},
 		{keyturn.KMSProviderGCP, spec.GCP, func() (atlas.KeyService, error) {
 			return gcp.New(ctx, gcp.Config{Spec: spec.GCP, CredentialsJSON: found[spec.GCP.CredentialsJSON], Logger: s.log, Version: s.version})
