@@ -45,8 +45,8 @@ type Config struct {
 	Targets worker.TargetLister
 	Store   Store
 	Probes  []Probe
-	// KeyServer asks the KMIP server of a target that has one whether it answers; nil: nobody can.
-	KeyServer func(ctx context.Context, target keyturn.Target) error
+	// KeyServer asks the KMIP server of a target that has one what it is; nil: nobody can.
+	KeyServer func(ctx context.Context, target keyturn.Target) (string, error)
 	Now       func() time.Time // nil: time.Now
 }
 

@@ -24,7 +24,7 @@ type estate struct {
 	broken   map[string]error // targets that can't be called
 	clock    time.Time
 	probes   []doctor.Probe
-	kmip     func(context.Context, keyturn.Target) error
+	kmip     func(context.Context, keyturn.Target) (string, error)
 }
 
 func (e *estate) Targets(context.Context) ([]keyturn.Target, error) {
@@ -207,11 +207,11 @@ func TestDiagnose_Targets(t *testing.T) {
 	e.systems["away"] = &fullSystem{checks: []keyturn.Check{refused}, plainSystem: plainSystem{err: errors.New("401")}}
 	e.systems["kept"] = &plainSystem{}
 	e.broken = map[string]error{"keyless": errors.New("credentials.privateKey: env:X is not set")}
-	e.kmip = func(_ context.Context, target keyturn.Target) error {
+	e.kmip = func(_ context.Context, target keyturn.Target) (string, error) {
 		if target.Name != "kept" {
 			t.Errorf("asked for the KMIP server of %s", target.Name)
 		}
-		return errors.New("kmip:5696: connection refused")
+		return "", errors.New("kmip:5696: connection refused")
 	}
 	d := e.diagnose(t, "")
 	wantCheck(t, d, "credentials", "target/om", keyturn.CheckOK, "accepted")

@@ -71,8 +71,9 @@ func (d *Doctor) keyServer(ctx context.Context, p *part) {
 	}
 	check := keyturn.Check{Name: "kmip", State: keyturn.CheckUnknown, Message: "this server can't ask KMIP servers"}
 	if d.cfg.KeyServer != nil {
-		check.State, check.Message = keyturn.CheckOK, p.target.KMIP.Address+" answers"
-		if err := d.cfg.KeyServer(ctx, p.target); err != nil {
+		what, err := d.cfg.KeyServer(ctx, p.target)
+		check.State, check.Message = keyturn.CheckOK, p.target.KMIP.Address+" answers: "+what
+		if err != nil {
 			check.State, check.Message = keyturn.CheckFailed, err.Error()
 			check.Fix = "check spec.kmip, and that the server trusts the certificate in spec.kmip.certFile"
 		}

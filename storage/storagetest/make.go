@@ -20,6 +20,7 @@ func makeTests() map[string]func(*testing.T, New) {
 		"ExclusiveOfOneBatchIsForOne":        exclusiveInBatch,
 		"ExclusiveLastsUntilTheIntentCloses": exclusiveLasts,
 		"ExclusiveIsNotAskedOfTheTurned":     exclusiveTurned,
+		"IntentForgetsWhatWasWaitedFor":      intendForgetsReason,
 		"ExclusiveRace":                      exclusiveRace,
 		"ExclusiveRaceOfManyNames":           exclusiveRaceOfMany,
 		"ProvidedKeysAreThose":               providedKeys,
@@ -238,6 +239,20 @@ func exclusiveTurned(t *testing.T, newStore New) {
 	}
 	if verdicts[u.ID] != keyturn.VerdictTurned || verdicts["om.p1.c002"] != keyturn.VerdictGo {
 		t.Errorf("verdicts are %v, want turned, which takes nothing for itself, and go", verdicts)
+	}
+}
+
+func intendForgetsReason(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	r, tasks := f.running("quarterly", makeUnit("om", "p1", 1))
+	f.mustFinish(keyturn.TaskResult{Task: tasks[0].ID, From: keyturn.TaskPending, State: keyturn.TaskPending, Reason: "waits for its turn"})
+	if task := f.task(r.ID); task.Reason != "waits for its turn" {
+		t.Errorf("waiting task is %+v", task)
+	}
+	f.mustIntend(tasks[0].ID, "a")
+	if task := f.task(r.ID); task.Reason != "" {
+		t.Errorf("task whose turn has come is %+v", task)
 	}
 }
 
