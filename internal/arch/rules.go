@@ -62,6 +62,7 @@ func owners() map[string][]string {
 		"modernc.org/sqlite":        {"storage"},
 		"database/sql":              {"storage"},
 		"github.com/chromedp":       {"internal/web/webtest"},
+		"github.com/coreos/go-oidc": {"internal/web"},
 		"github.com/pressly/goose":  {"storage"},
 		"github.com/danielgtaylor":  {"internal/api"},
 		"github.com/spf13":          {},

@@ -14,23 +14,24 @@ import (
 // functions are what templates can call.
 func functions(assets *assets) template.FuncMap {
 	return template.FuncMap{
-		"asset":    assets.url,
-		"icon":     icon,
-		"chip":     func(tone, text string) chip { return chip{Tone: tone, Text: text, Icon: toneIcon(tone)} },
-		"state":    stateChip,
-		"when":     when,
-		"since":    func(now, t any) string { return since(now, t) },
-		"age":      age,
-		"duration": duration,
-		"num":      number,
-		"plural":   plural,
-		"percent":  percent,
-		"short":    short,
-		"words":    func(v any) string { return strings.ReplaceAll(fmt.Sprint(v), "-", " ") },
-		"actor":    actorOf,
-		"join":     strings.Join,
-		"sentence": sentence,
-		"args":     args,
+		"asset":     assets.url,
+		"icon":      icon,
+		"chip":      func(tone, text string) chip { return chip{Tone: tone, Text: text, Icon: toneIcon(tone)} },
+		"state":     stateChip,
+		"when":      when,
+		"since":     func(now, t any) string { return since(now, t) },
+		"age":       age,
+		"duration":  duration,
+		"num":       number,
+		"plural":    plural,
+		"percent":   percent,
+		"short":     short,
+		"words":     func(v any) string { return strings.ReplaceAll(fmt.Sprint(v), "-", " ") },
+		"actor":     actorOf,
+		"component": componentTitle,
+		"join":      strings.Join,
+		"sentence":  sentence,
+		"args":      args,
 
 		"swatch":     swatch,
 		"swatchMark": swatchMark,
@@ -87,6 +88,17 @@ func stateChip(v any) chip {
 		c.Icon = "stop"
 	}
 	return c
+}
+
+// componentTitle is what people call a component.
+func componentTitle(c keyturn.Component) string {
+	title := map[keyturn.Component]string{
+		keyturn.ComponentShard: "Shard", keyturn.ComponentConfig: "Config servers", keyturn.ComponentReplicaSet: "Replica set", keyturn.ComponentProject: "Project",
+	}[c]
+	if title == "" {
+		return string(c)
+	}
+	return title
 }
 
 // timeOf reads a time.Time or *time.Time; false: there is none.

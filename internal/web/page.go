@@ -39,9 +39,6 @@ type visit struct {
 	Problem string
 }
 
-// may reports whether the person has the role. It decides only what is shown: the API decides what is done.
-func (v *visit) may(role keyturn.Role) bool { return v.session.Role.Covers(role) }
-
 // pageFunc makes a page. Its errors become error pages: an *apiError keeps its status.
 type pageFunc func(ctx context.Context, v *visit) (*view, error)
 

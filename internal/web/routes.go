@@ -12,11 +12,21 @@ func (s *Site) routes() {
 	s.public("POST /sign-in", s.signIn)
 	s.public("GET /sign-in/code", s.showCode)
 	s.public("POST /sign-in/code", s.signInByCode)
+	s.public("GET /sign-in/oidc", s.beginOIDC)
+	s.public("GET "+callbackPath, s.endOIDC)
 	s.public("POST /sign-out", s.signOut)
 	s.public("POST /theme", s.setTheme)
 
 	s.page("GET /{$}", s.overview)
 	s.page("GET /rotations", s.rotations)
+	s.page("GET /rotations/{id}", s.rotation)
+	s.mux.HandleFunc("GET /rotations/{id}/events", s.stream)
+	s.mux.HandleFunc("GET /rotations/{id}/changes", s.changes)
+	s.form("/rotations/new", s.askRotate, s.requestRotation)
+	s.form("/rotations/{id}/cancel", s.askCancelRotation, s.cancelRotation)
+	s.form("/rotations/{id}/resume", s.askResumeRotation, s.resumeRotation)
+	s.page("GET /tasks/{id}", s.task)
+	s.form("/tasks/{id}/resolve", s.askResolveTask, s.resolveTask)
 
 	s.morePages()
 

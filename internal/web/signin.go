@@ -23,9 +23,11 @@ type signInData struct {
 	Problem string
 	Code    string // of a link that signs in once; empty: a token is asked for
 	Person  string // whom the code signs in
+	OIDC    bool   // there is an identity provider
 }
 
 func (s *Site) signInView(status int, data signInData) *view {
+	data.OIDC = s.oidc != nil
 	return &view{Title: "Sign in", Template: "sign-in", Status: status, Data: data}
 }
 

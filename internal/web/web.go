@@ -21,6 +21,7 @@ type Store interface {
 	SessionStore
 	OverviewStore
 	FleetStore
+	LiveStore
 }
 
 // OverviewStore sums up.
@@ -58,6 +59,9 @@ type Config struct {
 	SessionIdle time.Duration // default 8 h
 	SessionMax  time.Duration // default 24 h
 
+	// OIDC names people by an OpenID Connect provider; nil: people sign in with tokens only.
+	OIDC *OIDC
+
 	Logger  *zap.Logger
 	Version string           // of this program
 	Now     func() time.Time // default time.Now
@@ -90,6 +94,8 @@ type Site struct {
 	codes     codes
 	overviews overviews
 	fleets    fleets
+	watches   watches
+	oidc      *provider // nil: there is none
 
 	live context.Context // ends what goes on after an answer has begun
 	stop context.CancelFunc
@@ -114,6 +120,9 @@ func New(cfg Config) (*Site, error) {
 	s.codes.now = s.Now
 	s.overviews.read = s.Store.Overview
 	s.fleets.store = s.Store
+	if cfg.OIDC != nil {
+		s.oidc = newProvider(*cfg.OIDC)
+	}
 	s.routes()
 	s.handler = s.outside(s.sameOrigin(s.mux))
 	return s, nil
@@ -126,4 +135,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.Ser
 func (s *Site) Close() {
 	s.stop()
 	s.work.Wait()
+	if s.oidc != nil {
+		s.oidc.close()
+	}
 }

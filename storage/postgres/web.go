@@ -132,3 +132,41 @@ func (s *Store) overviewWork(ctx context.Context, o *keyturn.Overview) error {
 	}
 	return err
 }
+
+// RotationCells returns all tasks of a rotation with the places of their units, by project and cluster.
+func (s *Store) RotationCells(ctx context.Context, rotation keyturn.ID) ([]keyturn.Cell, error) {
+	rows, err := s.q.RotationCells(ctx, s.pool, rotation)
+	if err != nil {
+		return nil, fmt.Errorf("reading the cells of rotation %s: %w", rotation, err)
+	}
+	out := make([]keyturn.Cell, len(rows))
+	for i, r := range rows {
+		out[i] = cellOf(db.RotationChangesRow{
+			ID: r.ID, UnitID: r.UnitID, State: r.State, Resolution: r.Resolution, Reason: r.Reason, Attempts: r.Attempts,
+			StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
+		})
+		out[i].ProjectID, out[i].ProjectName, out[i].ClusterName = r.ProjectID, r.ProjectName, r.ClusterName
+		out[i].Component, out[i].Name = keyturn.Component(r.Component), r.Name
+	}
+	return out, nil
+}
+
+// RotationChanges returns those of a rotation's tasks that were begun or ended since the time, without the places of their units.
+func (s *Store) RotationChanges(ctx context.Context, rotation keyturn.ID, since time.Time) ([]keyturn.Cell, error) {
+	rows, err := s.q.RotationChanges(ctx, s.pool, db.RotationChangesParams{Rotation: rotation, Since: since})
+	if err != nil {
+		return nil, fmt.Errorf("reading what became of rotation %s: %w", rotation, err)
+	}
+	out := make([]keyturn.Cell, len(rows))
+	for i, r := range rows {
+		out[i] = cellOf(r)
+	}
+	return out, nil
+}
+
+func cellOf(r db.RotationChangesRow) keyturn.Cell {
+	return keyturn.Cell{
+		Task: r.ID, Unit: r.UnitID, State: keyturn.TaskState(r.State), Resolution: keyturn.Resolution(r.Resolution), Reason: r.Reason,
+		Attempts: int(r.Attempts), StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt),
+	}
+}

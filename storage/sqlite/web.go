@@ -161,3 +161,47 @@ func (s *Store) overviewWork(ctx context.Context, o *keyturn.Overview) error {
 	}
 	return err
 }
+
+// RotationCells implements web.LiveStore.
+func (s *Store) RotationCells(ctx context.Context, rotation keyturn.ID) ([]keyturn.Cell, error) {
+	rows, err := s.q.RotationCells(ctx, s.read, rotation.String())
+	if err != nil {
+		return nil, fmt.Errorf("reading the cells of rotation %s: %w", rotation, err)
+	}
+	out := make([]keyturn.Cell, len(rows))
+	for i, r := range rows {
+		out[i], err = toCell(db.RotationChangesRow{
+			ID: r.ID, UnitID: r.UnitID, State: r.State, Resolution: r.Resolution, Reason: r.Reason, Attempts: r.Attempts,
+			StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("reading the cells of rotation %s: %w", rotation, err)
+		}
+		out[i].ProjectID, out[i].ProjectName, out[i].ClusterName = r.ProjectID, r.ProjectName, r.ClusterName
+		out[i].Component, out[i].Name = keyturn.Component(r.Component), r.Name
+	}
+	return out, nil
+}
+
+// RotationChanges implements web.LiveStore.
+func (s *Store) RotationChanges(ctx context.Context, rotation keyturn.ID, since time.Time) ([]keyturn.Cell, error) {
+	rows, err := s.q.RotationChanges(ctx, s.read, db.RotationChangesParams{Rotation: rotation.String(), Since: at(since.UnixMilli())})
+	if err != nil {
+		return nil, fmt.Errorf("reading what became of rotation %s: %w", rotation, err)
+	}
+	out := make([]keyturn.Cell, len(rows))
+	for i, r := range rows {
+		if out[i], err = toCell(r); err != nil {
+			return nil, fmt.Errorf("reading what became of rotation %s: %w", rotation, err)
+		}
+	}
+	return out, nil
+}
+
+func toCell(r db.RotationChangesRow) (keyturn.Cell, error) {
+	c := keyturn.Cell{
+		Unit: r.UnitID, State: keyturn.TaskState(r.State), Resolution: keyturn.Resolution(r.Resolution), Reason: r.Reason,
+		Attempts: int(r.Attempts), StartedAt: toTimePtr(r.StartedAt), FinishedAt: toTimePtr(r.FinishedAt),
+	}
+	return c, c.Task.Scan(r.ID)
+}

@@ -147,12 +147,14 @@ func sessionDuplicate(t *testing.T, newStore New) {
 
 func overviewTests() map[string]func(*testing.T, New) {
 	return map[string]func(*testing.T, New){
-		"OfNothing":           overviewOfNothing,
-		"CountsKeysByAge":     overviewKeys,
-		"CountsWorkAndAlerts": overviewWork,
-		"NamesTheNextSlot":    overviewNext,
-		"KeepsDeletedTargets": overviewDeleted,
-		"ShowsHeldTargets":    overviewHeld,
+		"OfNothing":            overviewOfNothing,
+		"CountsKeysByAge":      overviewKeys,
+		"CountsWorkAndAlerts":  overviewWork,
+		"NamesTheNextSlot":     overviewNext,
+		"KeepsDeletedTargets":  overviewDeleted,
+		"CellsHaveTheirPlaces": cellPlaces,
+		"ChangesOfCells":       cellChanges,
+		"ShowsHeldTargets":     overviewHeld,
 	}
 }
 
@@ -265,4 +267,65 @@ func overviewHeld(t *testing.T, newStore New) {
 	if held := f.overview().Targets[0]; held.HeldUntil != nil || held.HoldReason != "" {
 		t.Errorf("target is %+v, want it free again", held)
 	}
+}
+
+func cellPlaces(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	b, a := makeUnit("om", "p2", 1), makeUnit("om", "p1", 2)
+	a.Component, a.Name = keyturn.ComponentShard, "shard-0"
+	r, _ := f.running("quarterly", b, a)
+	f.running("quarterly", makeUnit("om", "p3", 9))
+	cells, err := f.RotationCells(f.ctx(), r.ID)
+	f.ok(err)
+	if len(cells) != 2 {
+		t.Fatalf("%d cells, want those of one rotation: 2", len(cells))
+	}
+	got := cells[0]
+	if got.Unit != a.ID || got.State != keyturn.TaskPending || got.ProjectID != "p1" || got.ProjectName != a.ProjectName ||
+		got.ClusterName != a.ClusterName || got.Component != keyturn.ComponentShard || got.Name != "shard-0" || got.Task.IsZero() {
+		t.Errorf("the first cell is %+v, want that of %+v", got, a)
+	}
+	if cells[1].Unit != b.ID {
+		t.Errorf("the second cell is %+v, want that of the later project", cells[1])
+	}
+	none, err := f.RotationCells(f.ctx(), keyturn.NewID(f.clock.Now()))
+	f.ok(err)
+	if len(none) != 0 {
+		t.Errorf("a rotation that is not there has %d cells", len(none))
+	}
+}
+
+func cellChanges(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	r, tasks := f.running("quarterly", makeUnits("om", "p1", 3)...)
+	changes := func(since time.Time, want ...keyturn.TaskState) []keyturn.Cell {
+		t.Helper()
+		got, err := f.RotationChanges(f.ctx(), r.ID, since)
+		f.ok(err)
+		if len(got) != len(want) {
+			t.Fatalf("%d changes since %v, want %d: %+v", len(got), since, len(want), got)
+		}
+		for i := range want {
+			if got[i].State != want[i] {
+				t.Errorf("the change is %+v, want %s", got[i], want[i])
+			}
+		}
+		return got
+	}
+	begun := f.clock.Now()
+	changes(begun)
+	f.clock.Advance(time.Second)
+	epoch := f.mustIntend(tasks[0].ID, "a")
+	intended := f.clock.Now()
+	changes(intended, keyturn.TaskIntended)
+	f.clock.Advance(time.Second)
+	changes(f.clock.Now())
+	f.mustFinish(keyturn.TaskResult{Task: tasks[0].ID, From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskSucceeded, Resolution: keyturn.ResolutionConfirmed, KeyAfter: "b"})
+	got := changes(f.clock.Now(), keyturn.TaskSucceeded)[0]
+	if got.Task != tasks[0].ID || got.Resolution != keyturn.ResolutionConfirmed || got.Attempts != 1 || got.FinishedAt == nil || !got.FinishedAt.Equal(f.clock.Now()) {
+		t.Errorf("the change is %+v", got)
+	}
+	changes(intended, keyturn.TaskSucceeded)
 }

@@ -35,9 +35,125 @@
     });
   }
 
+  // dialogs opens the form that a link leads to over the page. The form itself is sent as without a script.
+  function dialogs() {
+    document.addEventListener("click", function (event) {
+      var link = event.target.closest("a[data-dialog]");
+      if (!link || event.ctrlKey || event.metaKey || event.shiftKey || typeof HTMLDialogElement === "undefined") {
+        return;
+      }
+      event.preventDefault();
+      fetch(link.href, { headers: { "HX-Request": "true" } }).then(function (answer) {
+        if (!answer.ok) {
+          throw new Error(String(answer.status));
+        }
+        return answer.text();
+      }).then(function (html) {
+        var dialog = document.createElement("dialog");
+        dialog.setAttribute("aria-labelledby", "ask-title");
+        dialog.innerHTML = html;
+        dialog.addEventListener("close", function () { dialog.remove(); link.focus(); });
+        dialog.addEventListener("click", function (e) {
+          if (e.target.closest("[data-close]")) {
+            e.preventDefault();
+            dialog.close();
+          }
+        });
+        document.body.appendChild(dialog);
+        dialog.showModal();
+      }).catch(function () { location.assign(link.href); });
+    });
+  }
+
+  // follow keeps a part of a page as the server says that it is now: by server-sent events, and when those
+  // don't get through, by asking every few seconds.
+  function follow(root) {
+    var base = root.getAttribute("data-live");
+    var page = root.getAttribute("data-page");
+    var mark = root.getAttribute("data-mark");
+    var label = document.getElementById("live-state");
+    var failures = 0;
+
+    function say(text) {
+      if (label && label.textContent !== text) {
+        label.textContent = text;
+      }
+    }
+    function address(kind) {
+      return base + "/" + kind + "?page=" + encodeURIComponent(page) + "&since=" + encodeURIComponent(mark);
+    }
+    function take(message) {
+      if (message.reload) {
+        location.reload();
+        return;
+      }
+      mark = message.mark || mark;
+      Object.keys(message.parts || {}).forEach(function (id) {
+        var el = document.getElementById(id);
+        if (el) {
+          el.innerHTML = message.parts[id];
+          localTimes(el);
+        }
+      });
+      if (message.say) {
+        document.getElementById("live").textContent = message.say;
+      }
+    }
+    function ended() {
+      say("It has ended; nothing more will come.");
+      root.removeAttribute("data-live");
+    }
+    function ask(left) {
+      fetch(address("changes"), { headers: { Accept: "application/json" } }).then(function (answer) {
+        if (answer.status === 401) {
+          location.assign("/sign-in?next=" + encodeURIComponent(location.pathname + location.search));
+        }
+        if (!answer.ok) {
+          throw new Error(String(answer.status));
+        }
+        return answer.json();
+      }).then(function (message) {
+        say("Asked every few seconds.");
+        take(message);
+        if (message.ended) {
+          ended();
+          return;
+        }
+        setTimeout(function () { left > 0 ? ask(left - 1) : listen(); }, 3000);
+      }).catch(function () {
+        say("The server does not answer; trying again.");
+        setTimeout(function () { ask(left); }, 5000);
+      });
+    }
+    function listen() {
+      if (typeof EventSource === "undefined") {
+        ask(Infinity);
+        return;
+      }
+      var source = new EventSource(address("events"));
+      source.onopen = function () { failures = 0; say("Live."); };
+      source.onmessage = function (event) { take(JSON.parse(event.data)); };
+      source.addEventListener("ended", function () { source.close(); ended(); });
+      source.addEventListener("signed-out", function () { location.reload(); });
+      source.onerror = function () {
+        failures++;
+        say("The connection was lost; trying again.");
+        if (source.readyState === EventSource.CLOSED || failures >= 3) {
+          source.close();
+          failures = 0;
+          ask(10);
+        }
+      };
+      window.addEventListener("pagehide", function () { source.close(); });
+    }
+    listen();
+  }
+
   document.addEventListener("DOMContentLoaded", function () {
     localTimes(document);
     themes();
+    dialogs();
+    document.querySelectorAll("[data-live]").forEach(follow);
   });
   document.addEventListener("htmx:afterSwap", function (event) {
     localTimes(event.target.parentNode || document);

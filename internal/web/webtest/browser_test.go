@@ -27,7 +27,7 @@ import (
 var axe string
 
 // patience is how long something on a page may take.
-const patience = 30 * time.Second
+const patience = 20 * time.Second
 
 // browser is one Chromium with a profile of its own.
 type browser struct {

@@ -34,6 +34,13 @@ func pages() []sitePage {
 	return []sitePage{
 		{Name: "overview", Path: at("/"), Says: []string{"Oldest key", "om-prod", "database"}, Photo: true, Dark: true},
 		{Name: "rotations", Path: at("/rotations"), Says: []string{"quarterly", "careful", "Rotate now"}},
+		{Name: "rotation", Path: func(w *world) string { return "/rotations/" + w.parked.ID.String() }, Says: []string{"Rotation of careful", "What needs somebody", "Resolve"}},
+		{Name: "rotation-done", Path: func(w *world) string { return "/rotations/" + w.done.ID.String() }, Says: []string{"Rotation of quarterly", "cluster-000", "succeeded"}, Photo: true},
+		{Name: "rotation-cancel", Path: func(w *world) string { return "/rotations/" + w.done.ID.String() + "/cancel" }, Says: []string{"Cancel this rotation?"}},
+		{Name: "rotation-resume", Path: func(w *world) string { return "/rotations/" + w.parked.ID.String() + "/resume" }, Says: []string{"Resume this rotation?"}},
+		{Name: "rotate", Path: at("/rotations/new"), Says: []string{"Rotate now", "quarterly"}},
+		{Name: "task", Path: func(w *world) string { return "/tasks/" + w.task.ID.String() }, Says: []string{"rs-000", "Key before"}},
+		{Name: "task-resolve", Path: func(w *world) string { return "/tasks/" + w.task.ID.String() + "/resolve" }, Says: []string{"What became of the key?"}},
 		{Name: "error", Path: at("/nowhere"), Says: []string{"There is nothing here"}},
 	}
 }
@@ -101,7 +108,7 @@ func (tb *tab) keep(p sitePage, theme string) {
 	if theme == "dark" {
 		name += "-dark"
 	}
-	if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), png, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), png, 0o644); err != nil {
 		tb.t.Fatal(err)
 	}
 }

@@ -159,7 +159,7 @@ func (w *world) live(t *testing.T) {
 		t.Fatalf("the first rotation ended as %s: %s", w.done.State, w.done.Trouble)
 	}
 	w.parked = w.park(t)
-	for _, task := range w.parked.Tasks {
+	for _, task := range w.tasks(t, w.parked.ID) {
 		if task.State == keyturn.TaskParked {
 			w.task = task
 		}
@@ -195,7 +195,16 @@ func (w *world) rotate(t *testing.T, policy, reason string) keyturn.ID {
 	return r.ID
 }
 
-// ended waits until a rotation has ended and returns it with its tasks.
+func (w *world) tasks(t *testing.T, rotation keyturn.ID) []keyturn.Task {
+	t.Helper()
+	tasks, err := w.client.Tasks(t.Context(), rotation.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tasks
+}
+
+// ended waits until a rotation has ended.
 func (w *world) ended(t *testing.T, id keyturn.ID) keyturn.Rotation {
 	t.Helper()
 	var r keyturn.Rotation

@@ -68,3 +68,16 @@ SELECT count(*) FROM rotations WHERE finished_at IS NULL;
 
 -- name: NextUp :many
 SELECT name, next_at::timestamptz AS next_at FROM policies WHERE NOT paused AND next_at IS NOT NULL ORDER BY next_at, name LIMIT 1;
+
+-- name: RotationCells :many
+SELECT t.id, t.unit_id, t.state, t.resolution, t.reason, t.attempts, t.started_at, t.finished_at,
+    u.project_id, u.project_name, u.cluster_name, u.component, u.name
+FROM tasks t JOIN units u ON u.id = t.unit_id
+WHERE t.rotation_id = sqlc.arg('rotation')
+ORDER BY u.project_name, u.project_id, u.cluster_name, u.component, u.name, t.id;
+
+-- name: RotationChanges :many
+-- What became of tasks since a time: it reads the rotation's tasks, and returns few of them.
+SELECT t.id, t.unit_id, t.state, t.resolution, t.reason, t.attempts, t.started_at, t.finished_at
+FROM tasks t
+WHERE t.rotation_id = sqlc.arg('rotation') AND (t.intended_at >= sqlc.arg('since')::timestamptz OR t.finished_at >= sqlc.arg('since')::timestamptz);

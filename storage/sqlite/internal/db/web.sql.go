@@ -292,6 +292,122 @@ func (q *Queries) ParkedCount(ctx context.Context, db DBTX) (int64, error) {
 	return count, err
 }
 
+const rotationCells = `-- name: RotationCells :many
+SELECT t.id, t.unit_id, t.state, t.resolution, t.reason, t.attempts, t.started_at, t.finished_at,
+    u.project_id, u.project_name, u.cluster_name, u.component, u.name
+FROM tasks t JOIN units u ON u.id = t.unit_id
+WHERE t.rotation_id = ?1
+ORDER BY u.project_name, u.project_id, u.cluster_name, u.component, u.name, t.seq
+`
+
+type RotationCellsRow struct {
+	ID          string
+	UnitID      string
+	State       string
+	Resolution  string
+	Reason      string
+	Attempts    int64
+	StartedAt   sql.NullInt64
+	FinishedAt  sql.NullInt64
+	ProjectID   string
+	ProjectName string
+	ClusterName string
+	Component   string
+	Name        string
+}
+
+func (q *Queries) RotationCells(ctx context.Context, db DBTX, rotation string) ([]RotationCellsRow, error) {
+	rows, err := db.QueryContext(ctx, rotationCells, rotation)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RotationCellsRow
+	for rows.Next() {
+		var i RotationCellsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.UnitID,
+			&i.State,
+			&i.Resolution,
+			&i.Reason,
+			&i.Attempts,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.ProjectID,
+			&i.ProjectName,
+			&i.ClusterName,
+			&i.Component,
+			&i.Name,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const rotationChanges = `-- name: RotationChanges :many
+SELECT t.id, t.unit_id, t.state, t.resolution, t.reason, t.attempts, t.started_at, t.finished_at
+FROM tasks t
+WHERE t.rotation_id = ?1 AND (t.intended_at >= ?2 OR t.finished_at >= ?2)
+`
+
+type RotationChangesParams struct {
+	Rotation string
+	Since    sql.NullInt64
+}
+
+type RotationChangesRow struct {
+	ID         string
+	UnitID     string
+	State      string
+	Resolution string
+	Reason     string
+	Attempts   int64
+	StartedAt  sql.NullInt64
+	FinishedAt sql.NullInt64
+}
+
+// What became of tasks since a time: it reads the rotation's tasks, and returns few of them.
+func (q *Queries) RotationChanges(ctx context.Context, db DBTX, arg RotationChangesParams) ([]RotationChangesRow, error) {
+	rows, err := db.QueryContext(ctx, rotationChanges, arg.Rotation, arg.Since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RotationChangesRow
+	for rows.Next() {
+		var i RotationChangesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.UnitID,
+			&i.State,
+			&i.Resolution,
+			&i.Reason,
+			&i.Attempts,
+			&i.StartedAt,
+			&i.FinishedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const sessionByHash = `-- name: SessionByHash :one
 SELECT s.token_id, s.name, CAST(coalesce(t.role, s.role) AS TEXT) AS role, s.remote, s.created_at, s.seen_at, s.expires_at
 FROM sessions s LEFT JOIN tokens t ON t.id = s.token_id
