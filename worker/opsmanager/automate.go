@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn"
@@ -207,14 +208,27 @@ func (c *Client) publish(ctx context.Context, q question, unit string, intent ke
 	c.unsent.sending(unit)
 	q.path, q.body = path, body
 	if err := c.putObserved(ctx, q); err != nil {
-		if e, ok := errors.AsType[*keyturn.SystemError](err); ok && e.Code == concurrentModification {
-			return &keyturn.SystemError{Kind: keyturn.KindTransient, Waits: true, RetryAfter: turnWait, Code: e.Code, Err: e.Err} // not done
-		}
-		return err
+		return c.notDone(path, err)
 	}
 	p.config.invalidate(c.now())
 	p.status.invalidate(c.now())
 	return c.verify(ctx, q, g, ch)
+}
+
+// notDone tells refusals that are no reason to give up from others.
+func (c *Client) notDone(path string, err error) error {
+	e, ok := errors.AsType[*keyturn.SystemError](err)
+	if !ok || e.Kind != keyturn.KindPermanent {
+		return err
+	}
+	half := strings.HasSuffix(path, noSecrets) && (e.Code == "not_found" || e.Code == "http_405")
+	if half { // a server that lets it be read, and not written
+		c.plain.Store(true)
+	}
+	if half || e.Code == concurrentModification {
+		return &keyturn.SystemError{Kind: keyturn.KindTransient, Waits: true, RetryAfter: turnWait, Code: e.Code, Err: e.Err}
+	}
+	return err
 }
 
 // edited reads the config, makes sure that it may be changed, and returns it with the time set; nil: it is set

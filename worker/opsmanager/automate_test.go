@@ -185,7 +185,8 @@ func TestAutomation_ACrashAnywhereTurnsTheKeyOnce(t *testing.T) {
 				<-tick.C
 			}
 		},
-		"while the agents are at it": func(t *testing.T, _ *simulator.Server, c *opsmanager.Client, unit string, intent keyturn.Intent) {
+		"while the agents are at it": func(t *testing.T, sim *simulator.Server, c *opsmanager.Client, unit string, intent keyturn.Intent) {
+			faults(t, sim, simulator.Faults{Agents: simulator.Agents{Takes: keyturn.Duration(4 * time.Second)}})
 			if err := c.Apply(t.Context(), unit, intent); err != nil {
 				t.Fatal(err)
 			}

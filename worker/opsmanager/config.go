@@ -10,6 +10,9 @@ import (
 // rawBody is an answer as it came.
 type rawBody []byte
 
+// noSecrets is where the config is without what is secret.
+const noSecrets = "/noSecrets"
+
 var errNoJSON = errors.New("no complete JSON")
 
 // readConfig reads the automation config of a project and what is needed of it.
@@ -37,7 +40,7 @@ func (c *Client) getConfig(ctx context.Context, g group, into any, date *time.Ti
 	plain := "/groups/" + g.ID + "/automationConfig"
 	asked := false
 	if !c.plain.Load() {
-		q.path = plain + "/noSecrets"
+		q.path = plain + noSecrets
 		if err = c.get(ctx, q, into); !refused(err) {
 			return q.path, err
 		}

@@ -52,9 +52,9 @@ func TestDiscover_Selects(t *testing.T) {
 		want     string
 		requests int // all but that for the projects
 	}{
-		"all":                {keyturn.Selection{}, "cs other rs s0 s1", 8},
+		"all":                {keyturn.Selection{}, "cs other rs s0 s1", 9},
 		"project by name":    {keyturn.Selection{Projects: []string{"al*"}}, "cs rs s0 s1", 4},
-		"project by id":      {keyturn.Selection{Projects: []string{"p2"}}, "other", 4},
+		"project by id":      {keyturn.Selection{Projects: []string{"p2"}}, "other", 5},
 		"no project":         {keyturn.Selection{Projects: []string{"gamma"}}, "", 0},
 		"cluster":            {keyturn.Selection{Clusters: []string{"shan*"}}, "cs s0 s1", 5},
 		"cluster by its id":  {keyturn.Selection{Clusters: []string{"p"}}, "cs s0 s1", 5},
@@ -248,13 +248,13 @@ func TestDiscover_WhatMayNotBeReadIsAReason(t *testing.T) {
 	const denied = `{"error":401,"errorCode":"USER_UNAUTHORIZED","detail":"no","reason":"Unauthorized"}`
 	f := newFake(t)
 	f.shannon()
+	f.on("GET "+projectPath+"/backupConfigs", http.StatusUnauthorized, denied)
+	if u := discover(t, f, keyturn.Selection{})["rs"]; !strings.HasPrefix(u.Reason, "it can't be known whether backup is on") {
+		t.Errorf("reason %q", u.Reason)
+	}
 	f.on("GET "+projectPath+"/automationConfig", http.StatusUnauthorized, denied)
 	f.on("GET "+projectPath+"/hosts", http.StatusForbidden, denied)
 	if u := discover(t, f, keyturn.Selection{})["rs"]; !strings.Contains(u.Reason, "lacks the role") || !strings.Contains(u.Reason, "Project Automation Admin") {
-		t.Errorf("reason %q", u.Reason)
-	}
-	f.on("GET "+projectPath+"/backupConfigs", http.StatusUnauthorized, denied)
-	if u := discover(t, f, keyturn.Selection{})["rs"]; !strings.HasPrefix(u.Reason, "it can't be known whether backup is on") {
 		t.Errorf("reason %q", u.Reason)
 	}
 	f.on("GET "+projectPath+"/clusters", http.StatusUnauthorized, denied)

@@ -70,7 +70,7 @@ func remedies() []struct{ words, fix string } {
 		{"holds the lock", "turn the key with the system that manages the project, or have its lock (controlledFeature) removed"},
 		{"manual mode", "take the process out of manual mode"},
 		{"is disabled", "enable the process in the automation config"},
-		{"has no master key in a KMIP server", "turn encryption at rest with KMIP on for all members, or leave the unit out of the policy: it has no master key"},
+		{"has no key in a KMIP server", "turn encryption at rest with KMIP on for all members, or leave the unit out of the policy: it has no master key"},
 		{"keyIdentifier", "remove security.kmip.keyIdentifier from the members' configuration, so that the agents ask for a new key"},
 		{"does not name it", "let automation manage the deployment (Add > Manage existing)"},
 		{"has no process", "let automation manage all members of the replica set"},

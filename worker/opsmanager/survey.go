@@ -171,7 +171,7 @@ func (s *survey) judge(ctx context.Context, picked []*selected) error {
 	return nil
 }
 
-// route finds the way of one unit. It asks for the hosts only if they decide something.
+// route finds the way of one unit. It asks for the hosts only if the automation config does not tell the FCV.
 func (s *survey) route(ctx context.Context, p *selected) (route, error) {
 	if p.flaw != "" {
 		return route{reason: p.flaw}, nil
@@ -181,13 +181,7 @@ func (s *survey) route(ctx context.Context, p *selected) (route, error) {
 	if s.plan != nil {
 		found, known = s.plan.fcv(p.component)
 	}
-	backup, err := "", error(nil)
-	if !found.high && s.backs() {
-		if backup, err = s.backup(ctx, p.component); err != nil {
-			return route{}, err
-		}
-	}
-	if !known && (backup == "" || s.plan != nil && s.plan.names(p.component)) {
+	if !known {
 		if err := s.listHosts(ctx); err != nil {
 			return route{}, err
 		}
@@ -195,8 +189,11 @@ func (s *survey) route(ctx context.Context, p *selected) (route, error) {
 	}
 	p.unit.FCV = found.version
 	r := s.c.routeOf(found, s.plan, s.unread, p.component)
-	if !found.high && backup != "" {
-		r.reason = backup
+	if r.way == wayBackup && r.reason == "" {
+		var err error
+		if r.reason, err = s.backup(ctx, p.component); err != nil {
+			return route{}, err
+		}
 	}
 	return r, nil
 }
