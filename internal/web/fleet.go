@@ -194,7 +194,7 @@ func (s *Site) fleetPage(ctx context.Context, v *visit) (*view, error) {
 	} else {
 		page.projects(cells)
 	}
-	return &view{Title: "Fleet", Nav: "fleet", Template: "fleet", Fragment: "fleet-body", Data: page, Wide: true}, nil
+	return &view{Title: "Fleet", Nav: "fleet", Template: "fleet", Fragment: "fleet-part", Data: page, Wide: true}, nil
 }
 
 // oneOf returns value if it is one of the options, the first of them if not.
