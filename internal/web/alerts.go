@@ -117,7 +117,7 @@ func subjectLink(a keyturn.Alert) (link, word string) {
 		return "/webhooks/" + subject, "The webhook"
 	case keyturn.AlertExternal:
 		hook, _, _ := strings.Cut(a.Subject, "/")
-		return "/hooks/" + url.PathEscape(hook), "The hook"
+		return "/incoming/" + url.PathEscape(hook), "The hook"
 	default:
 		if a.Policy != "" {
 			return "/policies/" + url.PathEscape(a.Policy), "The policy"

@@ -25,7 +25,7 @@ func (s *Site) morePages() {
 	s.form("/webhooks/{name}/test", s.askTest, s.testWebhook)
 	s.page("GET /deliveries/{id}", s.delivery)
 	s.form("/deliveries/{id}/replay", s.askReplay, s.replay)
-	s.page("GET /hooks/{name}", s.hook)
+	s.page("GET /incoming/{name}", s.hook)
 
 	s.page("GET /targets", s.targets)
 	s.page("GET /targets/{name}", s.target)

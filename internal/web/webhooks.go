@@ -258,7 +258,7 @@ func (s *Site) hook(ctx context.Context, v *visit) (*view, error) {
 	}
 	page.Requests = found.Items
 	if found.Next != "" {
-		page.Older = path + with(v.URL.Query(), "after", found.Next)
+		page.Older = "/incoming/" + url.PathEscape(name) + with(v.URL.Query(), "after", found.Next)
 	}
 	return &view{Title: "Hook " + name, Nav: "webhooks", Template: "hook", Data: page}, nil
 }
