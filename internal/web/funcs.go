@@ -36,6 +36,7 @@ func functions(assets *assets) template.FuncMap {
 		"swatch":     swatch,
 		"swatchMark": swatchMark,
 		"event":      eventChip,
+		"check":      checkChip,
 		"attempts":   attemptsOf,
 		"taskWords":  taskWords,
 		"localTime":  func(s string) string { return strings.Replace(s, "T", " ", 1) },

@@ -29,6 +29,8 @@ func (s *Site) morePages() {
 
 	s.page("GET /targets", s.targets)
 	s.page("GET /targets/{name}", s.target)
+	s.page("GET /targets/{name}/doctor", s.doctor)
+	s.form("/targets/{name}/thresholds", s.askThresholds, s.thresholds)
 	s.form("/targets/{name}/observe", s.askObserve, s.observe)
 
 	s.page("GET /audit", s.auditPage)

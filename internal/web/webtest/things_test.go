@@ -141,6 +141,8 @@ func thingPages(w *things) []sitePage {
 		{Name: "hook", Path: at("/incoming/prometheus"), Says: []string{"Nothing came in yet", "kind: Hook"}},
 		{Name: "targets", Path: at("/targets"), Says: []string{"om-prod", "careful"}},
 		{Name: "target", Path: at("/targets/om-prod"), Says: []string{"Its keys", "kind: Target", "privateKey: file:"}},
+		{Name: "doctor", Path: at("/targets/om-prod/doctor"), Says: []string{"How keys would be turned", "credentials", "What to do"}, Photo: true},
+		{Name: "target-thresholds", Path: at("/targets/om-prod/thresholds"), Says: []string{"No key is touched."}},
 		{Name: "target-observe", Path: at("/targets/om-prod/observe"), Says: []string{"Nothing is changed."}},
 		{Name: "audit", Path: at("/audit"), Says: []string{"rotation.request", "127.0.0.1"}},
 		{Name: "unknown-unit", Path: at("/units/om-prod.none.none"), Says: []string{"There is nothing here", "the fleet lists them"}},
@@ -169,6 +171,7 @@ func TestThings(t *testing.T) {
 		{"ReplaysADelivery", replays},
 		{"OnlyAnAdminSilences", silences},
 		{"AsksForALookAtKeys", looks},
+		{"ExaminesATarget", examines},
 	} {
 		t.Run(f.name, func(t *testing.T) { f.try(t, b, w) })
 	}
@@ -356,6 +359,17 @@ func silences(t *testing.T, b *browser, w *things) {
 	tb = silence(w.admin)
 	tb.want("There is a silence by-hand already")
 	tb.forgive("status of 409")
+}
+
+// examines a target without leaving its page.
+func examines(t *testing.T, b *browser, w *things) {
+	tb := b.open(t, w.url)
+	tb.signIn(w.viewer)
+	tb.visit("/targets/om-prod")
+	tb.press("Examine it now")
+	tb.want("How keys would be turned")
+	tb.wantAt("/targets/om-prod")
+	tb.accessible("a target that was examined")
 }
 
 func looks(t *testing.T, b *browser, w *things) {
