@@ -105,6 +105,7 @@ const (
 	Untouched = "untouched" // a task that counts as not begun has nothing under way
 	Explained = "explained" // a person is asked only when the system does not show the change
 	Ending    = "ending"    // every task can still end
+	OneKey    = "one key"   // at most one key is made for a task
 )
 
 // check names the promise that a state breaks, or answers "".
@@ -116,6 +117,7 @@ func check(s state, promises []string) string {
 		}{
 			{Once, s.made[t] > 1},
 			{True, row.phase == succeeded && s.made[t] != 1},
+			{OneKey, s.keys[t] > 1},
 			{Untouched, row.phase == pending && (s.made[t] > 0 || s.underWay(t))},
 			{Explained, row.phase == parked && s.made[t] > 0 && s.key == s.shown},
 		}

@@ -29,9 +29,17 @@ func TestLeaseOnlySavesWork(t *testing.T) {
 	holds(t, rules, 1)
 }
 
+// TestMakes visits every state of a change whose key is made first.
+func TestMakes(t *testing.T) {
+	t.Parallel()
+	rules := model.Protocol()
+	rules.Makes = true
+	holds(t, rules, 1)
+}
+
 func holds(t *testing.T, rules model.Rules, tasks int) {
 	t.Helper()
-	found, err := rules.Explore(tasks, mostStates, model.Once, model.True, model.Untouched, model.Explained, model.Ending)
+	found, err := rules.Explore(tasks, mostStates, model.Once, model.True, model.Untouched, model.Explained, model.Ending, model.OneKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +68,12 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 		"OneOpen": {func(r *model.Rules) { r.OneOpen = false }, 2, model.True},
 		"Turned":  {func(r *model.Rules) { r.Turned = false }, 2, model.True},
 		"Sweeper": {func(r *model.Rules) { r.Sweeper = false }, 1, model.Ending},
+
+		"GuardOfMaking":  {func(r *model.Rules) { r.Makes, r.Guard = true, false }, 1, model.OneKey},
+		"SettleOfMaking": {func(r *model.Rules) { r.Makes, r.Settle = true, false }, 1, model.OneKey},
+		"FenceOfMaking":  {func(r *model.Rules) { r.Makes, r.Fence = true, false }, 1, model.Once},
+		"Amend":          {func(r *model.Rules) { r.Makes, r.Amend = true, false }, 1, model.Once},
+		"Renew":          {func(r *model.Rules) { r.Makes, r.Renew = true, false }, 1, model.OneKey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

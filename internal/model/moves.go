@@ -19,6 +19,7 @@ func (r Rules) moves(s state) []move {
 	}
 	r.queueMoves(s, add)
 	systemMoves(s, add)
+	orderMoves(s, add)
 	for w := range nWorkers {
 		if s.workers[w].step != idle {
 			add(crashed(s, w), "worker %d dies", w)
@@ -100,6 +101,11 @@ func (s state) gaveUp(w int) state {
 			p.waited, p.left = false, min(p.left, settle)
 		}
 	}
+	for i := range s.orders {
+		if o := &s.orders[i]; o.there && o.waited && int(o.worker) == w {
+			o.waited, o.left = false, min(o.left, settle)
+		}
+	}
 	return s
 }
 
@@ -113,12 +119,20 @@ func ticked(s state) (state, bool) {
 			p.left--
 		}
 	}
+	for i := range s.orders {
+		if o := &s.orders[i]; o.there {
+			if o.left == 0 {
+				return s, false
+			}
+			o.left--
+		}
+	}
 	for i := range s.rows {
 		s.rows[i].lease -= min(s.rows[i].lease, 1)
 		s.rows[i].unsettled -= min(s.rows[i].unsettled, 1)
 	}
 	for i := range s.workers {
-		if s.workers[i].step == leave {
+		if s.workers[i].step == leave || s.workers[i].step == ordering {
 			s.workers[i].since = min(s.workers[i].since+1, slack+1)
 		}
 	}
@@ -148,6 +162,8 @@ func (r Rules) workerMoves(s state, w int, add adder) {
 		add(next, "worker %d records the new key of task %d", w, me.task)
 	case again:
 		r.renew(s, w, add)
+	case ordering, ordered, made:
+		r.makingMoves(s, w, add)
 	}
 }
 
@@ -219,6 +235,9 @@ func (r Rules) intend(s state, w int, add adder) {
 			attempts: 1, queued: s.rows[t].queued, asked: s.rows[t].asked,
 		}
 		s.workers[w].step = leave
+		if r.Makes {
+			s.workers[w].step = ordering
+		}
 		add(s, "worker %d records the intent of task %d", w, t)
 	}
 }
@@ -254,6 +273,10 @@ func (r Rules) send(s state, w int, add adder) {
 func (r Rules) look(s state, w int, add adder) {
 	me := s.workers[w]
 	task := s.rows[me.task]
+	if me.step == taken && r.Makes && !task.made {
+		r.makeAgain(s, w, add)
+		return
+	}
 	if s.shown != me.before {
 		s.workers[w].step = turned
 		add(s, "worker %d sees key %d", w, s.shown)

@@ -48,6 +48,7 @@ type row struct {
 	unsettled uint8 // ticks until the system must show the change if it was ever sent
 	attempts  uint8
 	answered  bool // the system's acceptance is recorded
+	made      bool // its key was made, and the intent says so (Rules.Makes)
 	queued    bool // a message that names it is in the queue
 }
 
@@ -64,6 +65,9 @@ const (
 	taken         // took over an open intent; looks
 	turned        // has seen the new key; will record it
 	again         // the system has settled and shows the key before; will renew the intent
+	ordering      // the intent is durable, its key is not made; may order it
+	ordered       // waits for its key
+	made          // has its key; will amend the intent
 )
 
 // worker is what a worker keeps in memory: a crash loses it.
@@ -95,6 +99,10 @@ type state struct {
 	rows     [maxTasks]row
 	workers  [nWorkers]worker
 	puts     [maxPuts]put
+
+	// With Rules.Makes: how many keys were made for each task, and the orders under way.
+	keys   [maxTasks]uint8
+	orders [maxPuts]order
 }
 
 func start(tasks int) state {
@@ -115,9 +123,14 @@ type Rules struct {
 	Turned  bool // a unit whose key is newer than the request is left out
 	Lease   bool // an intent is taken over only when its lease has ended
 	Sweeper bool // tasks that the queue lost are handed out again
+
+	// Makes lets the change put a key into use that has to be made first, elsewhere (docs/protocol.md).
+	Makes bool
+	Amend bool // a key that was made is durable before the change is sent
+	Renew bool // the intent is renewed before its key is ordered again
 }
 
 // Protocol are the rules as the code keeps them.
 func Protocol() Rules {
-	return Rules{Guard: true, Fence: true, Look: true, Settle: true, OneOpen: true, Turned: true, Lease: true, Sweeper: true}
+	return Rules{Guard: true, Fence: true, Look: true, Settle: true, OneOpen: true, Turned: true, Lease: true, Sweeper: true, Amend: true, Renew: true}
 }
