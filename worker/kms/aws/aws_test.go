@@ -312,7 +312,7 @@ func TestMakeComesAgainAfterTrouble(t *testing.T) {
 	}
 	for _, operation := range []string{"CreateKey", "UpdateAlias", "DescribeKey", "GetKeyPolicy", "ListResourceTags", "ListKeys", "ListAliases"} {
 		changes := operation == "CreateKey"
-		after := operation == "UpdateAlias" || operation == "ListAliases" // the key is there
+		after := operation == "UpdateAlias" // the key is there
 		for f, w := range map[fault.Fault]want{
 			fault.FaultLost:        {keyturn.KindAmbiguous, "kms_unanswered"},
 			fault.FaultReset:       {keyturn.KindAmbiguous, "kms_unanswered"},
@@ -348,6 +348,9 @@ func TestMakeComesAgainAfterTrouble(t *testing.T) {
 				}
 				if kind != expected.kind || code != expected.code {
 					t.Errorf("%v is %s %s, want %s %s", err, kind, code, expected.kind, expected.code)
+				}
+				if changes == after && len(world.kms.MadeFor(order.Task)) > 0 {
+					t.Error("a key was made though something before it failed")
 				}
 				if changes || operation == "UpdateAlias" {
 					if got := world.kms.Calls(operation); got != 1 {
@@ -491,6 +494,33 @@ func TestRole(t *testing.T) {
 	_, err := w.open(t, spec).Make(t.Context(), w.order())
 	if kind, code := kindOf(t, err, "roleArn"); kind != keyturn.KindPermanent || code != "kms_credentials" {
 		t.Errorf("%v is %s %s", err, kind, code)
+	}
+}
+
+func TestCredentialsOfTheEnvironment(t *testing.T) {
+	w := newWorld(t, keyturn.AWSKMS{}, double.Config{})
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SESSION_TOKEN": "", "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere", "AWS_PROFILE": "",
+	} {
+		t.Setenv(name, value)
+	}
+	open := func() *aws.Client {
+		c, err := aws.New(t.Context(), aws.Config{Spec: keyturn.AWSKMS{Endpoint: w.url}, Backoff: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		return c
+	}
+	_, err := open().Make(t.Context(), w.order())
+	if kind, code := kindOf(t, err, "spec.kms.aws.accessKeyId"); kind != keyturn.KindTransient || code != "kms_credentials" {
+		t.Errorf("%v is %s %s", err, kind, code)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", akid)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", secret)
+	if _, err := open().Make(t.Context(), w.order()); err != nil {
+		t.Error(err)
 	}
 }
 

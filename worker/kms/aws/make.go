@@ -38,6 +38,10 @@ func (c *Client) Make(ctx context.Context, order keyturn.KMSOrder) (keyturn.KMSK
 	if err := notAModel(old, order.Current.ID); err != nil {
 		return keyturn.KMSKey{}, err
 	}
+	aliases, err := c.aliases(ctx, r, old) // before anything is made: who may not read them makes no key in vain
+	if err != nil {
+		return keyturn.KMSKey{}, err
+	}
 	arn, found, err := c.find(ctx, r, order)
 	if err != nil {
 		return keyturn.KMSKey{}, err
@@ -55,7 +59,7 @@ func (c *Client) Make(ctx context.Context, order keyturn.KMSOrder) (keyturn.KMSK
 	if err := ready(made, key); err != nil {
 		return keyturn.KMSKey{}, err
 	}
-	if err := c.moveAliases(ctx, r, old, made); err != nil {
+	if err := c.moveAliases(ctx, r, aliases, made); err != nil {
 		return keyturn.KMSKey{}, mayHeal(err, found)
 	}
 	return key, nil
@@ -216,30 +220,13 @@ func ready(made *types.KeyMetadata, key keyturn.KMSKey) error {
 	}
 }
 
-// moveAliases makes the alias of the spec, or else all aliases of the old key, lead to the new one. It may be repeated.
-func (c *Client) moveAliases(ctx context.Context, r *region, old, made *types.KeyMetadata) error {
-	names := []string{c.spec.Alias}
-	if c.spec.Alias == "" {
-		var err error
-		if names, err = c.aliases(ctx, r, sdk.ToString(old.KeyId)); err != nil {
-			return err
-		}
+// aliases returns the names of those that move: the alias of the spec, or else all of the old key.
+func (c *Client) aliases(ctx context.Context, r *region, old *types.KeyMetadata) ([]string, error) {
+	if c.spec.Alias != "" {
+		return []string{c.spec.Alias}, nil
 	}
-	for _, name := range names {
-		err := c.moveAlias(ctx, r, name, sdk.ToString(made.KeyId))
-		if se, ok := errors.AsType[*keyturn.SystemError](err); ok && se.Code == kms.CodeNotFound && c.spec.Alias != "" {
-			err = c.createAlias(ctx, r, name, sdk.ToString(made.KeyId))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// aliases returns the names of a key's aliases, without those that AWS gives.
-func (c *Client) aliases(ctx context.Context, r *region, id string) ([]string, error) {
 	var names []string
+	id := sdk.ToString(old.KeyId)
 	pages := awskms.NewListAliasesPaginator(r.api, &awskms.ListAliasesInput{KeyId: sdk.String(id)})
 	for pages.HasMorePages() {
 		var page *awskms.ListAliasesOutput
@@ -252,12 +239,26 @@ func (c *Client) aliases(ctx context.Context, r *region, id string) ([]string, e
 		}
 		for _, a := range page.Aliases {
 			name := sdk.ToString(a.AliasName)
-			if sdk.ToString(a.TargetKeyId) == id && strings.HasPrefix(name, "alias/") && !strings.HasPrefix(name, "alias/aws/") {
+			if sdk.ToString(a.TargetKeyId) == id && strings.HasPrefix(name, "alias/") && !strings.HasPrefix(name, "alias/aws/") { // AWS's own
 				names = append(names, name)
 			}
 		}
 	}
 	return names, nil
+}
+
+// moveAliases makes aliases lead to the new key. It may be repeated.
+func (c *Client) moveAliases(ctx context.Context, r *region, names []string, made *types.KeyMetadata) error {
+	for _, name := range names {
+		err := c.moveAlias(ctx, r, name, sdk.ToString(made.KeyId))
+		if se, ok := errors.AsType[*keyturn.SystemError](err); ok && se.Code == kms.CodeNotFound && c.spec.Alias != "" {
+			err = c.createAlias(ctx, r, name, sdk.ToString(made.KeyId))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Client) moveAlias(ctx context.Context, r *region, name, to string) error {

@@ -367,6 +367,23 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+func TestCredentialsOfTheEnvironment(t *testing.T) {
+	w := newWorld(t, double.Config{})
+	t.Setenv("AZURE_TENANT_ID", double.Tenant)
+	t.Setenv("AZURE_CLIENT_ID", double.Client)
+	t.Setenv("AZURE_CLIENT_SECRET", secret)
+	t.Setenv("AZURE_TOKEN_CREDENTIALS", "prod") // no tools of developers
+	spec := keyturn.AzureKMS{Endpoint: w.server.URL, Authority: w.server.URL, CAFile: w.ca}
+	c, err := azure.New(t.Context(), azure.Config{Spec: spec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Make(t.Context(), w.order()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTokensAreKept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, double.Config{})

@@ -176,8 +176,8 @@ func read(b azkeys.KeyBundle) *found {
 	return v
 }
 
-// tag puts the task's tags on a version. It may be repeated. Without the permission the version stays without: it is
-// known by its date.
+// tag puts the task's tags on a version. It may be repeated. A vault that refuses them, for want of the permission or
+// otherwise, leaves the version without: it is known by its date.
 func (c *Client) tag(ctx context.Context, current version, v *found, order keyturn.KMSOrder) error {
 	tags := map[string]*string{}
 	maps.Copy(tags, v.tags)
@@ -188,7 +188,7 @@ func (c *Client) tag(ctx context.Context, current version, v *found, order keytu
 		_, err := vault.UpdateKey(ctx, current.name, v.version, azkeys.UpdateKeyParameters{Tags: tags}, nil)
 		return err
 	})
-	if se, ok := errors.AsType[*keyturn.SystemError](err); ok && se.Code == kms.CodeDenied {
+	if se, ok := errors.AsType[*keyturn.SystemError](err); ok && se.Kind == keyturn.KindPermanent {
 		c.log.Warn("a key version stays without tags", zap.String("key", id), zap.Error(err))
 		return nil
 	}

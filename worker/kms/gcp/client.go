@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"cloud.google.com/go/auth"
@@ -149,14 +148,18 @@ func (c *Client) Close() {
 
 // newTokens returns what tokens come from. Application Default Credentials are looked for when the first token is
 // asked for, since that may need a call.
-func newTokens(key string, client *http.Client) (func() (*auth.Credentials, error), error) {
+func newTokens(key string, client *http.Client) (func(context.Context) (*auth.Credentials, error), error) {
 	options := &credentials.DetectOptions{Scopes: []string{scope}, DisableAsyncRefresh: true, Client: client}
 	if key == "" {
-		var mu sync.Mutex
+		turn := make(chan struct{}, 1)
 		var found *auth.Credentials
-		return func() (_ *auth.Credentials, err error) {
-			mu.Lock()
-			defer mu.Unlock()
+		return func(ctx context.Context) (_ *auth.Credentials, err error) {
+			select {
+			case turn <- struct{}{}:
+				defer func() { <-turn }()
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
 			if found == nil {
 				found, err = credentials.DetectDefault(options)
 			}
@@ -173,13 +176,13 @@ func newTokens(key string, client *http.Client) (func() (*auth.Credentials, erro
 	if err != nil {
 		return nil, fmt.Errorf("it can't be used as a key file of Google Cloud of type %q", kms.Clean(string(file.Type))) // the cause may quote it
 	}
-	return func() (*auth.Credentials, error) { return creds, nil }, nil
+	return func(context.Context) (*auth.Credentials, error) { return creds, nil }, nil
 }
 
 // authorized puts a token on each request.
 type authorized struct {
 	base   http.RoundTripper
-	tokens func() (*auth.Credentials, error)
+	tokens func(context.Context) (*auth.Credentials, error)
 }
 
 // tokenError says that there was no token.
@@ -190,7 +193,7 @@ func (e *tokenError) Error() string { return "getting a token: " + e.err.Error()
 func (e *tokenError) Unwrap() error { return e.err }
 
 func (a *authorized) RoundTrip(req *http.Request) (*http.Response, error) {
-	creds, err := a.tokens()
+	creds, err := a.tokens(req.Context())
 	if err != nil {
 		return nil, &tokenError{err}
 	}
