@@ -129,6 +129,21 @@ func (s blindSystem) Current(ctx context.Context, unit string) (string, error) {
 	return s.System.Current(ctx, unit)
 }
 
+// Confirm believes that nothing was changed where Current would.
+func (s blindSystem) Confirm(ctx context.Context, unit string, intent keyturn.Intent) (keyturn.Sight, error) {
+	if key, ok := s.unseen.take(unit); ok {
+		return keyturn.Sight{Key: key, Progress: keyturn.ProgressNone}, nil
+	}
+	if confirmer, ok := worker.As[worker.Confirmer](s.System); ok {
+		return confirmer.Confirm(ctx, unit, intent)
+	}
+	key, err := s.System.Current(ctx, unit)
+	if err == nil && intent.ChangedBy(key) {
+		return keyturn.Sight{Key: key, Progress: keyturn.ProgressDone}, nil
+	}
+	return keyturn.Sight{Key: key, Progress: keyturn.ProgressNone}, err
+}
+
 // forgetStore ends some tasks that have turned their unit without the key that they made.
 type forgetStore struct {
 	worker.Store

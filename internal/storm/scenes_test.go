@@ -81,7 +81,7 @@ func scenes() []scene {
 		{
 			of: []string{
 				"store.ClaimLook", "store.RenewLook", "store.EndLook", "store.PoliciesOf", "store.SaveUnits", "store.KnownKeys", "store.Observe",
-				"store.AnnouncedKeys",
+				"store.AnnouncedKeys", "system.Current",
 			},
 			once: true, play: (*lane).looks, after: (*lane).seen,
 		},
