@@ -2,6 +2,7 @@ package retain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -23,32 +24,41 @@ func (k *Keeper) audit(ctx context.Context, job keyturn.KeyJob, target keyturn.T
 	if result.Server, err = server.Describe(ctx); err != nil {
 		return result, err
 	}
-	for after := ""; ; {
-		ids, err := k.cfg.Store.KeysToAudit(ctx, target.Name, after, auditPage)
-		if err != nil {
-			return result, err
-		}
-		if len(ids) == 0 {
-			break
-		}
-		states, err := server.Keys(ctx, ids)
-		if err != nil {
-			return result, err
-		}
-		if err := k.cfg.Store.SaveKeyStates(ctx, target.Name, job.Turn, states); err != nil {
-			return result, err
-		}
-		for _, s := range states {
-			result.States[s.State]++
-		}
-		result.Keys += len(states)
-		after = ids[len(ids)-1]
+	if err := k.askAll(ctx, server, job, target.Name, &result); err != nil {
+		return result, err
 	}
 	if result.Orphans, err = k.orphans(ctx, server, job, target); err != nil {
 		return result, fmt.Errorf("looking for keys that are in no history: %w", err)
 	}
 	result.RoundTrips = server.RoundTrips()
 	return result, k.cfg.Store.EndKeyAudit(ctx, target.Name, job.Turn)
+}
+
+// askAll asks about all keys, and saves what was said of the last ones while it asks about the next.
+func (k *Keeper) askAll(ctx context.Context, server KeyServer, job keyturn.KeyJob, target string, result *keyturn.KeyAudit) (err error) {
+	saved := make(chan error, 1)
+	saved <- nil
+	defer func() { err = errors.Join(err, <-saved) }()
+	for after := ""; ; {
+		ids, err := k.cfg.Store.KeysToAudit(ctx, target, after, auditPage)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		states, err := server.Keys(ctx, ids)
+		if err != nil {
+			return err
+		}
+		if err := <-saved; err != nil {
+			saved <- nil
+			return err
+		}
+		go func() { saved <- k.cfg.Store.SaveKeyStates(ctx, target, job.Turn, states) }()
+		for _, s := range states {
+			result.States[s.State]++
+		}
+		result.Keys += len(states)
+		after = ids[len(ids)-1]
+	}
 }
 
 // orphans looks for keys that bear names of the estate and are in no history. A pattern without wildcards is

@@ -1,6 +1,7 @@
 package retain_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -289,6 +290,8 @@ func (s doubter) RetireDoubts(context.Context, string, string) ([]string, error)
 type fakeServer struct {
 	mu    sync.Mutex
 	keys  map[string]keyturn.KeyState
+	life  keyturn.KeyLife // of keys that are none of those; empty: missing
+	made  *time.Time
 	fail  error
 	asked int
 	names []string
@@ -315,7 +318,7 @@ func (s *fakeServer) Keys(_ context.Context, ids []string) ([]keyturn.KeyState, 
 	for i, id := range ids {
 		var ok bool
 		if states[i], ok = s.keys[id]; !ok {
-			states[i] = keyturn.KeyState{KeyID: id, State: keyturn.KeyMissing}
+			states[i] = keyturn.KeyState{KeyID: id, State: cmp.Or(s.life, keyturn.KeyMissing), InitialAt: s.made}
 		}
 	}
 	s.asked += len(ids)

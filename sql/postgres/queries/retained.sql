@@ -197,14 +197,17 @@ ORDER BY target, key_id LIMIT sqlc.arg('max');
 -- name: KeysToAudit :many
 -- The keys of a target that its history or its snapshots name, in order. No server knows what only stands for a key.
 SELECT key_id::text AS key_id FROM (
-    SELECT DISTINCT r.key_id FROM key_records r
+    (SELECT DISTINCT r.key_id FROM key_records r
     WHERE r.key_id > sqlc.arg('after')::text AND r.unit_id > sqlc.arg('target')::text || '.' AND r.unit_id < sqlc.arg('target') || '/'
         AND r.key_id NOT LIKE 'kmip-rotated-at:%'
+    ORDER BY r.key_id LIMIT sqlc.arg('max'))
     UNION
-    SELECT m.key_id FROM key_names m
+    (SELECT DISTINCT m.key_id FROM key_names m
     WHERE m.key_id > sqlc.arg('after') AND m.unit_id > sqlc.arg('target') || '.' AND m.unit_id < sqlc.arg('target') || '/'
+    ORDER BY m.key_id LIMIT sqlc.arg('max'))
     UNION
-    SELECT s.key_id FROM snapshots s WHERE s.target = sqlc.arg('target') AND s.key_id <> '' AND s.key_id > sqlc.arg('after')
+    (SELECT DISTINCT s.key_id FROM snapshots s WHERE s.target = sqlc.arg('target') AND s.key_id <> '' AND s.key_id > sqlc.arg('after')
+    ORDER BY s.key_id LIMIT sqlc.arg('max'))
 ) k ORDER BY key_id LIMIT sqlc.arg('max');
 
 -- name: KnownKeysAmong :many

@@ -567,14 +567,17 @@ func (q *Queries) KeyUses(ctx context.Context, db DBTX, arg KeyUsesParams) ([]Ke
 
 const keysToAudit = `-- name: KeysToAudit :many
 SELECT key_id::text AS key_id FROM (
-    SELECT DISTINCT r.key_id FROM key_records r
+    (SELECT DISTINCT r.key_id FROM key_records r
     WHERE r.key_id > $1::text AND r.unit_id > $2::text || '.' AND r.unit_id < $2 || '/'
         AND r.key_id NOT LIKE 'kmip-rotated-at:%'
+    ORDER BY r.key_id LIMIT $3)
     UNION
-    SELECT m.key_id FROM key_names m
+    (SELECT DISTINCT m.key_id FROM key_names m
     WHERE m.key_id > $1 AND m.unit_id > $2 || '.' AND m.unit_id < $2 || '/'
+    ORDER BY m.key_id LIMIT $3)
     UNION
-    SELECT s.key_id FROM snapshots s WHERE s.target = $2 AND s.key_id <> '' AND s.key_id > $1
+    (SELECT DISTINCT s.key_id FROM snapshots s WHERE s.target = $2 AND s.key_id <> '' AND s.key_id > $1
+    ORDER BY s.key_id LIMIT $3)
 ) k ORDER BY key_id LIMIT $3
 `
 
