@@ -98,24 +98,32 @@ func (e *env) auditKeys(ctx context.Context, c *client.Client, target string, la
 	ticker := time.NewTicker(firstDuration(e.poll, defaultPoll))
 	defer ticker.Stop()
 	for {
-		if audits, err = c.KeyAudits(ctx, target); err != nil {
+		waiting := target
+		now, err := c.KeyAudits(ctx, target)
+		if err == nil {
+			audits, waiting = now, unended(now)
+		} else if ctx.Err() == nil && !client.Temporary(err) {
 			return nil, err
 		}
-		waiting := ""
-		for _, a := range audits {
-			if a.Running || a.AskedAt != nil && a.Trouble == "" {
-				waiting = a.Target
-			}
-		}
-		if waiting == "" {
+		if err == nil && waiting == "" {
 			return audits, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("the audit of target %s did not end in %s; `keyturn audit keys --last` shows what came of it", waiting, timeout)
+			return nil, fmt.Errorf("the audit of %s did not end in %s; `keyturn audit keys --last` shows what came of it", firstOf(waiting, "some target"), timeout)
 		case <-ticker.C:
 		}
 	}
+}
+
+// unended names a target whose audit goes on; empty: there is none.
+func unended(audits []keyturn.KeyAudit) string {
+	for _, a := range audits {
+		if a.Running || a.AskedAt != nil && a.Trouble == "" {
+			return a.Target
+		}
+	}
+	return ""
 }
 
 func (r keyAuditReport) failure() error {

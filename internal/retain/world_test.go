@@ -269,14 +269,18 @@ func (s *fakeSystem) Snapshots(ctx context.Context, unit string, yield func(keyt
 	return err
 }
 
-// retirer is a fakeSystem that disables keys.
-type retirer struct{ *fakeSystem }
-
-func (s retirer) DisableKey(_ context.Context, _, key string) error {
+func (s *fakeSystem) disable(key string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.disabled = append(s.disabled, key)
 	return s.fail["disable"]
+}
+
+// retirer is a fakeSystem that disables keys.
+type retirer struct{ *fakeSystem }
+
+func (s retirer) DisableKey(_ context.Context, _, key string) error {
+	return s.disable(key)
 }
 
 // doubter sees paused clusters too.

@@ -126,13 +126,13 @@ func (s *Server) serve(t testing.TB) {
 // Create makes a pre-active key with the name, and returns its id.
 func (s *Server) Create(t testing.TB, name string) string { return s.one(t, "create", name) }
 
-// Activate, Deactivate and Destroy change the state of a key; only what was revoked, or never active, is destroyed.
+// Activate makes a pre-active key active.
 func (s *Server) Activate(t testing.TB, id string) { s.one(t, "activate", id) }
 
 // Deactivate revokes an active key because it is not used any more.
 func (s *Server) Deactivate(t testing.TB, id string) { s.one(t, "deactivate", id) }
 
-// Destroy removes a key for ever.
+// Destroy removes a key for ever: one that is not active.
 func (s *Server) Destroy(t testing.TB, id string) { s.one(t, "destroy", id) }
 
 func (s *Server) one(t testing.TB, args ...string) string {
