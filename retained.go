@@ -360,6 +360,16 @@ func counted(n int, word string) string {
 	return fmt.Sprintf("%d %ss", n, word)
 }
 
+// RetiredKey is a key that Keyturn disabled in its KMS, on somebody's word.
+type RetiredKey struct {
+	ID         ID        `json:"id"`
+	Target     string    `json:"target"`
+	KeyID      string    `json:"keyId"`
+	By         string    `json:"requestedBy"`
+	Reason     string    `json:"reason"`
+	DisabledAt time.Time `json:"disabledAt"`
+}
+
 // RetireQuery says which keys are to be judged: one key, or all old keys of a unit. Name is either.
 type RetireQuery struct {
 	Target string // of the key; empty: any

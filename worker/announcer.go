@@ -78,7 +78,7 @@ func (a *announcer) announce(ctx context.Context) (int, error) {
 
 func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([]Event, error) {
 	var events []Event
-	var ended, seen []keyturn.ID
+	var ended, seen, retired []keyturn.ID
 	for _, note := range notes {
 		switch note.Type {
 		case "tasks":
@@ -86,6 +86,9 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 			continue
 		case "keys":
 			seen = append(seen, note.Keys...)
+			continue
+		case "retired":
+			retired = append(retired, note.Retired...)
 			continue
 		}
 		if note.Type == "notice" {
@@ -113,6 +116,11 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 	var err error
 	if len(ended) > 0 {
 		if events, err = a.taskEvents(ctx, events, ended); err != nil {
+			return nil, err
+		}
+	}
+	if len(retired) > 0 {
+		if events, err = a.retiredEvents(ctx, events, retired); err != nil {
 			return nil, err
 		}
 	}
@@ -151,6 +159,16 @@ func (a *announcer) keyEvents(events []Event, records []keyturn.KeyRecord) ([]Ev
 		}
 	}
 	return events, nil
+}
+
+func (a *announcer) retiredEvents(ctx context.Context, events []Event, ids []keyturn.ID) ([]Event, error) {
+	keys, err := a.store.AnnouncedRetired(ctx, ids)
+	for _, k := range keys {
+		if events, err = a.add(events, "key.retired", k.ID.String(), k.DisabledAt, k); err != nil {
+			break
+		}
+	}
+	return events, err
 }
 
 func rotationTime(what string, r keyturn.Rotation) time.Time {

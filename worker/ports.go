@@ -187,6 +187,8 @@ type AnnounceStore interface {
 	AnnouncedTasks(ctx context.Context, tasks []keyturn.ID) ([]keyturn.Task, []keyturn.KeyRecord, error)
 	// AnnouncedKeys returns key records that no task made.
 	AnnouncedKeys(ctx context.Context, keys []keyturn.ID) ([]keyturn.KeyRecord, error)
+	// AnnouncedRetired returns keys that were disabled.
+	AnnouncedRetired(ctx context.Context, keys []keyturn.ID) ([]keyturn.RetiredKey, error)
 	// Rotation returns a rotation with its counts, without its tasks.
 	Rotation(ctx context.Context, id keyturn.ID) (keyturn.Rotation, error)
 	// Notice returns a notice of alerts.

@@ -67,6 +67,7 @@ func pointless() map[string]string {
 	)
 	return map[string]string{
 		"store.UnnamedKeys":          "read before NameKeys",
+		"store.AnnouncedRetired":     "read like AnnouncedKeys, for keys that a person had disabled",
 		"store.NameKeys":             "one statement that only adds: what was not written is found again at the next look",
 		"store.MissedPolicies":       metrics,
 		"store.StuckRotations":       metrics,

@@ -94,7 +94,7 @@ func eventTypes() []string {
 	return []string{
 		"rotation.requested", "rotation.started", "rotation.completed",
 		"task.succeeded", "task.failed", "task.skipped", "task.parked",
-		"key.rotated", "key.observed",
+		"key.rotated", "key.observed", "key.retired",
 		"alert.firing", "alert.acknowledged", "alert.resolved",
 	}
 }

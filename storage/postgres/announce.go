@@ -20,8 +20,11 @@ func (s *Store) Unannounced(ctx context.Context, limit int, lease time.Duration)
 	out := make([]keyturn.Announcement, len(rows))
 	for i, r := range rows {
 		out[i] = keyturn.Announcement{ID: r.ID, Type: r.Type, Rotation: r.RotationID, Notice: r.NoticeID, Tasks: r.TaskIds}
-		if r.Type == "keys" {
+		switch r.Type {
+		case "keys":
 			out[i].Tasks, out[i].Keys = nil, r.TaskIds
+		case "retired":
+			out[i].Tasks, out[i].Retired = nil, r.TaskIds
 		}
 	}
 	return out, nil

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/storage/postgres/internal/db"
 )
@@ -335,39 +333,4 @@ func (s *Store) EndKeyAudit(ctx context.Context, target string, audit int64) err
 		return fmt.Errorf("ending the audit of target %s: %w", target, err)
 	}
 	return nil
-}
-
-// UsersOfKey returns units of any target that use a key now.
-func (s *Store) UsersOfKey(ctx context.Context, key string, limit int) ([]string, error) {
-	ids, err := s.q.UsersOfKey(ctx, s.pool, db.UsersOfKeyParams{Key: key, Max: int32Of(limit)})
-	if err != nil {
-		return nil, fmt.Errorf("looking for who uses key %s: %w", key, err)
-	}
-	return ids, nil
-}
-
-// AskRetirement writes down, with the audit entry, that a key is about to be disabled.
-func (s *Store) AskRetirement(ctx context.Context, key keyturn.KeyRef, by, reason string) error {
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		_, err := s.q.AskRetirement(ctx, tx, db.AskRetirementParams{
-			ID: s.newID(), Target: key.Target, Key: key.KeyID, By: clean(by), Reason: clean(reason), Now: s.clock(),
-		})
-		if err != nil {
-			return err
-		}
-		return s.writeAudit(ctx, tx)
-	})
-	if err != nil {
-		return fmt.Errorf("recording that key %s is to be disabled: %w", key.KeyID, err)
-	}
-	return nil
-}
-
-// NoteRetired writes down that a key was disabled.
-func (s *Store) NoteRetired(ctx context.Context, key keyturn.KeyRef) (time.Time, error) {
-	at, err := s.q.NoteRetired(ctx, s.pool, db.NoteRetiredParams{Target: key.Target, Key: key.KeyID, Now: s.clock()})
-	if err != nil {
-		return time.Time{}, fmt.Errorf("recording that key %s was disabled: %w", key.KeyID, notFound(err))
-	}
-	return at.UTC(), nil
 }

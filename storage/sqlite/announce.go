@@ -89,6 +89,8 @@ func toAnnouncement(row db.FreeAnnouncementsRow) (a keyturn.Announcement, err er
 	case "tasks":
 	case "keys":
 		ids = &a.Keys
+	case "retired":
+		ids = &a.Retired
 	default:
 		return a, nil
 	}

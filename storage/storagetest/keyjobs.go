@@ -239,6 +239,16 @@ func jobsRetirement(t *testing.T, newStore New) {
 	if len(entries) != 2 {
 		t.Errorf("entries are %+v", entries)
 	}
+	notes := f.drain()
+	last := notes[len(notes)-1]
+	if last.Type != "retired" || len(last.Retired) != 1 {
+		t.Fatalf("announced %+v", last)
+	}
+	told, err := f.AnnouncedRetired(f.ctx(), last.Retired)
+	f.ok(err)
+	if len(told) != 1 || told[0].KeyID != "k1" || told[0].By != "ann" || told[0].Reason != "again, after a crash" || !told[0].DisabledAt.Equal(at) || told[0].Target != om {
+		t.Errorf("told %+v", told)
+	}
 }
 
 func jobsNotRetired(t *testing.T, newStore New) {

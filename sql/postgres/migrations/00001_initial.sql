@@ -265,18 +265,18 @@ CREATE TRIGGER key_records_no_truncate BEFORE TRUNCATE ON key_records
 CREATE TABLE announcements (
     seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- "oldest first"
     id          uuid   NOT NULL UNIQUE,
-    type        text   NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys', 'notice')),
+    type        text   NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys', 'retired', 'notice')),
     rotation_id uuid,
     notice_id   uuid,
     notice_group text, -- of the notice
-    task_ids    uuid[] NOT NULL DEFAULT '{}', -- with type keys: of key records
+    task_ids    uuid[] NOT NULL DEFAULT '{}', -- with type keys: of key records; with type retired: of key retirements
     held_until  timestamptz,
     -- What is told in order: a rotation, or a group of alerts. Empty: in any order.
     topic       text   NOT NULL GENERATED ALWAYS AS (coalesce(rotation_id::text, notice_group, '')) STORED,
-    CHECK ((type IN ('tasks', 'keys', 'notice')) = (rotation_id IS NULL)),
+    CHECK ((type IN ('tasks', 'keys', 'retired', 'notice')) = (rotation_id IS NULL)),
     CHECK ((type = 'notice') = (notice_id IS NOT NULL)),
     CHECK ((type = 'notice') = (notice_group IS NOT NULL)),
-    CHECK ((type IN ('tasks', 'keys')) = (cardinality(task_ids) > 0))
+    CHECK ((type IN ('tasks', 'keys', 'retired')) = (cardinality(task_ids) > 0))
 );
 CREATE INDEX announcements_topic ON announcements (topic, seq) WHERE topic <> '';
 

@@ -260,13 +260,18 @@ RETURNING k.id;
 -- name: NoteRetired :one
 WITH retired AS (
     UPDATE key_retirements k SET disabled_at = coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())
-    WHERE k.target = sqlc.arg('target') AND k.key_id = sqlc.arg('key') RETURNING k.disabled_at
+    WHERE k.target = sqlc.arg('target') AND k.key_id = sqlc.arg('key') RETURNING k.id, k.disabled_at
+), told AS (
+    INSERT INTO announcements (id, type, task_ids) SELECT sqlc.arg('announcement')::uuid, 'retired', ARRAY[id] FROM retired
 ), noted AS (
     INSERT INTO key_states AS s (target, key_id, state, name, orphan, detail, seen_at, audit)
     SELECT sqlc.arg('target'), sqlc.arg('key'), 'disabled', '', false, '', disabled_at, 0 FROM retired
     ON CONFLICT (target, key_id) DO UPDATE SET state = excluded.state, seen_at = excluded.seen_at
 )
 SELECT disabled_at::timestamptz AS at FROM retired;
+
+-- name: RetiredKeys :many
+SELECT * FROM key_retirements WHERE id = ANY (sqlc.arg('ids')::uuid[]) AND disabled_at IS NOT NULL ORDER BY disabled_at, id;
 
 -- name: UsersOfKey :many
 -- The units of all targets that use a key now.

@@ -277,7 +277,7 @@ END;
 CREATE TABLE announcements (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT, -- "oldest first"
     id          TEXT NOT NULL UNIQUE CHECK (length(id) = 36),
-    type        TEXT NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys', 'notice')),
+    type        TEXT NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys', 'retired', 'notice')),
     rotation_id TEXT,
     notice_id   TEXT,
     notice_group TEXT, -- of the notice
@@ -285,10 +285,10 @@ CREATE TABLE announcements (
     held_until  INTEGER,
     -- What is told in order: a rotation, or a group of alerts. Empty: in any order.
     topic       TEXT NOT NULL GENERATED ALWAYS AS (coalesce(rotation_id, notice_group, '')) STORED,
-    CHECK ((type IN ('tasks', 'keys', 'notice')) = (rotation_id IS NULL)),
+    CHECK ((type IN ('tasks', 'keys', 'retired', 'notice')) = (rotation_id IS NULL)),
     CHECK ((type = 'notice') = (notice_id IS NOT NULL)),
     CHECK ((type = 'notice') = (notice_group IS NOT NULL)),
-    CHECK ((type IN ('tasks', 'keys')) = (task_ids <> '[]'))
+    CHECK ((type IN ('tasks', 'keys', 'retired')) = (task_ids <> '[]'))
 ) STRICT;
 CREATE INDEX announcements_topic ON announcements (topic, seq) WHERE topic <> '';
 

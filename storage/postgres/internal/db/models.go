@@ -91,6 +91,16 @@ type KeyRecord struct {
 	TaskID        keyturn.ID
 }
 
+type KeyRetirement struct {
+	ID          keyturn.ID
+	Target      string
+	KeyID       string
+	RequestedBy string
+	Reason      string
+	AskedAt     time.Time
+	DisabledAt  *time.Time
+}
+
 type KeyState struct {
 	Target         string
 	KeyID          string

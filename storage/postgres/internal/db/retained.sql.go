@@ -712,7 +712,9 @@ func (q *Queries) NeedingSnapshots(ctx context.Context, db DBTX, arg NeedingSnap
 const noteRetired = `-- name: NoteRetired :one
 WITH retired AS (
     UPDATE key_retirements k SET disabled_at = coalesce($1::timestamptz, clock_timestamp())
-    WHERE k.target = $2 AND k.key_id = $3 RETURNING k.disabled_at
+    WHERE k.target = $2 AND k.key_id = $3 RETURNING k.id, k.disabled_at
+), told AS (
+    INSERT INTO announcements (id, type, task_ids) SELECT $4::uuid, 'retired', ARRAY[id] FROM retired
 ), noted AS (
     INSERT INTO key_states AS s (target, key_id, state, name, orphan, detail, seen_at, audit)
     SELECT $2, $3, 'disabled', '', false, '', disabled_at, 0 FROM retired
@@ -722,13 +724,19 @@ SELECT disabled_at::timestamptz AS at FROM retired
 `
 
 type NoteRetiredParams struct {
-	Now    *time.Time
-	Target string
-	Key    string
+	Now          *time.Time
+	Target       string
+	Key          string
+	Announcement keyturn.ID
 }
 
 func (q *Queries) NoteRetired(ctx context.Context, db DBTX, arg NoteRetiredParams) (time.Time, error) {
-	row := db.QueryRow(ctx, noteRetired, arg.Now, arg.Target, arg.Key)
+	row := db.QueryRow(ctx, noteRetired,
+		arg.Now,
+		arg.Target,
+		arg.Key,
+		arg.Announcement,
+	)
 	var at time.Time
 	err := row.Scan(&at)
 	return at, err
@@ -839,6 +847,38 @@ func (q *Queries) RetainedPage(ctx context.Context, db DBTX, arg RetainedPagePar
 	for rows.Next() {
 		var i RetainedPageRow
 		if err := rows.Scan(&i.Target, &i.KeyID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const retiredKeys = `-- name: RetiredKeys :many
+SELECT id, target, key_id, requested_by, reason, asked_at, disabled_at FROM key_retirements WHERE id = ANY ($1::uuid[]) AND disabled_at IS NOT NULL ORDER BY disabled_at, id
+`
+
+func (q *Queries) RetiredKeys(ctx context.Context, db DBTX, ids []keyturn.ID) ([]KeyRetirement, error) {
+	rows, err := db.Query(ctx, retiredKeys, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []KeyRetirement
+	for rows.Next() {
+		var i KeyRetirement
+		if err := rows.Scan(
+			&i.ID,
+			&i.Target,
+			&i.KeyID,
+			&i.RequestedBy,
+			&i.Reason,
+			&i.AskedAt,
+			&i.DisabledAt,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
