@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -26,16 +27,26 @@ type simulateFlags struct {
 	key     string
 	tls     bool
 	caFile  string
+	cloud   cloudFlags
+}
+
+// cloudFlags are about the simulated Atlas.
+type cloudFlags struct {
+	projects int
+	listen   string
 }
 
 func newSimulateCommand(e *env) *cobra.Command {
 	var f simulateFlags
 	cmd := &cobra.Command{
 		Use:   "simulate",
-		Short: "Run a simulated Ops Manager, to try things against",
+		Short: "Run a simulated Ops Manager and Atlas, to try things against",
 		Long: `Runs a simulated Ops Manager with projects, sharded clusters and replica sets,
 prints its address and API key and what to apply so that Keyturn uses it, and
 goes on until it is interrupted. Nothing is kept.
+
+With --atlas-projects it also runs a simulated Atlas, whose projects keep their keys
+in simulated key services of AWS, Azure and Google.
 
 --fault KIND=SHARE makes that share of requests fail. KIND is put. or get. and
 one of errorBefore, errorAfter, tooMany, resetBefore, resetAfter, truncated,
@@ -70,6 +81,8 @@ really happened; docs/simulator.md says more.`,
 	flags.StringVar(&f.key, "key", "", "PUBLIC:PRIVATE API key to let in (default: a random one)")
 	flags.BoolVar(&f.tls, "tls", false, "serve HTTPS with a certificate of its own")
 	flags.StringVar(&f.caFile, "ca-file", "simulator-ca.pem", "with --tls: where to write the authority that signed it")
+	flags.IntVar(&f.cloud.projects, "atlas-projects", 0, "also simulate Atlas, with so many projects in three clouds")
+	flags.StringVar(&f.cloud.listen, "atlas-listen", "127.0.0.1:0", "with --atlas-projects: its address (default: a free port)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var err error
 		if f.caFile, err = filepath.Abs(f.caFile); err != nil { // as a target's spec must name it
@@ -84,8 +97,12 @@ really happened; docs/simulator.md says more.`,
 			return err
 		}
 		e.printSimulated(server, f)
+		closeCloud, err := e.simulateCloud(cmd.Context(), f.cloud)
+		if err != nil {
+			return errors.Join(err, server.Close())
+		}
 		<-server.Done() // with the context, or by itself
-		return server.Close()
+		return errors.Join(server.Close(), closeCloud())
 	}
 	return cmd
 }
@@ -95,8 +112,8 @@ func (f simulateFlags) config() (simulator.Config, error) {
 	if f.tls {
 		cfg.CAFile = f.caFile
 	}
-	if f.units < 1 || f.estate.Projects < 0 {
-		return cfg, usageErrorf("--units and --projects count what there is: give 1 or more")
+	if f.units < 1 || f.estate.Projects < 0 || f.cloud.projects < 0 {
+		return cfg, usageErrorf("--units, --projects and --atlas-projects count what there is: give 1 or more")
 	}
 	cfg.Estate = simulator.EstateOf(f.units)
 	if f.estate.Projects > 0 {

@@ -18,6 +18,7 @@ import (
 	"github.com/keyturn/keyturn/internal/app"
 	"github.com/keyturn/keyturn/internal/client"
 	"github.com/keyturn/keyturn/internal/simulator"
+	"github.com/keyturn/keyturn/internal/simulator/cloud"
 )
 
 // Config says how the demo runs.
@@ -36,7 +37,7 @@ const (
 	policyName = "demo"
 	pollEvery  = 150 * time.Millisecond
 	// endingWait is how long a rotation under way may take when the demo is asked to end.
-	endingWait = 10 * time.Second
+	endingWait = 20 * time.Second
 )
 
 // demo is what one run has made.
@@ -44,6 +45,7 @@ type demo struct {
 	Config
 	dir    string
 	sim    *simulator.Server
+	cloud  *cloud.Cloud
 	server *app.Server
 	client *client.Client
 	token  string
@@ -71,7 +73,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	go func() { served <- d.server.Run(inner) }()
 	defer func() {
 		stop()
-		err = errors.Join(err, <-served, d.sim.Close())
+		err = errors.Join(err, <-served, d.sim.Close(), d.cloud.Close())
 	}()
 	if err := d.apply(ctx); err != nil {
 		return err
@@ -104,18 +106,21 @@ func (d *demo) open(ctx context.Context) error {
 		return err
 	}
 	d.sim = sim
+	if err := d.openCloud(ctx); err != nil {
+		return errors.Join(err, sim.Close())
+	}
 	flags := map[string]any{"data_dir": d.dir, "listen": d.Listen, "log_level": "warn", "shutdown_grace": "10s"}
 	for _, listen := range []string{d.Listen, "127.0.0.1:0"} {
 		flags["listen"] = listen
 		cfg, err := app.LoadConfig("", func() []string { return nil }, flags)
 		if err != nil {
-			return errors.Join(err, sim.Close())
+			return errors.Join(err, sim.Close(), d.cloud.Close())
 		}
 		if d.server, err = app.Open(ctx, cfg, d.Version, d.Log); err == nil {
 			return d.connect()
 		}
 		if listen == "127.0.0.1:0" || !strings.Contains(err.Error(), "listen") {
-			return errors.Join(err, sim.Close())
+			return errors.Join(err, sim.Close(), d.cloud.Close())
 		}
 	}
 	return nil
@@ -158,9 +163,14 @@ func (d *demo) apply(ctx context.Context) error {
 			return fmt.Errorf("writing the demo's credentials: %w", err)
 		}
 	}
-	_, err := d.client.Apply(ctx, client.ApplyRequest{Documents: []client.Document{{
-		Name: "demo.yaml", Content: fmt.Sprintf(resources, d.sim.URL, public, private, d.Every),
-	}}})
+	atlas, err := d.cloudResources()
+	if err != nil {
+		return err
+	}
+	_, err = d.client.Apply(ctx, client.ApplyRequest{Documents: []client.Document{
+		{Name: "demo.yaml", Content: fmt.Sprintf(resources, d.sim.URL, public, private, d.Every)},
+		{Name: "atlas.yaml", Content: atlas},
+	}})
 	if err != nil {
 		return fmt.Errorf("applying the demo's resources: %w", err)
 	}
@@ -175,11 +185,13 @@ func (d *demo) welcome(ctx context.Context) error {
 	d.screen.line("Keyturn demo: a scheduler, a worker and a database in this process, and a simulated Ops")
 	d.screen.line("Manager with 3 projects. A few of its answers get lost, as in life; some of its units")
 	d.screen.line("must not be rotated, and some are of newer MongoDB versions, whose keys agents turn.")
+	d.screen.line("Beside it a simulated Atlas with 2 projects, whose keys are in AWS, Azure and Google.")
 	d.screen.line("")
 	d.screen.line("  pages    %s", link)
 	d.screen.line("           (the link signs you in once, within ten minutes)")
 	d.screen.line("  API      %s", d.server.URL())
-	d.screen.line("  policy   %s: turns every key every %d seconds", policyName, d.Every)
+	d.screen.line("  policies %s: turns every key of Ops Manager every %d seconds", policyName, d.Every)
+	d.screen.line("           %s: makes new keys in the three clouds every %d seconds", cloudPolicy, cloudEvery)
 	d.screen.line("")
 	d.screen.line("Try it in another terminal:")
 	d.screen.line("  export KEYTURN_SERVER=%s", d.server.URL())
@@ -199,17 +211,20 @@ func (d *demo) welcome(ctx context.Context) error {
 func (d *demo) watch(ctx context.Context) error {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
-	seen := map[keyturn.ID]bool{}
+	seen, atlas := map[keyturn.ID]bool{}, map[keyturn.ID]bool{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
-		if err := d.look(ctx, seen); err != nil {
+		if err := d.look(ctx, policyName, seen); err != nil {
 			if ctx.Err() != nil {
 				return nil //nolint:nilerr // asked to end while looking
 			}
+			return err
+		}
+		if err := d.look(ctx, cloudPolicy, atlas); err != nil && ctx.Err() == nil {
 			return err
 		}
 		if d.Rotations > 0 && len(seen) >= d.Rotations {
@@ -219,12 +234,14 @@ func (d *demo) watch(ctx context.Context) error {
 }
 
 // look shows the rotations that ended since the last look, and the one under way.
-func (d *demo) look(ctx context.Context, seen map[keyturn.ID]bool) error {
-	latest, err := d.client.Rotations(ctx, policyName, "", 10)
+func (d *demo) look(ctx context.Context, policy string, seen map[keyturn.ID]bool) error {
+	latest, err := d.client.Rotations(ctx, policy, "", 10)
 	if err != nil {
 		return fmt.Errorf("looking at the rotations: %w", err)
 	}
-	d.screen.status("")
+	if policy == policyName {
+		d.screen.status("")
+	}
 	for i := len(latest) - 1; i >= 0; i-- { // oldest first
 		r := latest[i]
 		switch {
@@ -232,7 +249,7 @@ func (d *demo) look(ctx context.Context, seen map[keyturn.ID]bool) error {
 		case r.State.Final():
 			seen[r.ID] = true
 			d.screen.line("%s", summary(r))
-		default:
+		case policy == policyName:
 			d.screen.status(progress(r))
 		}
 	}

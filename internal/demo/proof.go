@@ -15,8 +15,10 @@ import (
 // that the simulated estate keeps of every change.
 func (d *demo) prove(ctx context.Context) error {
 	d.screen.status("")
-	if _, err := d.client.Pause(ctx, policyName, client.Pause{Note: "the demo ends"}); err != nil {
-		return fmt.Errorf("pausing the demo's policy: %w", err)
+	for _, policy := range []string{policyName, cloudPolicy} {
+		if _, err := d.client.Pause(ctx, policy, client.Pause{Note: "the demo ends"}); err != nil {
+			return fmt.Errorf("pausing the demo's policy: %w", err)
+		}
 	}
 	if err := d.settle(ctx); err != nil {
 		return err
@@ -38,15 +40,22 @@ func (d *demo) prove(ctx context.Context) error {
 		}
 		open[turn{r.ClusterID, r.KeyBefore, r.KeyAfter}]++
 	}
+	for _, r := range d.cloud.Atlas.Truth() {
+		changes++
+		open[turn{r.ProjectID + "." + r.Provider, r.KeyBefore, r.KeyAfter}]++
+	}
 	recorded := 0
 	for _, k := range history {
 		if k.Origin != keyturn.OriginRotated {
 			continue
 		}
 		recorded++
-		_, _, cluster, err := keyturn.SplitUnitID(k.Unit)
+		target, project, cluster, err := keyturn.SplitUnitID(k.Unit)
 		if err != nil {
 			return err
+		}
+		if target == cloudTarget {
+			cluster = project + "." + cluster
 		}
 		after := cmp.Or(byAgents[k.KeyID], k.KeyID)
 		if keyturn.IsKeyMarker(after) {
@@ -75,7 +84,10 @@ func (d *demo) settle(ctx context.Context) error {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
-		busy, err := d.inFlight(ctx)
+		busy, err := d.inFlight(ctx, policyName)
+		if err == nil && !busy {
+			busy, err = d.inFlight(ctx, cloudPolicy)
+		}
 		if err != nil {
 			return err
 		}
@@ -90,8 +102,8 @@ func (d *demo) settle(ctx context.Context) error {
 	}
 }
 
-func (d *demo) inFlight(ctx context.Context) (bool, error) {
-	latest, err := d.client.Rotations(ctx, policyName, string(keyturn.RotationRunning), 10)
+func (d *demo) inFlight(ctx context.Context, policy string) (bool, error) {
+	latest, err := d.client.Rotations(ctx, policy, string(keyturn.RotationRunning), 10)
 	if err != nil {
 		return false, fmt.Errorf("looking at the rotations: %w", err)
 	}

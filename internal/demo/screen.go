@@ -68,7 +68,7 @@ func summary(r keyturn.Rotation) string {
 		text += fmt.Sprintf(" in %s", r.FinishedAt.Sub(*r.StartedAt).Round(10*time.Millisecond))
 	}
 	if r.Trigger == keyturn.TriggerSchedule {
-		return text + "  (slot " + r.Slot + ")"
+		return text + "  (" + r.Policy + ", slot " + r.Slot + ")"
 	}
-	return text + "  (" + string(r.Trigger) + ")"
+	return text + "  (" + r.Policy + ", " + string(r.Trigger) + ")"
 }
