@@ -284,8 +284,9 @@ func (v *view) one(ctx context.Context, unit, known string) {
 	if err == nil {
 		v.gate.success()
 		v.l.health.answered(ctx, v.target.Name)
+		since := v.since(askCtx, unit, known, key)
 		v.mu.Lock()
-		v.seen = append(v.seen, keyturn.Observation{Unit: unit, Known: known, KeyID: key, Since: sinceOf(key)})
+		v.seen = append(v.seen, keyturn.Observation{Unit: unit, Known: known, KeyID: key, Since: since})
 		v.mu.Unlock()
 		return
 	}
@@ -297,6 +298,20 @@ func (v *view) one(ctx context.Context, unit, known string) {
 		v.l.rotator.hold(ctx, v.target.Name, failure.Error(), d)
 		v.fail(fmt.Errorf("asking for the key of unit %s: %w", unit, err))
 	}
+}
+
+// since is when a key came into use, if that can be known. The first key of a unit is as old as the key itself; a later
+// one came into use after the one before it, whenever it was made.
+func (v *view) since(ctx context.Context, unit, known, key string) time.Time {
+	dater, ok := As[KeyDater](v.sys)
+	if known != "" || !ok {
+		return sinceOf(key)
+	}
+	made, err := dater.KeyMade(ctx, unit, key)
+	if err != nil {
+		v.l.log.Info("the age of a key can't be had: it begins now", zap.String("unit", unit), zap.Error(err))
+	}
+	return made
 }
 
 func (v *view) fail(err error) {

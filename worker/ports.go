@@ -62,6 +62,12 @@ type SnapshotLister interface {
 	Snapshots(ctx context.Context, unit string, yield func(keyturn.Snapshot) bool) error
 }
 
+// KeyDater is a System that knows when a key was made. It is asked about the first key that is seen of a unit, whose age
+// would otherwise only begin then.
+type KeyDater interface {
+	KeyMade(ctx context.Context, unit, key string) (time.Time, error)
+}
+
 // Examiner is a System that tells for each unit which way of turning its key applies, and what it lacks.
 type Examiner interface {
 	// Examine returns a finding for each unit that the selection selects now. It changes nothing.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,23 +89,28 @@ really happened; docs/simulator.md says more.`,
 		if f.caFile, err = filepath.Abs(f.caFile); err != nil { // as a target's spec must name it
 			return fmt.Errorf("--ca-file: %w", err)
 		}
-		cfg, err := f.config()
-		if err != nil {
-			return err
-		}
-		server, err := simulator.Start(cmd.Context(), cfg)
-		if err != nil {
-			return err
-		}
-		e.printSimulated(server, f)
-		closeCloud, err := e.simulateCloud(cmd.Context(), f.cloud)
-		if err != nil {
-			return errors.Join(err, server.Close())
-		}
-		<-server.Done() // with the context, or by itself
-		return errors.Join(server.Close(), closeCloud())
+		return e.simulate(cmd.Context(), f)
 	}
 	return cmd
+}
+
+// simulate goes on until ctx ends.
+func (e *env) simulate(ctx context.Context, f simulateFlags) error {
+	cfg, err := f.config()
+	if err != nil {
+		return err
+	}
+	server, err := simulator.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	e.printSimulated(server, f)
+	closeCloud, err := e.simulateCloud(ctx, f.cloud)
+	if err != nil {
+		return errors.Join(err, server.Close())
+	}
+	<-server.Done() // with the context, or by itself
+	return errors.Join(server.Close(), closeCloud())
 }
 
 func (f simulateFlags) config() (simulator.Config, error) {

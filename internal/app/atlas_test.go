@@ -181,6 +181,7 @@ func (w *world) usesProvidedKeys(t *testing.T) {
 	c := startCloud(t, cloud.Config{Projects: 1})
 	r := start(t, w.settings(t, "embedded"))
 	r.applyCloud(t, c, func(target string) string { return strings.Replace(target, "gcp: {", "gcp: {strategy: provided, ", 1) })
+	r.wantAges(t, c)
 	theirs := c.GCP.Add("projects/demo/locations/europe-west1/keyRings/atlas/cryptoKeys/atlas-0", time.Now())
 	unit := "atlas.5f1000000000000000000001.gcp"
 	rotation, err := r.client.Rotate(t.Context(), client.RotationRequest{
@@ -193,4 +194,29 @@ func (w *world) usesProvidedKeys(t *testing.T) {
 	if last.State != keyturn.RotationSucceeded || c.Atlas.Key("5f1000000000000000000001", "gcp") != theirs || c.GCP.Calls("CreateCryptoKeyVersion") != 0 {
 		t.Errorf("rotation %s %+v; Atlas uses %s", last.State, last.Counts, c.Atlas.Key("5f1000000000000000000001", "gcp"))
 	}
+}
+
+// wantAges: keys that nobody turned here are as old as their key service says.
+func (r *running) wantAges(t *testing.T, c *cloud.Cloud) {
+	t.Helper()
+	if _, err := r.client.Observe(t.Context(), "atlas"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the keys in use to be seen", func() bool {
+		units, err := r.client.Units(t.Context(), keyturn.UnitFilter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		for _, u := range units {
+			if u.KeyID == "" {
+				continue
+			}
+			seen++
+			if age := time.Since(*u.KeySince); !u.KeySinceExact || age < 99*keyturn.Day || u.KeyID != c.Atlas.Key(u.ProjectID, u.ClusterID) {
+				t.Errorf("unit %s has key %s for %s, exact %v", u.ID, u.KeyID, age, u.KeySinceExact)
+			}
+		}
+		return seen == 3
+	})
 }

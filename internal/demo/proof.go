@@ -27,23 +27,7 @@ func (d *demo) prove(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the history: %w", err)
 	}
-	type turn struct{ cluster, before, after string }
-	open := map[turn]int{}
-	changes := 0
-	byAgents := map[string]string{} // the marker of each key that agents made
-	for _, r := range d.sim.Truth() {
-		changes++
-		if r.By == simulator.ByAutomation { // the history knows these by their time, and by their ids later
-			byAgents[r.KeyAfter] = keyturn.KeyMarkerPrefix + r.Timestamp
-			open[turn{cluster: r.ClusterID, after: byAgents[r.KeyAfter]}]++
-			continue
-		}
-		open[turn{r.ClusterID, r.KeyBefore, r.KeyAfter}]++
-	}
-	for _, r := range d.cloud.Atlas.Truth() {
-		changes++
-		open[turn{r.ProjectID + "." + r.Provider, r.KeyBefore, r.KeyAfter}]++
-	}
+	open, changes, byAgents := d.truth()
 	recorded := 0
 	for _, k := range history {
 		if k.Origin != keyturn.OriginRotated {
@@ -74,6 +58,28 @@ func (d *demo) prove(ctx context.Context) error {
 		return fmt.Errorf("the history differs from the estate in %d changes", differences)
 	}
 	return nil
+}
+
+// turn is one change of a key.
+type turn struct{ cluster, before, after string }
+
+// truth returns what the simulated estates have carried out, and how the history calls the keys that agents made.
+func (d *demo) truth() (open map[turn]int, changes int, byAgents map[string]string) {
+	open, byAgents = map[turn]int{}, map[string]string{}
+	for _, r := range d.sim.Truth() {
+		changes++
+		if r.By == simulator.ByAutomation { // the history knows these by their time, and by their ids later
+			byAgents[r.KeyAfter] = keyturn.KeyMarkerPrefix + r.Timestamp
+			open[turn{cluster: r.ClusterID, after: byAgents[r.KeyAfter]}]++
+			continue
+		}
+		open[turn{r.ClusterID, r.KeyBefore, r.KeyAfter}]++
+	}
+	for _, r := range d.cloud.Atlas.Truth() {
+		changes++
+		open[turn{r.ProjectID + "." + r.Provider, r.KeyBefore, r.KeyAfter}]++
+	}
+	return open, changes, byAgents
 }
 
 // settle waits until nothing is in flight: a change without a record yet is

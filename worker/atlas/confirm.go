@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/keyturn/keyturn"
 )
@@ -85,4 +86,30 @@ func (c *Client) waitsFor(ctx context.Context, at place, now setting) (string, e
 		text += ", …"
 	}
 	return fmt.Sprintf("waiting for %d of %d clusters: %s", len(busy), concerned, text), nil
+}
+
+// KeyMade tells when a key that the unit uses was made, with strategy in-place its material.
+func (c *Client) KeyMade(ctx context.Context, unit, key string) (time.Time, error) {
+	const doing = "looking at the key of unit"
+	at, err := c.find(unit)
+	if err != nil {
+		return time.Time{}, err
+	}
+	service, err := c.service(at, doing)
+	if err != nil {
+		return time.Time{}, err
+	}
+	ref := keyturn.KMSRef{ID: id(key)}
+	if _, isARN := awsRegion(ref.ID); at.provider.id == keyturn.KMSProviderAWS && !isARN {
+		now, err := c.setting(ctx, at, doing, 1)
+		if err != nil {
+			return time.Time{}, err
+		}
+		ref = now.ref(ref.ID)
+	}
+	described, err := service.Describe(ctx, ref)
+	if err != nil {
+		return time.Time{}, c.kmsFailed(at, doing, err)
+	}
+	return described.CreatedAt, nil
 }

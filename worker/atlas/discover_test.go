@@ -215,3 +215,17 @@ func TestDisableKey_LeavesTheOneInUseAlone(t *testing.T) {
 		t.Errorf("got %q, %v", doubts, err)
 	}
 }
+
+func TestKeyMade_IsWhenTheKeyServiceMadeIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, tc := range []struct{ unit, key string }{{awsUnit, awsKey}, {awsUnit, awsKey + "#1"}, {azureUnit, azureKey}, {gcpUnit, gcpKey}} {
+		made, err := w.KeyMade(t.Context(), tc.unit, tc.key)
+		if want := time.Date(2026, 1, 1, 0, 0, 1, 0, time.UTC); err != nil || !made.Equal(want) {
+			t.Errorf("%s: %s, %v, want %s", tc.key, made, err, want)
+		}
+	}
+	if _, err := w.KeyMade(t.Context(), awsUnit, awsKey+"5"); kindOf(t, err).Code != "key_not_found" {
+		t.Errorf("a key that is gone: %v", err)
+	}
+}

@@ -26,6 +26,7 @@ var (
 	_ worker.Examiner        = (*atlas.Client)(nil)
 	_ worker.Checker         = (*atlas.Client)(nil)
 	_ worker.ThresholdKeeper = (*atlas.Client)(nil)
+	_ worker.KeyDater        = (*atlas.Client)(nil)
 	_ worker.Retirer         = (*atlas.Client)(nil)
 	_ worker.RetireDoubter   = (*atlas.Client)(nil)
 )
