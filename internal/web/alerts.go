@@ -115,6 +115,9 @@ func subjectLink(a keyturn.Alert) (link, word string) {
 		return "/targets/" + subject, "The target"
 	case keyturn.AlertWebhookFailing:
 		return "/webhooks/" + subject, "The webhook"
+	case keyturn.AlertKeyMissing, keyturn.AlertKeyDeactivated, keyturn.AlertKeyOrphan:
+		target, key, _ := strings.Cut(a.Subject, "/")
+		return "/keys?" + url.Values{"which": {"all"}, "target": {target}, "key": {key}}.Encode(), "The key"
 	case keyturn.AlertExternal:
 		hook, _, _ := strings.Cut(a.Subject, "/")
 		return "/incoming/" + url.PathEscape(hook), "The hook"

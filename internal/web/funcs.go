@@ -37,6 +37,7 @@ func functions(assets *assets) template.FuncMap {
 		"swatchMark": swatchMark,
 		"event":      eventChip,
 		"check":      checkChip,
+		"life":       lifeChip,
 		"attempts":   attemptsOf,
 		"taskWords":  taskWords,
 		"localTime":  func(s string) string { return strings.Replace(s, "T", " ", 1) },

@@ -33,6 +33,9 @@ func (s *Site) morePages() {
 	s.form("/targets/{name}/thresholds", s.askThresholds, s.thresholds)
 	s.form("/targets/{name}/observe", s.askObserve, s.observe)
 
+	s.page("GET /keys", s.keys)
+	s.form("/targets/{name}/audit-keys", s.askAuditKeys, s.auditKeys)
+
 	s.page("GET /audit", s.auditPage)
 }
 
@@ -40,6 +43,7 @@ func (s *Site) morePages() {
 func moreNavigation() []navItem {
 	return []navItem{
 		{Key: "fleet", Title: "Fleet", Path: "/fleet", Icon: "grid"},
+		{Key: "keys", Title: "Keys", Path: "/keys", Icon: "key"},
 		{Key: "calendar", Title: "Calendar", Path: "/calendar", Icon: "cal"},
 		{Key: "policies", Title: "Policies", Path: "/policies", Icon: "list"},
 		{Key: "alerts", Title: "Alerts", Path: "/alerts", Icon: "bell"},

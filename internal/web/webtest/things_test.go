@@ -122,6 +122,8 @@ func thingPages(w *things) []sitePage {
 		{Name: "fleet-table", Path: at("/fleet?view=table&q=project-001"), Says: []string{"rs-000", "cluster-001"}},
 		{Name: "fleet-none", Path: at("/fleet?q=nothing-is-called-so"), Says: []string{"No unit is like this"}},
 		{Name: "unit", Path: at(unit), Says: []string{"waits for a person", "turned, confirmed", "found in use", "What comes next", "written down before anything was sent"}, Photo: true},
+		{Name: "keys", Path: at("/keys?which=all"), Says: []string{"May it go?", "in use", "not known"}, Photo: true},
+		{Name: "keys-bad", Path: at("/keys?which=bad"), Says: []string{"No key is gone or inactive"}},
 		{Name: "calendar", Path: at("/calendar"), Says: []string{"Monday", "blackout", "careful"}, Photo: true, Dark: true},
 		{Name: "policies", Path: at("/policies"), Says: []string{"quarterly", "Europe/Berlin", "Pause"}, Photo: true},
 		{Name: "policy", Path: at("/policies/quarterly"), Says: []string{"Next slots", "kind: Policy", "Generation 1"}},
