@@ -36,6 +36,10 @@ func (s *server) registerAudit() {
 		id: "list-audit", method: http.MethodGet, path: "/audit", role: keyturn.RoleOperator, tag: "audit",
 		summary: "Who changed what, newest first",
 	}, s.listAudit)
+	handle(s, operation{
+		id: "export-audit", method: http.MethodGet, path: "/audit/export", role: keyturn.RoleOperator, tag: "audit",
+		summary: "All of it as a file: CSV, or JSON lines",
+	}, s.exportAudit)
 }
 
 func (s *server) listAudit(ctx context.Context, in *listAuditInput) (*listOutput[keyturn.AuditEntry], error) {

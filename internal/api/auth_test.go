@@ -84,7 +84,7 @@ func TestRolesOfOperations(t *testing.T) {
 		"pause-policy": keyturn.RoleOperator, "resume-policy": keyturn.RoleOperator, "ack-alert": keyturn.RoleOperator,
 		"backfill-policy": keyturn.RoleOperator, "observe-target": keyturn.RoleOperator, "fix-thresholds": keyturn.RoleOperator,
 		"cancel-rotation": keyturn.RoleOperator, "resume-rotation": keyturn.RoleOperator,
-		"resolve-task": keyturn.RoleOperator, "list-audit": keyturn.RoleOperator,
+		"resolve-task": keyturn.RoleOperator, "list-audit": keyturn.RoleOperator, "export-audit": keyturn.RoleOperator,
 		"apply": keyturn.RoleAdmin, "list-tokens": keyturn.RoleAdmin,
 		"audit-keys": keyturn.RoleOperator, "get-retirement": keyturn.RoleOperator, "retire-keys": keyturn.RoleAdmin,
 		"create-token": keyturn.RoleAdmin, "revoke-token": keyturn.RoleAdmin,

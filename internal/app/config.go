@@ -43,6 +43,21 @@ type Config struct {
 	NATSReplicas int      `koanf:"nats_replicas"`  // of the streams, on a NATS cluster: 1, 3 or 5
 	Roles        []string `koanf:"roles"`          // scheduler, worker, api; default all
 	LogLevel     string   `koanf:"log_level"`      // debug, info, warn, error
+	// PublicURL is where people reach the pages, through whatever proxies; empty: at Listen.
+	PublicURL string `koanf:"public_url"`
+	// TrustedProxies are the addresses and networks of proxies that are believed about who asks.
+	TrustedProxies []string `koanf:"trusted_proxies"`
+	// SessionIdle is how long a session of the pages lives without being used, default 8h; SessionMax at most, default 24h.
+	SessionIdle time.Duration `koanf:"session_idle"`
+	SessionMax  time.Duration `koanf:"session_max"`
+	// OIDCIssuer names people by an OpenID Connect provider; empty: people sign in with tokens only.
+	OIDCIssuer       string `koanf:"oidc_issuer"`
+	OIDCClientID     string `koanf:"oidc_client_id"`
+	OIDCClientSecret string `koanf:"oidc_client_secret"` // env: or file: reference; empty: a public client
+	OIDCGroupsClaim  string `koanf:"oidc_groups_claim"`  // of the ID token; default groups
+	// OIDCRoles say what members of groups may do: GROUP=ROLE.
+	OIDCRoles []string `koanf:"oidc_roles"`
+
 	// ShutdownGrace is how long running tasks may take to finish; default 45s.
 	ShutdownGrace time.Duration `koanf:"shutdown_grace"`
 }
@@ -53,6 +68,8 @@ func defaults() map[string]any {
 		"nats_listen": "", "nats_user": "", "nats_password": "", "nats_creds": "", "nats_nkey": "",
 		"nats_ca_file": "", "nats_cert_file": "", "nats_key_file": "", "nats_prefix": "keyturn", "nats_replicas": 1,
 		"roles": []string{RoleScheduler, RoleWorker, RoleAPI}, "log_level": "info", "shutdown_grace": "45s",
+		"public_url": "", "trusted_proxies": []string{}, "session_idle": "8h", "session_max": "24h",
+		"oidc_issuer": "", "oidc_client_id": "", "oidc_client_secret": "", "oidc_groups_claim": "groups", "oidc_roles": []string{},
 	}
 }
 
@@ -83,7 +100,9 @@ func LoadConfig(path string, environ func() []string, flags map[string]any) (Con
 			if _, ok := known[key]; !ok {
 				return "", nil // KEYTURN_SERVER and the like belong to the other commands
 			}
-			if key == "roles" {
+			if _, list := known[key].([]string); list && value == "" && key != "roles" {
+				return "", nil
+			} else if list {
 				return key, strings.Split(value, ",")
 			}
 			return key, value
@@ -133,7 +152,7 @@ func (c Config) validate() error {
 	if c.DataDir == "" {
 		return errors.New("data_dir is empty")
 	}
-	return nil
+	return c.validatePages()
 }
 
 // Has reports whether the server has the role.

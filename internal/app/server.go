@@ -223,7 +223,7 @@ func (s *Server) openHTTP(ctx context.Context, version string, registry *prometh
 	}
 	s.socket = socket
 	s.http = &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
+		Handler: s.behindProxies(handler), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
 		WriteTimeout: 5 * time.Minute, // a plan of a large estate takes its time
 		IdleTimeout:  2 * time.Minute, ErrorLog: zap.NewStdLog(s.log.Named("http")),
 	}

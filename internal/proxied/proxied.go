@@ -55,6 +55,11 @@ func Secure(r *http.Request) bool {
 	return said || r.TLS != nil
 }
 
+// WithSecure returns the request as one whose client speaks TLS, for who knows that by other means.
+func WithSecure(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), secureKey{}, true))
+}
+
 // clientOf is the last address that is no trusted proxy's: what stands before it, anybody may have written.
 func clientOf(trusted []netip.Prefix, headers []string) string {
 	hops := strings.Split(strings.Join(headers, ","), ",")

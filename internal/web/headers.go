@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn/internal/proxied"
 )
 
 // policy is the Content-Security-Policy of every page: what is shown comes from here, and nothing in a
@@ -20,6 +22,9 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 func (s *Site) outside(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := s.Now()
+		if s.tlsHost != "" && r.Host == s.tlsHost {
+			r = proxied.WithSecure(r)
+		}
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")

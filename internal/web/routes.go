@@ -28,6 +28,8 @@ func (s *Site) routes() {
 	s.page("GET /tasks/{id}", s.task)
 	s.form("/tasks/{id}/resolve", s.askResolveTask, s.resolveTask)
 
+	s.through("GET /audit/export", func(v *visit) string { return "/audit/export?" + query("format", v.URL.Query().Get("format")) })
+
 	s.morePages()
 
 	s.public("/", s.nowhere)

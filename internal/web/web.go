@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -55,6 +56,8 @@ type Config struct {
 	API   http.Handler // with everything below /api/v1
 	Store Store
 	Ready []Check
+	// PublicURL is where people reach the pages. If it is https, requests for its host are taken as made under TLS.
+	PublicURL string
 	// SessionIdle is how long a session lives without being used, SessionMax how long at most.
 	SessionIdle time.Duration // default 8 h
 	SessionMax  time.Duration // default 24 h
@@ -96,6 +99,7 @@ type Site struct {
 	fleets    fleets
 	watches   watches
 	oidc      *provider // nil: there is none
+	tlsHost   string    // who asks for this host speaks TLS, to whatever is in between
 
 	live context.Context // ends what goes on after an answer has begun
 	stop context.CancelFunc
@@ -120,6 +124,9 @@ func New(cfg Config) (*Site, error) {
 	s.codes.now = s.Now
 	s.overviews.read = s.Store.Overview
 	s.fleets.store = s.Store
+	if u, err := url.Parse(cfg.PublicURL); err == nil && u.Scheme == "https" {
+		s.tlsHost = u.Host
+	}
 	if cfg.OIDC != nil {
 		s.oidc = newProvider(*cfg.OIDC)
 	}

@@ -369,6 +369,7 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 	}
 	status := &s.resources[i].Status
 	status.Paused, status.PausedBy, status.PauseNote, status.PausedUntil = paused, "", "", nil
+	s.record(ctx)
 	if paused {
 		status.PausedBy, status.PauseNote = by, note
 		return nil

@@ -63,6 +63,7 @@ func TestSite(t *testing.T) {
 			}
 		})
 	})
+	t.Run("OpenIDConnect", func(t *testing.T) { tryOIDC(t, b) })
 	for _, f := range flows() {
 		t.Run(f.name, func(t *testing.T) { f.try(t, b, w) })
 	}

@@ -3,9 +3,11 @@ package webtest_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,26 +94,34 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) start(t *testing.T) {
+// serve starts a server that ends with the test, and earlier by the function returned.
+func serve(t *testing.T, settings map[string]any) (server *app.Server, stop func()) {
 	t.Helper()
-	cfg, err := app.LoadConfig("", func() []string { return nil }, map[string]any{
-		"data_dir": filepath.Join(t.TempDir(), "data"), "listen": "127.0.0.1:0", "shutdown_grace": "20s",
-	})
+	all := map[string]any{"data_dir": filepath.Join(t.TempDir(), "data"), "listen": "127.0.0.1:0", "shutdown_grace": "20s"}
+	maps.Copy(all, settings)
+	cfg, err := app.LoadConfig("", func() []string { return nil }, all)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.server, err = app.Open(t.Context(), cfg, "v1.0.0", zap.NewNop()); err != nil {
+	if server, err = app.Open(t.Context(), cfg, "v1.0.0", zap.NewNop()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- w.server.Run(ctx) }()
-	t.Cleanup(func() {
+	go func() { ended <- server.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(stop)
+	return server, stop
+}
+
+func (w *world) start(t *testing.T) {
+	t.Helper()
+	w.server, _ = serve(t, nil)
 	raw, err := os.ReadFile(w.server.AdminTokenFile())
 	if err != nil {
 		t.Fatal(err)
