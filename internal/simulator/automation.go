@@ -47,6 +47,7 @@ type agent struct {
 type work struct {
 	entity    *entity
 	want      time.Time
+	earlier   time.Time // the rotation before
 	version   int64
 	requestID string
 	agents    []*agent
@@ -149,7 +150,7 @@ func (a *automation) settleWork(w *work, s Agents, now time.Time) bool {
 	if done < len(w.agents) {
 		return false
 	}
-	a.estate.turn(w.entity, change{by: ByAutomation, requestID: w.requestID, at: last, timestamp: w.want, members: len(w.agents)})
+	a.estate.turn(w.entity, change{by: ByAutomation, requestID: w.requestID, at: last, timestamp: w.want, earlier: w.earlier, members: len(w.agents)})
 	return true
 }
 
@@ -211,7 +212,7 @@ func (a *automation) replace(body []byte, version int64, requestID string, draw 
 		w := groups[proc.entity]
 		if w == nil || !w.want.Equal(want) {
 			w = &work{
-				entity: proc.entity, want: want, version: a.version, requestID: requestID,
+				entity: proc.entity, want: want, earlier: ag.rotated, version: a.version, requestID: requestID,
 				begins: now.Add(s.Takes.Std() / 4), takes: s.Takes.Std() * 3 / 4, draw: mix(draw, proc.entity.index),
 			}
 			groups[proc.entity] = w

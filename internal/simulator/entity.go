@@ -42,14 +42,16 @@ type change struct {
 	hidden    time.Duration // how long GET goes on showing the key before
 	at        time.Time     // when it happened; zero: now
 	timestamp time.Time     // of a rotation by automation
+	earlier   time.Time     // the same: of the rotation before; zero: there was none
 	members   int           // the same: how many processes got a new key
 }
 
-func (ch change) stamp() string {
-	if ch.timestamp.IsZero() {
+// stampOf writes the time of a rotation; empty: there was none.
+func stampOf(at time.Time) string {
+	if at.IsZero() {
 		return ""
 	}
-	return ch.timestamp.UTC().Format(time.RFC3339Nano)
+	return at.UTC().Format(time.RFC3339Nano)
 }
 
 func (c *entity) encrypted() bool { return c.leaveOut != ReasonEncryptionOff }
@@ -135,6 +137,6 @@ func (e *Estate) turn(c *entity, ch change) (Record, bool) {
 	return e.truth.add(Record{
 		Time: now.UTC(), ProjectID: c.project.id, ClusterID: c.id,
 		KeyBefore: before, KeyAfter: after, RequestID: ch.requestID, By: ch.by,
-		Timestamp: ch.stamp(), Members: ch.members,
+		Timestamp: stampOf(ch.timestamp), Earlier: stampOf(ch.earlier), Members: ch.members,
 	}), true
 }

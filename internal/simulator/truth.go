@@ -28,6 +28,7 @@ type Record struct {
 	By        By        `json:"by"`
 	// Of a rotation by the agents: the time that they were given, and how many processes got a new key.
 	Timestamp string `json:"timestamp,omitempty"`
+	Earlier   string `json:"earlier,omitempty"` // the time of the rotation before; empty: there was none
 	Members   int    `json:"members,omitempty"`
 }
 

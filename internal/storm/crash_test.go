@@ -33,7 +33,10 @@ const (
 	shortTimeouts = "{request: 1s, settle: 500ms, verify: 5s}"
 )
 
-const crashUnits = 12
+const (
+	crashUnits    = 12
+	crashProjects = 6 // of servers whose keys agents turn: one unit each
+)
 
 // TestCrashPoints kills a server at every point at which it does something
 // durable or calls somebody, starts it again and compares what it says with what happened.
@@ -42,7 +45,7 @@ func TestCrashPoints(t *testing.T) {
 	if !slices.ContainsFunc(crash.Names(), func(point string) bool { return strings.HasPrefix(point, *crashAt) }) {
 		t.Fatalf("no crash point begins with %q", *crashAt)
 	}
-	for _, kind := range []string{"embedded", "separate", "making"} {
+	for _, kind := range []string{"embedded", "separate", "making", "agents"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			points := pointsOf(kind)
@@ -74,8 +77,18 @@ func TestCrashPoints(t *testing.T) {
 // its keys by itself, so that the points around keys that are made first are for servers that make some (kind "making").
 func pointsOf(kind string) []string {
 	return slices.DeleteFunc(crash.Names(), func(point string) bool {
+		if kind == "agents" {
+			return !aboutAgents(point) || !strings.HasPrefix(point, *crashAt)
+		}
 		garbage := strings.HasPrefix(point, "tasks.Reject") || strings.HasPrefix(point, "rotations.Reject")
 		return garbage && kind == "embedded" || kind == "making" && !aboutMaking(point) || kind != "making" && ofMakers(point) || !strings.HasPrefix(point, *crashAt)
+	})
+}
+
+// aboutAgents are the points on the way of one task: only those differ when agents turn the keys.
+func aboutAgents(point string) bool {
+	return slices.ContainsFunc([]string{"store.Intend", "store.Finish.", "store.Take.", "store.Reintend", "system.Prepare", "system.Apply", "confirmer."}, func(begin string) bool {
+		return strings.HasPrefix(point, begin)
 	})
 }
 
@@ -105,7 +118,12 @@ type lane struct {
 
 func newLane(t *testing.T, kind string) *lane {
 	t.Helper()
-	l := &lane{world: world{t: t, sim: simulate(t, crashUnits, 20*time.Millisecond)}, kind: kind, prefix: "keyturn"}
+	l := &lane{world: world{t: t}, kind: kind, prefix: "keyturn"}
+	if kind == "agents" {
+		l.sim = simulateModern(t, crashProjects, 5*time.Millisecond)
+	} else {
+		l.sim = simulate(t, crashUnits, 20*time.Millisecond)
+	}
 	set := map[string]string{"KEYTURN_TEST_WAITS": shortWaits + aloneWaits, "KEYTURN_DATA_DIR": filepath.Join(t.TempDir(), "data")}
 	l.useBus(set)
 	if kind == "making" {

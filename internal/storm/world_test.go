@@ -1,6 +1,7 @@
 package storm_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,11 +26,29 @@ import (
 // simulated is `keyturn simulate`, which is never killed: it knows what really happened.
 type simulated struct {
 	*process
-	url  string
-	keys [2]string // files of the public and the private key
+	url    string
+	keys   [2]string        // files of the public and the private key
+	agents simulator.Agents // how they behave, whatever else fails
+}
+
+// agentsTake is how long the agents of modern deployments take for a replica set.
+const agentsTake = 300 * time.Millisecond
+
+// simulateModern is simulate with so many projects, each with one replica set whose key agents turn.
+func simulateModern(t testing.TB, projects int, latency time.Duration) *simulated {
+	t.Helper()
+	s := simulateWith(t, latency, "--projects", fmt.Sprint(projects), "--clusters", "0", "--replica-sets", "0", "--modern-replica-sets", "1",
+		"--agents-take", agentsTake.String())
+	s.agents.Takes = keyturn.Duration(agentsTake)
+	return s
 }
 
 func simulate(t testing.TB, units int, latency time.Duration) *simulated {
+	t.Helper()
+	return simulateWith(t, latency, "--units", fmt.Sprint(units))
+}
+
+func simulateWith(t testing.TB, latency time.Duration, estate ...string) *simulated {
 	t.Helper()
 	binary, err := kit.binary()
 	if err != nil {
@@ -38,7 +57,8 @@ func simulate(t testing.TB, units int, latency time.Duration) *simulated {
 	// The shell ends the simulator when this process ends.
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "/bin/sh", "-c", //nolint:gosec // what we have built
 		`"$@" & pid=$!; cat >/dev/null; kill -9 $pid`, "sh",
-		binary, "simulate", "--listen", "127.0.0.1:0", "--key", "public:private", "--units", fmt.Sprint(units), "--latency", latency.String())
+		binary, "simulate", "--listen", "127.0.0.1:0", "--key", "public:private", "--latency", latency.String())
+	cmd.Args = append(cmd.Args, estate...)
 	cmd.Stderr = os.Stderr
 	s := &simulated{}
 	if s.process, err = start(cmd); err != nil {
@@ -73,6 +93,7 @@ func simulate(t testing.TB, units int, latency time.Duration) *simulated {
 
 // faults makes the simulator fail from now on.
 func (s *simulated) faults(ctx context.Context, f simulator.Faults) error {
+	f.Agents = s.agents
 	body, err := json.Marshal(f)
 	if err != nil {
 		return err
@@ -96,11 +117,22 @@ func (s *simulated) stats(t testing.TB) simulator.Stats {
 func (s *simulated) truth(t testing.TB) []checker.Change {
 	t.Helper()
 	_, body := fetch(t.Context(), s.url+"/simulator/truth")
-	truth, err := checker.Parse[struct{ Records []checker.Change }]("the truth", body)
+	truth, err := checker.Parse[struct{ Records []simulator.Record }]("the truth", body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return truth.Records
+	changes := make([]checker.Change, len(truth.Records))
+	for i, r := range truth.Records {
+		changes[i] = checker.Change{
+			Seq: r.Seq, Time: r.Time, ProjectID: r.ProjectID, ClusterID: r.ClusterID, KeyBefore: r.KeyBefore, KeyAfter: r.KeyAfter, By: string(r.By),
+		}
+		if r.By == simulator.ByAutomation { // nothing tells the ids of these keys: the history knows them by their times
+			changes[i].By = string(simulator.ByRequest)
+			changes[i].KeyAfter = keyturn.KeyMarkerPrefix + r.Timestamp
+			changes[i].KeyBefore = keyturn.KeyMarkerPrefix + cmp.Or(r.Earlier, "never")
+		}
+	}
+	return changes
 }
 
 // world is an estate and what is needed to ask for rotations of it.
