@@ -22,8 +22,8 @@ const (
 	concurrentModification = "concurrent_modification"
 )
 
-// statusLife is how long a config is known to be current that the status calls the goal.
-const statusLife = time.Minute
+// goalLife is how long a config is not read again while the status calls it the goal.
+const goalLife = time.Minute
 
 // change is what an intent keeps of a rotation by automation, as JSON: with it, whoever goes on after a crash sets
 // the same time, which makes no agent turn a key that it has turned already.
@@ -100,7 +100,11 @@ func (c *Client) prepareAutomation(ctx context.Context, q question, unit string)
 	if err != nil {
 		return keyturn.Intent{}, err
 	}
-	p, err := c.config(ctx, q, g, fresh)
+	status, err := c.automationStatus(ctx, g, fresh)
+	if err != nil {
+		return keyturn.Intent{}, err
+	}
+	p, err := c.goal(ctx, q, g, status)
 	if err != nil {
 		return keyturn.Intent{}, err
 	}
@@ -115,7 +119,7 @@ func (c *Client) prepareAutomation(ctx context.Context, q question, unit string)
 		return keyturn.Intent{}, err
 	}
 	ch := change{
-		Way: wayAutomation, At: c.stampAfter(p, names), Version: p.version,
+		Way: wayAutomation, At: c.stampAfter(status.date, p.latest(names)), Version: p.version,
 		ReplicaSet: comp.name(), Component: comp.kind, Cluster: comp.ClusterName, Members: names,
 	}
 	data, err := json.Marshal(ch)
@@ -129,11 +133,21 @@ func (c *Client) prepareAutomation(ctx context.Context, q question, unit string)
 	return intent, nil
 }
 
-// stampAfter chooses the time to write: now, by the server's clock, and later than any that is there. A time ahead of
-// the server's would make the agents ignore rotations that people ask for until then.
-func (c *Client) stampAfter(p *plan, names []string) time.Time {
-	at := cmp.Or(p.date, c.now().Round(0)).UTC().Truncate(time.Second)
-	if latest := p.latest(names); !at.After(latest) {
+// goal returns the automation config. As long as the status calls a config that was read within a minute the goal, it
+// is not read again.
+func (c *Client) goal(ctx context.Context, q question, g group, status *automationStatus) (*plan, error) {
+	p, err := c.config(ctx, q, g, goalLife)
+	if err == nil && p.version != status.Goal.number() {
+		p, err = c.config(ctx, q, g, fresh)
+	}
+	return p, err
+}
+
+// stampAfter chooses the time to write: now, by the server's clock if it tells, and later than any that is there. A
+// time ahead of the server's would make the agents ignore rotations that people ask for until then.
+func (c *Client) stampAfter(now, latest time.Time) time.Time {
+	at := cmp.Or(now, c.now().Round(0)).UTC().Truncate(time.Second)
+	if !at.After(latest) {
 		at = latest.Truncate(time.Second).Add(time.Second)
 	}
 	return at
@@ -249,7 +263,7 @@ func (c *Client) edited(ctx context.Context, q question, g group, ch change) (pa
 		return "", nil, err
 	}
 	var raw rawBody
-	if path, err = c.getConfig(ctx, g, &raw, nil); err != nil {
+	if path, err = c.getConfig(ctx, g, &raw); err != nil {
 		return "", nil, err
 	}
 	now, err := parsePlan(raw)
@@ -297,10 +311,7 @@ func (c *Client) confirmAutomation(ctx context.Context, unit string, intent keyt
 	if err != nil {
 		return keyturn.Sight{}, err
 	}
-	p, err := c.config(ctx, q, g, statusLife)
-	if err == nil && p.version != status.Goal.number() {
-		p, err = c.config(ctx, q, g, fresh)
-	}
+	p, err := c.goal(ctx, q, g, status)
 	if err != nil {
 		return keyturn.Sight{}, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"time"
 )
 
 // rawBody is an answer as it came.
@@ -17,25 +16,20 @@ var errNoJSON = errors.New("no complete JSON")
 
 // readConfig reads the automation config of a project and what is needed of it.
 func (c *Client) readConfig(ctx context.Context, g group) (*plan, error) {
-	var (
-		ac   automationConfig
-		date time.Time
-	)
-	if _, err := c.getConfig(ctx, g, &ac, &date); err != nil {
+	var ac automationConfig
+	if _, err := c.getConfig(ctx, g, &ac); err != nil {
 		return nil, err
 	}
-	p := newPlan(ac)
-	p.date = date
-	return p, nil
+	return newPlan(ac), nil
 }
 
 // getConfig reads the automation config and returns the path that it has. Where the server can leave out what is
 // secret, it does: then no password gets here, and none can be lost by writing it back.
 // https://www.mongodb.com/docs/ops-manager/current/reference/api/automation-config/update-automation-config-no-secrets/
-func (c *Client) getConfig(ctx context.Context, g group, into any, date *time.Time) (path string, err error) {
+func (c *Client) getConfig(ctx context.Context, g group, into any) (path string, err error) {
 	q := question{
 		operation: "get_automation_config", doing: "reading the automation config of project", subject: g.String(),
-		header: c.keyHeader, limit: listLimit, turns: 1, date: date,
+		header: c.keyHeader, limit: listLimit, turns: 1,
 	}
 	plain := "/groups/" + g.ID + "/automationConfig"
 	asked := false

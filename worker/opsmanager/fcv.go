@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/keyturn/keyturn"
 )
@@ -58,7 +57,6 @@ type fcv struct {
 // plan is the automation config, made ready to look replica sets up in.
 type plan struct {
 	version  int64
-	date     time.Time           // the server's clock when it was read; zero: it did not tell
 	members  map[string][]member // by replica set
 	double   map[string]bool     // replica sets that are listed more than once
 	mongods  map[string]mongod   // by name of a process

@@ -17,6 +17,8 @@ import (
 type automationStatus struct {
 	Goal      loose           `json:"goalVersion"`
 	Processes []processStatus `json:"processes"`
+
+	date time.Time // the server's clock; zero: it did not tell
 }
 
 type processStatus struct {
@@ -173,9 +175,13 @@ func (c *Client) automationStatus(ctx context.Context, g group, maxAge time.Dura
 	}
 	found, err := c.projects.of(g.ID, c.now()).status.get(ctx, c.now, maxAge, func(ctx context.Context) (*automationStatus, error) {
 		var answer automationStatus
+		var date time.Time
+		q := q
+		q.date = &date
 		if err := c.get(ctx, q, &answer); err != nil {
 			return nil, err
 		}
+		answer.date = date
 		for i := range answer.Processes {
 			answer.Processes[i].own()
 		}
