@@ -190,8 +190,8 @@ func TestMakeTwice(t *testing.T) {
 
 	t.Run("FindsTheKeyOfTheTaskInANewProcess", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t, keyturn.AWSKMS{}, double.Config{})
-		for range 1200 { // more than one page
+		w := newWorld(t, keyturn.AWSKMS{}, double.Config{PageMost: 10})
+		for range 35 { // several pages
 			w.kms.Add(region, double.Key{CreatedAt: time.Now().Add(-30 * 24 * time.Hour)})
 		}
 		order := w.order()
@@ -220,7 +220,7 @@ func TestMakeTwice(t *testing.T) {
 	t.Run("AsksForTheDatesOfOldKeysOnce", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, keyturn.AWSKMS{}, double.Config{})
-		for range 300 {
+		for range 30 {
 			w.kms.Add(region, double.Key{CreatedAt: time.Now().Add(-30 * 24 * time.Hour)})
 		}
 		if _, _, err := w.client.Find(t.Context(), w.order()); err != nil {

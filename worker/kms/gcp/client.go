@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"cloud.google.com/go/auth"
@@ -48,6 +49,9 @@ type Client struct {
 	http    *http.Client          // without credentials
 	called  *http.Client          // with them
 	options []option.ClientOption // of api, but for its http.Client
+
+	mu   sync.Mutex
+	made map[string]keyturn.ID // the tasks of versions that this process made
 }
 
 // New returns a client. It calls nobody.
@@ -77,7 +81,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		spec: cfg.Spec, timeout: cmp.Or(cfg.Timeout, kms.DefaultTimeout), log: cmp.Or(cfg.Logger, zap.NewNop()),
-		http: base, called: &called, options: options,
+		http: base, called: &called, options: options, made: map[string]keyturn.ID{},
 	}
 	if c.api, err = c.open(ctx, &called); err != nil {
 		return nil, err

@@ -109,6 +109,22 @@ func TestMake(t *testing.T) {
 		}
 	})
 
+	t.Run("MakesOneForEachOfTheUnitsThatShareAKey", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, keyturn.GCPKMS{}, double.Config{})
+		one, other := w.order(), w.order()
+		for range 2 {
+			first, err := w.client.Make(t.Context(), one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			second, err := w.client.Make(t.Context(), other)
+			if err != nil || second.ID == first.ID || len(w.kms.Versions(key)) != 3 {
+				t.Errorf("made %s and %+v, %v", first.ID, second, err)
+			}
+		}
+	})
+
 	t.Run("LooksForNothingIfNothingWasAsked", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, keyturn.GCPKMS{}, double.Config{})

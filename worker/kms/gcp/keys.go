@@ -73,7 +73,7 @@ func (c *Client) find(ctx context.Context, current version, order keyturn.KMSOrd
 	var found *kmspb.CryptoKeyVersion
 	err := c.versions(ctx, current.key, func(v *kmspb.CryptoKeyVersion) {
 		name, err := parse(v.GetName())
-		if err != nil || name.number <= current.number || v.GetCreateTime().AsTime().Before(since) {
+		if err != nil || name.number <= current.number || v.GetCreateTime().AsTime().Before(since) || c.isOfAnother(v, order.Task) {
 			return
 		}
 		if found == nil || rank(v) < rank(found) || rank(v) == rank(found) && older(v, found) {
@@ -81,6 +81,26 @@ func (c *Client) find(ctx context.Context, current version, order keyturn.KMSOrd
 		}
 	})
 	return found, err
+}
+
+// madeMost is how many versions are remembered. Tasks end: what is forgotten is only looked for by its date.
+const madeMost = 4096
+
+func (c *Client) remember(v *kmspb.CryptoKeyVersion, task keyturn.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.made) >= madeMost {
+		clear(c.made)
+	}
+	c.made[v.GetName()] = task
+}
+
+// isOfAnother reports that this process made the version for another task: of a unit that uses the same key.
+func (c *Client) isOfAnother(v *kmspb.CryptoKeyVersion, task keyturn.ID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of, known := c.made[v.GetName()]
+	return known && of != task
 }
 
 func rank(v *kmspb.CryptoKeyVersion) int {
@@ -119,6 +139,7 @@ func (c *Client) create(ctx context.Context, current version, order keyturn.KMSO
 		return nil, &keyturn.SystemError{Kind: keyturn.KindAmbiguous, Code: kms.CodeServer, Err: fmt.Errorf(
 			"making a version of key %s: Google's answer has no version of it", current.key)}
 	}
+	c.remember(made, order.Task)
 	c.log.Info("key version made", zap.String("provider", "gcp"), zap.String("key", made.GetName()),
 		zap.Stringer("task", order.Task), zap.String("unit", order.Unit))
 	return made, nil

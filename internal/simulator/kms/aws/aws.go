@@ -30,7 +30,9 @@ type Config struct {
 	Propagation time.Duration
 	// RotationTakes is how long a rotation on demand is under way.
 	RotationTakes time.Duration
-	Now           func() time.Time // default time.Now
+	// PageMost is how many keys a page of ListKeys has at most, whatever was asked for; 0: as many as asked for.
+	PageMost int
+	Now      func() time.Time // default time.Now
 }
 
 // KMS is an account's AWS KMS, in all regions. It is an http.Handler.

@@ -128,6 +128,9 @@ func (k *KMS) listKeys(region string, in map[string]any) any {
 	if limit == 0 {
 		limit = 100
 	}
+	if most := float64(k.cfg.PageMost); most > 0 {
+		limit = min(limit, most)
+	}
 	from, _ := strconv.Atoi(text(in, "Marker"))
 	out := map[string]any{"Truncated": false}
 	var page []map[string]any
