@@ -7,6 +7,7 @@ package doctor
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,11 +67,14 @@ func New(cfg Config) *Doctor {
 func (d *Doctor) Diagnose(ctx context.Context, target string) (keyturn.Diagnosis, error) {
 	out := keyturn.Diagnosis{At: d.cfg.Now().UTC(), Checks: []keyturn.Check{}, Units: []keyturn.Finding{}, Thresholds: []keyturn.Threshold{}}
 	targets, policies, err := d.subjects(ctx, target)
-	if err != nil {
+	if errors.Is(err, keyturn.ErrNotFound) {
 		return out, err
 	}
 	out.Checks = append(out.Checks, d.server(ctx)...)
-	if len(targets) == 0 {
+	switch {
+	case err != nil: // a database that is away is a finding, too
+		out.Checks = append(out.Checks, keyturn.Check{Name: "target", State: keyturn.CheckFailed, Message: err.Error()})
+	case len(targets) == 0:
 		out.Checks = append(out.Checks, keyturn.Check{
 			Name: "target", State: keyturn.CheckWarning, Message: "there is no target", Fix: "keyturn apply -f FILE, with a document of kind Target",
 		})

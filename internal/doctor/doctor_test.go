@@ -23,12 +23,13 @@ type estate struct {
 	systems  map[string]worker.System
 	broken   map[string]error // targets that can't be called
 	clock    time.Time
+	away     error // the database is
 	probes   []doctor.Probe
 	kmip     func(context.Context, keyturn.Target) (string, error)
 }
 
 func (e *estate) Targets(context.Context) ([]keyturn.Target, error) {
-	return slices.Clone(e.targets), nil
+	return slices.Clone(e.targets), e.away
 }
 
 func (e *estate) System(_ context.Context, name string, _ int64) (worker.System, keyturn.Target, error) {
@@ -121,6 +122,7 @@ type fullSystem struct {
 	thresholds []keyturn.Threshold
 	set        map[string]int
 	fails      error
+	refuses    string // the id of a threshold
 }
 
 func (s *fullSystem) Check(context.Context) []keyturn.Check { return s.checks }
@@ -134,6 +136,9 @@ func (s *fullSystem) Thresholds(context.Context, keyturn.Selection) ([]keyturn.T
 }
 
 func (s *fullSystem) SetThreshold(_ context.Context, t keyturn.Threshold, days int) error {
+	if s.refuses == t.ID {
+		return errors.New("a notification holds a secret")
+	}
 	s.set[t.ID] = days
 	return nil
 }
@@ -246,6 +251,19 @@ func TestDiagnose_Server(t *testing.T) {
 	}
 }
 
+func TestDiagnose_DatabaseThatIsAwayIsAFinding(t *testing.T) {
+	t.Parallel()
+	e := newEstate(&plainSystem{}, nil)
+	e.away = errors.New("connection refused")
+	e.probes = []doctor.Probe{{Name: "database", Run: func(context.Context) error { return e.away }}}
+	d := e.diagnose(t, "")
+	wantCheck(t, d, "database", "", keyturn.CheckFailed, "connection refused")
+	wantCheck(t, d, "target", "", keyturn.CheckFailed, "connection refused")
+	if d.Healthy {
+		t.Error("healthy, without a database")
+	}
+}
+
 func TestThresholds(t *testing.T) {
 	t.Parallel()
 	sys := &fullSystem{set: map[string]int{}}
@@ -287,6 +305,11 @@ func TestThresholds(t *testing.T) {
 	set, err := e.doctor().FixThresholds(t.Context(), "om")
 	if err != nil || len(set) != 1 || set[0].ID != "1" || set[0].Days != 31 || len(sys.set) != 1 || sys.set["1"] != 31 {
 		t.Errorf("set %+v (%v), %v", set, sys.set, err)
+	}
+	sys.set, sys.refuses, sys.thresholds[1].Days = map[string]int{}, "1", 30
+	set, err = e.doctor().FixThresholds(t.Context(), "om")
+	if err == nil || !strings.Contains(err.Error(), "1 of 2 thresholds were not set: a notification holds a secret") || len(set) != 1 || sys.set["2"] != 365 {
+		t.Errorf("set %+v (%v), %v: want the other one to be set", set, sys.set, err)
 	}
 	e.systems["om"] = &plainSystem{}
 	if _, err := e.doctor().FixThresholds(t.Context(), "om"); !errors.Is(err, keyturn.ErrConflict) {

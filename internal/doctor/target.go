@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -270,7 +271,7 @@ func (p *part) warnAfter() map[string]warned {
 }
 
 // FixThresholds sets the ages at which a target itself tells people of old keys to those of the policies, and
-// returns what it has set. What it set before an error stays set.
+// returns what it has set. One that can't be set keeps no other from being set; the error tells of the first.
 func (d *Doctor) FixThresholds(ctx context.Context, target string) ([]keyturn.Threshold, error) {
 	targets, policies, err := d.subjects(ctx, target)
 	if err != nil {
@@ -278,36 +279,53 @@ func (d *Doctor) FixThresholds(ctx context.Context, target string) ([]keyturn.Th
 	}
 	set := []keyturn.Threshold{}
 	for _, t := range targets {
-		sys, _, err := d.cfg.Systems.System(ctx, t.Name, 0)
+		some, err := d.fixThresholds(ctx, part{target: t, policies: policies[t.Name]})
+		set = append(set, some...)
 		if err != nil {
 			return set, err
-		}
-		keeper, ok := worker.As[worker.ThresholdKeeper](sys)
-		if !ok {
-			return set, keyturn.Conflictf("it has no alerts of its own about old keys")
-		}
-		p := part{target: t, policies: policies[t.Name]}
-		if p.units, err = examine(ctx, sys); err != nil {
-			return set, err
-		}
-		p.judge(ctx, sys)
-		wanted := p.warnAfter()
-		found, err := keeper.Thresholds(ctx, keyturn.Selection{})
-		if err != nil {
-			return set, err
-		}
-		for _, threshold := range found {
-			want, ok := wanted[threshold.ProjectID]
-			if !ok || threshold.ID == "" || threshold.Days == want.days {
-				continue
-			}
-			threshold.Target = t.Name
-			if err := keeper.SetThreshold(ctx, threshold, want.days); err != nil {
-				return set, fmt.Errorf("setting the threshold of project %s: %w", threshold.ProjectID, err)
-			}
-			threshold.Days = want.days
-			set = append(set, threshold)
 		}
 	}
 	return set, nil
+}
+
+func (d *Doctor) fixThresholds(ctx context.Context, p part) (set []keyturn.Threshold, err error) {
+	sys, _, err := d.cfg.Systems.System(ctx, p.target.Name, 0)
+	if err != nil {
+		return nil, err
+	}
+	keeper, ok := worker.As[worker.ThresholdKeeper](sys)
+	if !ok {
+		return nil, keyturn.Conflictf("it has no alerts of its own about old keys")
+	}
+	if p.units, err = examine(ctx, sys); err != nil {
+		return nil, err
+	}
+	p.judge(ctx, sys)
+	wanted := p.warnAfter()
+	found, err := keeper.Thresholds(ctx, keyturn.Selection{})
+	if err != nil {
+		return nil, err
+	}
+	failed, first := 0, error(nil)
+	for _, threshold := range found {
+		want, ok := wanted[threshold.ProjectID]
+		if !ok || threshold.ID == "" || threshold.Days == want.days {
+			continue
+		}
+		threshold.Target = p.target.Name
+		if err := keeper.SetThreshold(ctx, threshold, want.days); err != nil {
+			failed++
+			first = cmp.Or(first, err)
+			continue
+		}
+		threshold.Days = want.days
+		set = append(set, threshold)
+	}
+	if failed > 0 {
+		first = &keyturn.SystemError{
+			Kind: keyturn.AsSystemError(first, keyturn.KindTransient).Kind, Code: "thresholds",
+			Err: fmt.Errorf("%d of %d thresholds were not set: %w", failed, failed+len(set), first),
+		}
+	}
+	return set, first
 }
