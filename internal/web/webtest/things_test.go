@@ -155,11 +155,7 @@ func thingPages(w *things) []sitePage {
 func TestThings(t *testing.T) {
 	t.Parallel()
 	b, w := startBrowser(t), newThings(t)
-	t.Run("Pages", func(t *testing.T) {
-		for _, p := range thingPages(w) {
-			t.Run(p.Name, func(t *testing.T) { tryPage(t, b, w.world, p) })
-		}
-	})
+	t.Run("Pages", func(t *testing.T) { tryThings(t, b, w) })
 	for _, f := range []struct {
 		name string
 		try  func(*testing.T, *browser, *things)
@@ -177,6 +173,35 @@ func TestThings(t *testing.T) {
 	} {
 		t.Run(f.name, func(t *testing.T) { f.try(t, b, w) })
 	}
+}
+
+// tryThings reads all pages as their readers do, as tryPage does, but in two tabs only: there are many.
+func tryThings(t *testing.T, b *browser, w *things) {
+	tb, plain := b.open(t, w.url), b.open(t, w.url)
+	tb.signIn(w.oper)
+	plain.signIn(w.oper)
+	plain.withoutScripts()
+	for _, p := range thingPages(w) {
+		for _, dark := range []bool{false, true} {
+			theme := map[bool]string{false: "light", true: "dark"}[dark]
+			tb.dark(dark)
+			tb.visit(p.Path(w.world))
+			for _, text := range p.Says {
+				tb.want(text)
+			}
+			tb.accessible(p.Name + ", " + theme)
+			tb.keep(p, theme)
+		}
+		plain.visit(p.Path(w.world))
+		html := plain.html()
+		for _, text := range p.Says {
+			if !strings.Contains(html, text) {
+				t.Errorf("without JavaScript, %s does not say %q", p.Name, text)
+			}
+		}
+	}
+	tb.forgive("status of 404")
+	plain.forgive("status of 404")
 }
 
 const drawn = `document.querySelector("#map") && document.querySelector("#map").dataset.drawn`
