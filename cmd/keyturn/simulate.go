@@ -52,8 +52,8 @@ in simulated key services of AWS, Azure and Google.
 --fault KIND=SHARE makes that share of requests fail. KIND is put. or get. and
 one of errorBefore, errorAfter, tooMany, resetBefore, resetAfter, truncated,
 slow, never, late, hidden. With --modern-clusters and --modern-replica-sets there are
-agents that turn keys by the automation config; faults.agents of PUT /simulator/faults
-makes them fail, POST /simulator/projects/ID/edit and PUT …/lock are what others do. GET /simulator/truth tells every change of a key that
+agents that turn keys by the automation config; agents.fail and agents.conflict are
+faults of theirs, POST /simulator/projects/ID/edit and PUT …/lock are what others do. GET /simulator/truth tells every change of a key that
 really happened; docs/simulator.md says more.`,
 		Example: `  keyturn simulate --units 1000
   keyturn simulate --projects 3 --modern-clusters 1 --modern-replica-sets 2
@@ -148,7 +148,7 @@ func parseFaults(words []string) (simulator.Faults, error) {
 		kind, text, _ := strings.Cut(word, "=")
 		method, name, _ := strings.Cut(kind, ".")
 		share, err := strconv.ParseFloat(text, 64)
-		if err != nil || method != "put" && method != "get" {
+		if err != nil || method != "put" && method != "get" && method != "agents" {
 			return faults, usageErrorf("--fault %q is not KIND=SHARE, such as put.errorAfter=0.02", word)
 		}
 		if shares[method] == nil {
