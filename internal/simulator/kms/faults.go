@@ -36,6 +36,14 @@ type Desk struct {
 	counts map[string]int
 	queued map[string][]Fault
 	always map[string]Fault
+	onHang func()
+}
+
+// OnHang makes f be called when a request meets FaultHang: it has arrived, and gets no answer.
+func (d *Desk) OnHang(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.onHang = f
 }
 
 // Fail makes the next requests of an operation meet these faults, one each.
@@ -74,6 +82,14 @@ func (d *Desk) AllCalls() map[string]int {
 
 // Take counts a request and returns what goes wrong with it.
 func (d *Desk) Take(operation string) Fault {
+	fault, onHang := d.take(operation)
+	if fault == FaultHang && onHang != nil {
+		onHang()
+	}
+	return fault
+}
+
+func (d *Desk) take(operation string) (_ Fault, onHang func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.counts == nil {
@@ -82,9 +98,9 @@ func (d *Desk) Take(operation string) Fault {
 	d.counts[operation]++
 	if queue := d.queued[operation]; len(queue) > 0 {
 		d.queued[operation] = queue[1:]
-		return queue[0]
+		return queue[0], d.onHang
 	}
-	return d.always[operation]
+	return d.always[operation], d.onHang
 }
 
 // Serve executes a request as its fault has it, and answers as the fault has it. It returns false if the caller is

@@ -545,11 +545,13 @@ func TestGivesUp(t *testing.T) {
 	w := newWorld(t, keyturn.AWSKMS{}, double.Config{})
 	w.kms.Fail("CreateKey", fault.FaultHang)
 	w.kms.Fail("DescribeKey", fault.FaultNone, fault.FaultHang)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	order := w.order()
 	order.Fresh = true
+	w.kms.OnHang(cancel)
 	_, err := w.client.Make(ctx, order)
+	w.kms.OnHang(nil)
 	if kind, code := kindOf(t, err); kind != keyturn.KindAmbiguous || code != "kms_unanswered" {
 		t.Errorf("%v is %s %s", err, kind, code)
 	}

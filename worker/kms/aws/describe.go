@@ -95,9 +95,7 @@ func unusable(md *types.KeyMetadata) string {
 	switch {
 	case md.KeySpec != "" && md.KeySpec != types.KeySpecSymmetricDefault, md.KeyUsage != "" && md.KeyUsage != types.KeyUsageTypeEncryptDecrypt:
 		return fmt.Sprintf("key %s is no symmetric key for encryption (%s, %s)", id, md.KeySpec, md.KeyUsage)
-	case md.KeyState == types.KeyStateEnabled:
-		return ""
-	case md.KeyState == "" && md.Enabled:
+	case md.KeyState == types.KeyStateEnabled, md.KeyState == "": // it does not say: Atlas looks for itself
 		return ""
 	case md.KeyState == types.KeyStateDisabled:
 		return fmt.Sprintf("key %s is disabled: enable it", id)

@@ -108,10 +108,16 @@ func (s *search) look(ctx context.Context, k types.KeyListEntry) error {
 		if err != nil {
 			return err
 		}
-		if born = sdk.ToTime(md.CreationDate); md.KeyManager == types.KeyManagerTypeAws {
-			born = time.Time{} // never ours
+		switch {
+		case md.KeyManager == types.KeyManagerTypeAws: // never ours: older than all tasks
+		case md.CreationDate == nil: // unknown: its tags decide
+			born = s.since
+		default:
+			born = *md.CreationDate
 		}
-		s.r.setBorn(id, born)
+		if md.CreationDate != nil {
+			s.r.setBorn(id, born)
+		}
 	}
 	if born.Before(s.since) {
 		return nil

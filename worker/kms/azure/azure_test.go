@@ -465,12 +465,16 @@ func TestGivesUp(t *testing.T) {
 		"newest":   func(ctx context.Context) error { _, err := w.client.Newest(ctx, order.Current); return err },
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
-		err := ask(ctx)
-		cancel()
 		wantKind, wantCode := keyturn.KindTransient, "kms_timeout"
 		if what == "make" {
 			wantKind, wantCode = keyturn.KindAmbiguous, "kms_unanswered"
+			cancel()
+			ctx, cancel = context.WithCancel(t.Context())
+			w.kms.OnHang(cancel)
 		}
+		err := ask(ctx)
+		cancel()
+		w.kms.OnHang(nil)
 		if kind, code := kindOf(t, err); kind != wantKind || code != wantCode {
 			t.Errorf("%s: %v is %s %s", what, err, kind, code)
 		}

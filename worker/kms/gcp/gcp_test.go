@@ -303,9 +303,11 @@ func TestGivesUp(t *testing.T) {
 	w.kms.Fail("cryptoKeyVersions.get", fault.FaultHang)
 	order := w.order()
 	order.Fresh = true
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	w.kms.OnHang(cancel)
 	_, err := w.client.Make(ctx, order)
+	w.kms.OnHang(nil)
 	if kind, code := kindOf(t, err); kind != keyturn.KindAmbiguous || code != "kms_unanswered" {
 		t.Errorf("%v is %s %s", err, kind, code)
 	}

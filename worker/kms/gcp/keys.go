@@ -73,10 +73,11 @@ func (c *Client) find(ctx context.Context, current version, order keyturn.KMSOrd
 	var found *kmspb.CryptoKeyVersion
 	err := c.versions(ctx, current.key, func(v *kmspb.CryptoKeyVersion) {
 		name, err := parse(v.GetName())
-		if err != nil || name.number <= current.number || v.GetCreateTime().AsTime().Before(since) || c.isOfAnother(v, order.Task) {
+		older := v.GetCreateTime() != nil && v.GetCreateTime().AsTime().Before(since)
+		if err != nil || name.number <= current.number || older || c.isOfAnother(v, order.Task) {
 			return
 		}
-		if found == nil || rank(v) < rank(found) || rank(v) == rank(found) && older(v, found) {
+		if found == nil || rank(v) < rank(found) || rank(v) == rank(found) && number(v) < number(found) {
 			found = v
 		}
 	})
@@ -113,8 +114,6 @@ func rank(v *kmspb.CryptoKeyVersion) int {
 		return 2
 	}
 }
-
-func older(a, b *kmspb.CryptoKeyVersion) bool { return number(a) < number(b) }
 
 func number(v *kmspb.CryptoKeyVersion) int64 {
 	name, err := parse(v.GetName())
@@ -175,7 +174,7 @@ func (c *Client) Newest(ctx context.Context, current keyturn.KMSRef) (keyturn.KM
 	}
 	var newest *kmspb.CryptoKeyVersion
 	err = c.versions(ctx, name.key, func(v *kmspb.CryptoKeyVersion) {
-		if v.GetState() == kmspb.CryptoKeyVersion_ENABLED && (newest == nil || older(newest, v)) {
+		if v.GetState() == kmspb.CryptoKeyVersion_ENABLED && (newest == nil || number(newest) < number(v)) {
 			newest = v
 		}
 	})
