@@ -241,7 +241,7 @@ func (k *RetainedKey) unseen(now time.Time) []string {
 			failed, trouble = append(failed, u.Unit.ID), u.Trouble
 		case now.Sub(*u.LookedAt) > SnapshotsStale:
 			old = append(old, u.Unit.ID)
-		case u.Until != nil && u.LookedAt.Before(*u.Until):
+		case u.Until != nil && u.LookedAt.Before(u.Until.Add(listingLag(u.Unit.System))):
 			early = append(early, u.Unit.ID)
 		}
 	}
@@ -263,6 +263,15 @@ func (k *RetainedKey) unseen(now time.Time) []string {
 		}
 	}
 	return why
+}
+
+// listingLag is how old a listing may be that a system gives now: those of Ops Manager are kept for a minute, so
+// that the shards of a cluster share one.
+func listingLag(s System) time.Duration {
+	if s == SystemAtlas {
+		return 0
+	}
+	return 2 * time.Minute
 }
 
 // someUnits names a unit, and how many more there are.

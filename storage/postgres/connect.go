@@ -16,9 +16,13 @@ import (
 
 // durable undoes a server's or database's synchronous_commit = off: an intent must be on disk before its
 // change is sent, or a crash of the database makes a second change of the first. Stronger settings stay.
-const durable = `SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`
+//
+// Nor are statements compiled: each stops after a page, but some look expensive to the planner, and a second of
+// compiling is longer than any of them takes.
+const durable = `SELECT set_config('jit', 'off', false),
+    (SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off')`
 
-// prepare makes a new connection ready: commits are durable; ids travel as the 16 bytes they are, and
+// prepare makes a new connection ready: commits are durable, nothing is compiled; ids travel as the 16 bytes they are, and
 // the zero id is NULL.
 func prepare(ctx context.Context, conn *pgx.Conn) error {
 	if _, err := conn.Exec(ctx, durable); err != nil {

@@ -299,7 +299,11 @@ func (s *Store) KeysToAudit(ctx context.Context, target, after string, limit int
 
 // KnownKeysAmong returns which of the keys a target's history or snapshots name.
 func (s *Store) KnownKeysAmong(ctx context.Context, target string, keys []string) ([]string, error) {
-	ids, err := s.q.KnownKeysAmong(ctx, s.pool, db.KnownKeysAmongParams{Target: target, Keys: keys})
+	arg := db.KnownKeysAmongParams{Target: target}
+	for _, k := range keys {
+		arg.Keys = append(arg.Keys, clean(k))
+	}
+	ids, err := s.q.KnownKeysAmong(ctx, s.pool, arg)
 	if err != nil {
 		return nil, fmt.Errorf("looking for %d keys in the history: %w", len(keys), err)
 	}
@@ -315,7 +319,7 @@ func (s *Store) SaveKeyStates(ctx context.Context, target string, audit int64, s
 			continue
 		}
 		had[k.KeyID] = true
-		arg.Keys, arg.States, arg.Names = append(arg.Keys, k.KeyID), append(arg.States, string(k.State)), append(arg.Names, clean(k.Name))
+		arg.Keys, arg.States, arg.Names = append(arg.Keys, clean(k.KeyID)), append(arg.States, string(k.State)), append(arg.Names, clean(k.Name))
 		arg.Initials, arg.Activations = append(arg.Initials, unixMicros(k.InitialAt)), append(arg.Activations, unixMicros(k.ActivationAt))
 		arg.Deactivations, arg.Compromises = append(arg.Deactivations, unixMicros(k.DeactivationAt)), append(arg.Compromises, unixMicros(k.CompromiseAt))
 		arg.Destroys, arg.Orphans, arg.Details = append(arg.Destroys, unixMicros(k.DestroyAt)), append(arg.Orphans, k.Orphan), append(arg.Details, clean(k.Detail))

@@ -219,8 +219,11 @@ UNION
 SELECT * FROM (SELECT s.target, s.key_id FROM snapshots s
     WHERE s.key_id <> '' AND s.key_id >= ?1 AND (s.key_id > ?1 OR s.target > ?2) AND (?3 = '' OR s.key_id = ?3) AND (?4 = '' OR s.target = ?4)
         AND (?5 = '' OR s.unit_id IN (SELECT u.id FROM units u WHERE u.id = ?5 OR u.name = ?5 OR u.cluster_id = ?5))
-        AND ` + inNoHistory + `
-    GROUP BY s.target, s.key_id ORDER BY s.key_id, s.target LIMIT ?7)
+        AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
+            WHERE o.key_id = s.key_id AND substr(o.unit_id, 1, instr(o.unit_id, '.')) = s.target || '.'))
+        AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_names o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.marker
+            WHERE o.key_id = s.key_id AND substr(o.unit_id, 1, instr(o.unit_id, '.')) = s.target || '.'))
+    GROUP BY s.key_id, s.target ORDER BY s.key_id, s.target LIMIT ?7)
 ORDER BY 2, 1 LIMIT ?7`
 
 // RetainedPage implements retain.Store.
@@ -296,12 +299,9 @@ func (s *Store) KeyUses(ctx context.Context, keys []keyturn.KeyRef) ([]keyturn.K
 }
 
 // unnamed: the snapshot names no key of its target's history.
-const unnamed = `(s.key_id = '' OR ` + inNoHistory + `)`
-
-const inNoHistory = `(NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id
-    AND r.unit_id > s.target || '.' AND r.unit_id < s.target || '/')
-    AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id
-    AND m.unit_id > s.target || '.' AND m.unit_id < s.target || '/'))`
+const unnamed = `(s.key_id = '' OR (
+    NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND r.unit_id > s.target || '.' AND r.unit_id < s.target || '/')
+    AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id AND m.unit_id > s.target || '.' AND m.unit_id < s.target || '/')))`
 
 const keyNeeds = `
 WITH hits AS MATERIALIZED (

@@ -16,7 +16,7 @@ CREATE TABLE snapshots (
     PRIMARY KEY (unit_id, id)
 ) WITH (fillfactor = 70);
 CREATE INDEX snapshots_time ON snapshots (unit_id, created_at);
-CREATE INDEX snapshots_key ON snapshots (target, key_id) WHERE key_id <> '';
+CREATE INDEX snapshots_key ON snapshots (key_id, target) WHERE key_id <> '';
 
 -- The looks at the snapshots of each unit. A look that began before another one changes nothing any more.
 CREATE TABLE snapshot_looks (

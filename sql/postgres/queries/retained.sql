@@ -93,7 +93,8 @@ WHERE s.unit_id = e.unit_id AND (e.trouble = '' AND s.look < e.number AND (s.exp
 
 -- name: RetainedPage :many
 -- A page of the keys that histories or snapshots name, by key and target. A unit's id begins with its target's name.
--- What stands for a key whose id is known by now is listed under that.
+-- What stands for a key whose id is known by now is listed under that. Each part stops at a page; counts are asked
+-- for key by key, where NOT EXISTS would be a join with everything.
 SELECT n.target::text AS target, n.key_id::text AS key_id FROM (
     (SELECT split_part(r.unit_id, '.', 1) AS target, r.key_id
     FROM key_records r
@@ -102,8 +103,8 @@ SELECT n.target::text AS target, n.key_id::text AS key_id FROM (
         AND (sqlc.arg('key')::text = '' OR r.key_id = sqlc.arg('key'))
         AND (sqlc.arg('target')::text = '' OR (r.unit_id > sqlc.arg('target') || '.' AND r.unit_id < sqlc.arg('target') || '/'))
         AND (NOT sqlc.arg('by_unit')::boolean OR r.unit_id = ANY (sqlc.arg('units')::text[]))
-        AND (NOT sqlc.arg('old')::boolean OR NOT EXISTS (SELECT 1 FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
-            WHERE o.key_id = r.key_id AND split_part(o.unit_id, '.', 1) = split_part(r.unit_id, '.', 1)))
+        AND (NOT sqlc.arg('old')::boolean OR (SELECT count(*) FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
+            WHERE o.key_id = r.key_id AND split_part(o.unit_id, '.', 1) = split_part(r.unit_id, '.', 1)) = 0)
         AND (r.key_id NOT LIKE 'kmip-rotated-at:%' OR NOT EXISTS (SELECT 1 FROM key_names m WHERE m.unit_id = r.unit_id AND m.marker = r.key_id))
     GROUP BY r.key_id, split_part(r.unit_id, '.', 1)
     ORDER BY r.key_id, split_part(r.unit_id, '.', 1) LIMIT sqlc.arg('max'))
@@ -123,9 +124,11 @@ SELECT n.target::text AS target, n.key_id::text AS key_id FROM (
     WHERE s.key_id <> '' AND s.key_id >= sqlc.arg('after_key') AND (s.key_id > sqlc.arg('after_key') OR s.target > sqlc.arg('after_target'))
         AND (sqlc.arg('key') = '' OR s.key_id = sqlc.arg('key')) AND (sqlc.arg('target') = '' OR s.target = sqlc.arg('target'))
         AND (NOT sqlc.arg('by_unit') OR s.unit_id = ANY (sqlc.arg('units')))
-        AND NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
-        AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id AND split_part(m.unit_id, '.', 1) = s.target)
-    GROUP BY s.target, s.key_id ORDER BY s.key_id, s.target LIMIT sqlc.arg('max'))
+        AND (NOT sqlc.arg('old') OR (SELECT count(*) FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
+            WHERE o.key_id = s.key_id AND split_part(o.unit_id, '.', 1) = s.target) = 0)
+        AND (NOT sqlc.arg('old') OR (SELECT count(*) FROM key_names o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.marker
+            WHERE o.key_id = s.key_id AND split_part(o.unit_id, '.', 1) = s.target) = 0)
+    GROUP BY s.key_id, s.target ORDER BY s.key_id, s.target LIMIT sqlc.arg('max'))
 ) n ORDER BY n.key_id, n.target LIMIT sqlc.arg('max');
 
 -- name: KeyUses :many

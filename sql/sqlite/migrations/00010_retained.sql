@@ -15,7 +15,7 @@ CREATE TABLE snapshots (
     PRIMARY KEY (unit_id, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX snapshots_time ON snapshots (unit_id, created_at);
-CREATE INDEX snapshots_key ON snapshots (target, key_id) WHERE key_id <> '';
+CREATE INDEX snapshots_key ON snapshots (key_id, target) WHERE key_id <> '';
 
 CREATE TABLE snapshot_looks (
     unit_id   TEXT    NOT NULL PRIMARY KEY,

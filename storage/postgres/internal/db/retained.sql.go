@@ -783,8 +783,8 @@ SELECT n.target::text AS target, n.key_id::text AS key_id FROM (
         AND ($3::text = '' OR r.key_id = $3)
         AND ($4::text = '' OR (r.unit_id > $4 || '.' AND r.unit_id < $4 || '/'))
         AND (NOT $5::boolean OR r.unit_id = ANY ($6::text[]))
-        AND (NOT $7::boolean OR NOT EXISTS (SELECT 1 FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
-            WHERE o.key_id = r.key_id AND split_part(o.unit_id, '.', 1) = split_part(r.unit_id, '.', 1)))
+        AND (NOT $7::boolean OR (SELECT count(*) FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
+            WHERE o.key_id = r.key_id AND split_part(o.unit_id, '.', 1) = split_part(r.unit_id, '.', 1)) = 0)
         AND (r.key_id NOT LIKE 'kmip-rotated-at:%' OR NOT EXISTS (SELECT 1 FROM key_names m WHERE m.unit_id = r.unit_id AND m.marker = r.key_id))
     GROUP BY r.key_id, split_part(r.unit_id, '.', 1)
     ORDER BY r.key_id, split_part(r.unit_id, '.', 1) LIMIT $8)
@@ -804,9 +804,11 @@ SELECT n.target::text AS target, n.key_id::text AS key_id FROM (
     WHERE s.key_id <> '' AND s.key_id >= $1 AND (s.key_id > $1 OR s.target > $2)
         AND ($3 = '' OR s.key_id = $3) AND ($4 = '' OR s.target = $4)
         AND (NOT $5 OR s.unit_id = ANY ($6))
-        AND NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND split_part(r.unit_id, '.', 1) = s.target)
-        AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id AND split_part(m.unit_id, '.', 1) = s.target)
-    GROUP BY s.target, s.key_id ORDER BY s.key_id, s.target LIMIT $8)
+        AND (NOT $7 OR (SELECT count(*) FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
+            WHERE o.key_id = s.key_id AND split_part(o.unit_id, '.', 1) = s.target) = 0)
+        AND (NOT $7 OR (SELECT count(*) FROM key_names o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.marker
+            WHERE o.key_id = s.key_id AND split_part(o.unit_id, '.', 1) = s.target) = 0)
+    GROUP BY s.key_id, s.target ORDER BY s.key_id, s.target LIMIT $8)
 ) n ORDER BY n.key_id, n.target LIMIT $8
 `
 
@@ -827,7 +829,8 @@ type RetainedPageRow struct {
 }
 
 // A page of the keys that histories or snapshots name, by key and target. A unit's id begins with its target's name.
-// What stands for a key whose id is known by now is listed under that.
+// What stands for a key whose id is known by now is listed under that. Each part stops at a page; counts are asked
+// for key by key, where NOT EXISTS would be a join with everything.
 func (q *Queries) RetainedPage(ctx context.Context, db DBTX, arg RetainedPageParams) ([]RetainedPageRow, error) {
 	rows, err := db.Query(ctx, retainedPage,
 		arg.AfterKey,
