@@ -107,6 +107,8 @@ func subjectLink(a keyturn.Alert) (link, word string) {
 	switch a.Kind {
 	case keyturn.AlertKeyAge, keyturn.AlertKeyDueSoon, keyturn.AlertKeyDrift:
 		return "/units/" + subject, "The unit"
+	case keyturn.AlertTaskParked:
+		return "/tasks/" + subject, "The task"
 	case keyturn.AlertRotationStuck:
 		return "/rotations/" + subject, "The rotation"
 	case keyturn.AlertRotationFailed, keyturn.AlertRotationPartial, keyturn.AlertPolicyMissed:
