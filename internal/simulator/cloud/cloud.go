@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/simulator/atlas"
@@ -50,6 +51,7 @@ type Cloud struct {
 	vault          *azure.Server
 	caFile         string
 	servers        []*http.Server
+	serving        sync.WaitGroup
 }
 
 // Start begins to listen, until Close.
@@ -91,7 +93,7 @@ func (c *Cloud) serve(ctx context.Context, h http.Handler) (url string, err erro
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	c.servers = append(c.servers, server)
-	go func() { _ = server.Serve(listener) }() // ends with Close; before, calls are refused, which says enough
+	c.serving.Go(func() { _ = server.Serve(listener) }) // ends with Close; before, calls are refused, which says enough
 	return "http://" + listener.Addr().String(), nil
 }
 
@@ -107,6 +109,7 @@ func (c *Cloud) Close() error {
 	if c.vault != nil {
 		c.vault.Close()
 	}
+	c.serving.Wait()
 	return errors.Join(errs...)
 }
 
