@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -90,10 +91,12 @@ func (s *Site) overview(ctx context.Context, v *visit) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	alerts, err := list[keyturn.Alert](ctx, v, "/alerts?state=firing&limit=5")
+	alerts, err := list[keyturn.Alert](ctx, v, "/alerts?state=firing&limit=100")
 	if err != nil {
 		return nil, err
 	}
+	slices.SortStableFunc(alerts.Items, func(a, b keyturn.Alert) int { return severityRank(b.Severity) - severityRank(a.Severity) })
+	alerts.Items = alerts.Items[:min(len(alerts.Items), 6)]
 	page := overviewPage{Overview: sums, Checks: checks, Alerts: alerts.Items, Firing: sums.Critical + sums.Warning + sums.Info}
 	for _, r := range rotations.Items {
 		page.Last = append(page.Last, rowOf(r, sums.At))
@@ -111,6 +114,10 @@ func (s *Site) overview(ctx context.Context, v *visit) (*view, error) {
 	}
 	page.judge()
 	return &view{Title: "Overview", Nav: "overview", Template: "overview", Data: page}, nil
+}
+
+func severityRank(s keyturn.Severity) int {
+	return map[keyturn.Severity]int{keyturn.SeverityInfo: 1, keyturn.SeverityWarning: 2, keyturn.SeverityCritical: 3}[s]
 }
 
 // ageTone is the tone of a key's age.

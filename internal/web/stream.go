@@ -126,7 +126,7 @@ func (s *Site) stream(w http.ResponseWriter, r *http.Request) {
 		mark = r.URL.Query().Get("since")
 	}
 	out := &eventWriter{w: w, control: http.NewResponseController(w)}
-	// The server's deadline for reading a request ends a request that goes on for longer.
+	// The server's deadlines are for requests and answers that end soon.
 	if err := out.control.SetReadDeadline(time.Time{}); err != nil {
 		s.refuse(w, fmt.Errorf("keeping a stream open: %w", err))
 		return

@@ -86,6 +86,8 @@ func watchesFinish(t *testing.T, b *browser, w *world) {
 	// What is remembered of this page must last to the end: it is never loaded anew, but for its plan.
 	tb.until(`document.querySelectorAll(".cell.busy, .cell.ok").length > 0`)
 	tb.until(`window.same = true`)
+	tb.until(`document.querySelectorAll(".cell.ok").length > 15`)
+	tb.keep(sitePage{Name: "rotation", Photo: true}, "light")
 	tb.want("It has ended; nothing more will come.")
 	tb.until(`window.same === true`)
 	tb.until(`document.querySelectorAll(".cell.ok").length === 45 && document.querySelectorAll(".cell.busy, .cell.wait").length === 0`)

@@ -2,6 +2,7 @@ package webtest_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"maps"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	_ "modernc.org/sqlite" // the driver
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/app"
@@ -23,6 +25,7 @@ import (
 // that is parked, and the alert about it.
 type world struct {
 	server *app.Server
+	data   string // folder of its database
 	client *client.Client
 	sim    *simulator.Server
 	url    string
@@ -121,7 +124,8 @@ func serve(t *testing.T, settings map[string]any) (server *app.Server, stop func
 
 func (w *world) start(t *testing.T) {
 	t.Helper()
-	w.server, _ = serve(t, nil)
+	w.data = filepath.Join(t.TempDir(), "data")
+	w.server, _ = serve(t, map[string]any{"data_dir": w.data})
 	raw, err := os.ReadFile(w.server.AdminTokenFile())
 	if err != nil {
 		t.Fatal(err)
@@ -168,6 +172,7 @@ func (w *world) live(t *testing.T) {
 	if w.done.State != keyturn.RotationSucceeded {
 		t.Fatalf("the first rotation ended as %s: %s", w.done.State, w.done.Trouble)
 	}
+	w.age(t)
 	w.parked = w.park(t)
 	for _, task := range w.tasks(t, w.parked.ID) {
 		if task.State == keyturn.TaskParked {
@@ -178,6 +183,21 @@ func (w *world) live(t *testing.T) {
 		alerts, err := w.client.Alerts(t.Context(), keyturn.AlertFilter{State: keyturn.AlertFiring, Kind: keyturn.AlertTaskParked}, 10)
 		return err == nil && len(alerts) > 0
 	})
+}
+
+// age makes the keys as old as those of an estate that is turned every quarter: a few are overdue.
+func (w *world) age(t *testing.T) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.data, "keyturn.db")+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	_, err = db.ExecContext(t.Context(), `UPDATE unit_keys SET key_since = key_since - 86400000 *
+		((unicode(substr(unit_id, -1)) * 7 + unicode(substr(unit_id, -2)) * 13 + unicode(substr(unit_id, -30)) * 5) % 97) WHERE key_since IS NOT NULL`)
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // park rotates `careful` while every PUT is lost, so that nobody knows what became of the key.
