@@ -92,7 +92,7 @@ func (c *Client) unchallenged(q question, ce *digest.ChallengeError) *keyturn.Sy
 // change: the request may have changed something.
 func (c *Client) refusal(q question, resp *http.Response, change bool) *keyturn.SystemError {
 	status := resp.StatusCode
-	p := c.problem(resp)
+	p := c.problem(resp, q.body)
 	e := keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "http_" + strconv.Itoa(status)}
 	hint := ""
 	switch {
@@ -179,14 +179,14 @@ func describe(status int, p problem, hint string) string {
 	return b.String()
 }
 
-// problem reads the body of an error, if it is one of Ops Manager's.
-func (c *Client) problem(resp *http.Response) problem {
+// problem reads the body of an error, if it is one of Ops Manager's. sent is the body of the request.
+func (c *Client) problem(resp *http.Response, sent []byte) problem {
 	var p problem
 	body, err := io.ReadAll(io.LimitReader(resp.Body, problemLimit))
 	if err != nil || json.Unmarshal(body, &p) != nil {
 		return problem{}
 	}
-	p.Detail, p.ErrorCode = c.clean(p.Detail), c.clean(p.ErrorCode)
+	p.Detail, p.ErrorCode = c.clean(c.hush(p.Detail, sent)), c.clean(p.ErrorCode)
 	return p
 }
 
