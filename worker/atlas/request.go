@@ -85,7 +85,7 @@ func (c *Client) wait(ctx context.Context, q question) error {
 		return nil
 	}
 	if err := c.limiter.WaitN(ctx, max(q.turns, 1)); err != nil {
-		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: "requests_per_second"},
+		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Waits: true, Code: "requests_per_second"},
 			fmt.Errorf("waiting for spec.limits.requestsPerSecond: %w", err))
 	}
 	return nil

@@ -3,6 +3,7 @@ package opsmanager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -105,10 +106,15 @@ func (c *Client) component(ctx context.Context, q question, projectID, clusterID
 	return component{}, c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "not_found"}, errNoUnit)
 }
 
-// gaveUp gives an error of waiting for somebody else's read the form that callers expect.
+// gaveUp gives an error of waiting for somebody else's read the form that callers expect. Who waits until a deadline
+// waits for a target that hangs: that is the target's trouble, as it is of the one who reads, and no failed try of a task.
 func (c *Client) gaveUp(q question, err error) error {
 	if _, ok := errors.AsType[*keyturn.SystemError](err); ok {
 		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Target: true, Code: "timeout"},
+			fmt.Errorf("no answer from %s in time: %w", c.target.URL, err))
 	}
 	return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: "canceled"}, err)
 }
