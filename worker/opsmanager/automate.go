@@ -180,7 +180,11 @@ func (c *Client) well(ctx context.Context, q question, g group, comp component) 
 	if err != nil {
 		return err
 	}
-	members := newInventory(hosts, []cluster{comp.cluster}).members(comp)
+	family := []cluster{comp.cluster}
+	if comp.parent != nil { // hosts of a part may name the whole
+		family = append(family, *comp.parent)
+	}
+	members := newInventory(hosts, family).members(comp)
 	if why := unwell(hosts, members); why != "" {
 		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: "unhealthy", RetryAfter: agentWait}, errors.New(why))
 	}
@@ -274,7 +278,8 @@ func (c *Client) edited(ctx context.Context, q question, g group, ch change) (pa
 		return "", nil, c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Waits: true, RetryAfter: turnWait, Code: codeConfigMoved},
 			fmt.Errorf("somebody changed the automation config meanwhile (version %d, now %d)", before.version, now.version))
 	}
-	if body, err = stamp(raw, names, stampOf(ch.At)); err != nil {
+	// A later time, which somebody else has set meanwhile, stays.
+	if body, err = stamp(raw, now.behind(names, ch.At), stampOf(ch.At)); err != nil {
 		return "", nil, c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "bad_config"}, err)
 	}
 	return path, body, nil

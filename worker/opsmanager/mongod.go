@@ -105,8 +105,11 @@ func (p *plan) rotated(names []string) time.Time {
 }
 
 // reached reports whether each of the processes was asked to turn its key at that time or later.
-func (p *plan) reached(names []string, at time.Time) bool {
-	return !slices.ContainsFunc(names, func(name string) bool { return p.mongods[name].rotated.Before(at) })
+func (p *plan) reached(names []string, at time.Time) bool { return len(p.behind(names, at)) == 0 }
+
+// behind returns those of the processes that were not.
+func (p *plan) behind(names []string, at time.Time) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !p.mongods[name].rotated.Before(at) })
 }
 
 // latest returns the time of the newest key among the processes.

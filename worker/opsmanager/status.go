@@ -64,15 +64,20 @@ func (p *processStatus) scan(s *scanner) {
 
 // at counts how many of the processes have reached a version, and returns one that reports an error.
 func (as *automationStatus) at(names []string, version int64) (reached int, failed *processStatus) {
+	there := make(map[string]bool, len(names)) // one that is listed twice counts once, and only if both are there
 	for i := range as.Processes {
 		p := &as.Processes[i]
 		if !slices.Contains(names, p.Name) {
 			continue
 		}
-		if p.Error.set() && failed == nil {
+		if p.Error.set() && p.Error != `"0"` && failed == nil {
 			failed = p
 		}
-		if p.Reached != "" && p.Reached.number() >= version {
+		before, twice := there[p.Name]
+		there[p.Name] = p.Reached != "" && p.Reached.number() >= version && (before || !twice)
+	}
+	for _, ok := range there {
+		if ok {
 			reached++
 		}
 	}
