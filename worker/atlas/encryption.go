@@ -101,6 +101,9 @@ func (s setting) trouble(p provider) (code, reason string) {
 		return "encryption_off", "encryption with keys in " + p.name + " is off, and Keyturn never turns it on"
 	case s.key == "":
 		return "no_key", "the project names no key in " + p.name
+	case !s.valid && s.fields["valid"] == nil:
+		return "key_invalid", fmt.Sprintf("Atlas does not say whether it can use the key that is in use now (its answer has no valid), "+
+			"and Keyturn turns none that is not known to be good: look at key %s of %s in Atlas", s.key, p.name)
 	case !s.valid:
 		return "key_invalid", fmt.Sprintf("a person must act: Atlas can't use the key that is in use now (valid is false), and changes nothing until it can: "+
 			"enable key %s in %s and give Atlas back its permissions and credentials; if it stays so, Atlas shuts the project's clusters down", s.key, p.name)

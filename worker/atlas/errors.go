@@ -39,6 +39,15 @@ type problem struct {
 	} `json:"badRequestDetail"`
 }
 
+// parse reads it from an answer. A field of another type than is documented keeps no other from being read.
+func (p *problem) parse(body []byte) error {
+	err := json.Unmarshal(body, p)
+	if _, odd := errors.AsType[*json.UnmarshalTypeError](err); odd {
+		return nil
+	}
+	return err
+}
+
 // known reports whether Atlas wrote it.
 func (p problem) known() bool { return p.ErrorCode != "" || p.Reason != "" }
 
@@ -238,7 +247,7 @@ func describe(status int, p problem, hint string) string {
 func (c *Client) problem(resp *http.Response) problem {
 	var p problem
 	body, err := io.ReadAll(io.LimitReader(resp.Body, smallLimit))
-	if err != nil || json.Unmarshal(body, &p) != nil {
+	if err != nil || p.parse(body) != nil {
 		return problem{}
 	}
 	p.Detail, p.ErrorCode = c.clean(p.Detail), c.clean(p.ErrorCode)

@@ -94,7 +94,7 @@ func (c *Client) checkCredentials(ctx context.Context) keyturn.Check {
 	q := question{operation: "check", doing: "calling target", subject: c.target.Name, path: "/groups", query: "itemsPerPage=1&pageNum=1"}
 	var answer page[project]
 	err := c.get(ctx, q, &answer)
-	if err == nil && answer.Results == nil {
+	if err == nil && answer.Results == nil && answer.TotalCount == nil {
 		err = c.foreign(q, "the answer is no list of projects")
 	}
 	failure, ok := errors.AsType[*keyturn.SystemError](err)

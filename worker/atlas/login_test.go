@@ -104,11 +104,17 @@ func TestLogin_SaysWhatIsWrong(t *testing.T) {
 // server is an Atlas that answers as a test wants it to.
 func server(t *testing.T, handle http.HandlerFunc) *atlas.Client {
 	t.Helper()
+	return serverAt(t, nil, handle)
+}
+
+// serverAt is the same with a clock.
+func serverAt(t *testing.T, now func() time.Time, handle http.HandlerFunc) *atlas.Client {
+	t.Helper()
 	s := httptest.NewServer(handle)
 	t.Cleanup(s.Close)
 	c, err := atlas.New(atlas.Config{
 		Target:   keyturn.Target{Name: target, System: keyturn.SystemAtlas, URL: s.URL, Timeouts: keyturn.TargetTimeouts{Request: keyturn.Duration(2 * time.Second)}},
-		ClientID: "mdb_sa_id_1", ClientSecret: "mdb_sa_sk_1",
+		ClientID: "mdb_sa_id_1", ClientSecret: "mdb_sa_sk_1", Now: now,
 	})
 	if err != nil {
 		t.Fatal(err)

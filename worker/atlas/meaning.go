@@ -48,6 +48,11 @@ func meanings() map[string]meaning {
 		"MISSING_ATTRIBUTE":                         permanent(wholeHint),
 		"MISSING_ATTRIBUTES":                        permanent(wholeHint),
 
+		"INVALID_JSON":           permanent(otherHint),
+		"INVALID_JSON_ATTRIBUTE": permanent(otherHint),
+		"INVALID_ATTRIBUTE":      permanent(otherHint),
+		"ATTRIBUTE_READ_ONLY":    permanent(otherHint),
+
 		// The new key.
 		"AWS_KMS_CUSTOMER_MASTER_KEY_NOT_ENABLED":         permanent("the new key is disabled: " + makeItUsable),
 		"AWS_KMS_CUSTOMER_MASTER_KEY_PENDING_DELETION":    permanent("the new key is about to be deleted: cancel that in AWS KMS, or name another key"),
@@ -84,5 +89,6 @@ func meanings() map[string]meaning {
 const (
 	accessListHint = "the credentials are good, but this machine's address is not on their API access list: add it in Atlas under Access Manager, " +
 		"at the service account or API key"
+	otherHint = "Atlas understands the change in another way than it is documented: nothing was changed; update Keyturn"
 	wholeHint = "Atlas wants more of the provider's settings than it shows: change them once in Atlas, with the secret or role that belongs to them"
 )

@@ -223,8 +223,8 @@ const (
 )
 
 type page[T any] struct {
-	Results    []T `json:"results"` // nil: it is no list
-	TotalCount int `json:"totalCount"`
+	Results    []T  `json:"results"` // nil: it is no list, if nothing was counted
+	TotalCount *int `json:"totalCount"`
 	Links      []struct {
 		Rel string `json:"rel"`
 	} `json:"links"`
@@ -244,7 +244,7 @@ func list[T any](ctx context.Context, c *Client, q question, id func(T) string) 
 		if err := c.get(ctx, q, &p); err != nil {
 			return nil, err
 		}
-		if p.Results == nil {
+		if p.Results == nil && (p.TotalCount == nil || *p.TotalCount > 0) && n == 1 {
 			return nil, c.foreign(q, "the answer is no list")
 		}
 		before := len(all)
@@ -254,12 +254,14 @@ func list[T any](ctx context.Context, c *Client, q question, id func(T) string) 
 				all = append(all, item)
 			}
 		}
-		more := p.TotalCount > len(all)
+		// What is neither counted nor linked is asked for until nothing new comes.
+		untold := p.TotalCount == nil && len(p.Links) == 0
+		more := untold || p.TotalCount != nil && *p.TotalCount > len(all)
 		for _, l := range p.Links {
 			more = more || l.Rel == "next"
 		}
 		switch {
-		case len(p.Results) == 0 || !more:
+		case len(p.Results) == 0 || !more || untold && len(all) == before:
 			return all, nil
 		case len(all) == before || n == maxPages:
 			return nil, c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "endless_list"},

@@ -29,6 +29,15 @@ func (c *Client) DisableKey(ctx context.Context, unit, key string) error {
 	if err != nil {
 		return err
 	}
+	if isAlias(at.provider, now.key) {
+		described, err := service.Describe(ctx, now.ref(now.key))
+		if err != nil {
+			return c.kmsFailed(at, doing, err)
+		}
+		if sameKey(id(key), described.ID) {
+			return c.refuse(at, doing, "key_in_use", "key "+key+" is in use, by the name "+now.key)
+		}
+	}
 	if err := service.Disable(ctx, now.ref(id(key))); err != nil {
 		return c.kmsFailed(at, doing, err)
 	}

@@ -35,7 +35,8 @@ func (c *Client) Snapshots(ctx context.Context, unit string, yield func(keyturn.
 		return err
 	}
 	for _, k := range clusters {
-		if k.shared() {
+		open := k.Provider == "" || k.Provider == "NONE"
+		if k.shared() || !open && k.Provider != at.provider.cluster {
 			continue
 		}
 		found, err := c.snapshots(ctx, at, k)
@@ -44,9 +45,11 @@ func (c *Client) Snapshots(ctx context.Context, unit string, yield func(keyturn.
 		}
 		for _, s := range found {
 			// A cluster that is not encrypted now may have been: its old snapshots then name their key.
-			was := (k.Provider == "" || k.Provider == "NONE") && s.MasterKey != ""
-			if k.Provider != at.provider.cluster && !was {
+			if open && s.MasterKey == "" {
 				continue
+			}
+			if s.CreatedAt.IsZero() { // it is not begun yet: it will need the key of now
+				s.CreatedAt = c.now()
 			}
 			one := keyturn.Snapshot{
 				ID: s.ID, Unit: unit, ClusterName: k.Name, CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt, Complete: s.Status == "completed",

@@ -1,6 +1,7 @@
 package atlas
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -24,6 +25,10 @@ const (
 	// tokenMargin is how long before its end a token is not used any more.
 	tokenMargin = 30 * time.Second
 	tokenLimit  = 64 << 10 // bytes of an answer with a token
+	// freshToken is how long a token that Atlas has just given out is not replaced because a role is missing.
+	freshToken = time.Minute
+	// hurried is the part of a request's time that the renewal of a token may take whose predecessor still is good.
+	hurried = 4
 )
 
 // tokens is a transport that logs in as a service account (OAuth 2.0, client credentials). One token serves all
@@ -40,6 +45,7 @@ type tokens struct {
 
 type token struct {
 	value   string
+	madeAt  time.Time
 	renewAt time.Time
 	endsAt  time.Time
 }
@@ -80,7 +86,7 @@ func (t *tokens) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := t.send(req, held)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || !t.blames(resp, held) {
 		return resp, err
 	}
 	again, err := t.token(req.Context(), held)
@@ -90,6 +96,23 @@ func (t *tokens) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	discard(resp)
 	return t.send(req, again)
+}
+
+// blames reports whether another token may help against a 401. Atlas gives out only so many: none is asked for because
+// of an address that is not on the access list, or, time and again, of a role that is missing.
+func (t *tokens) blames(resp *http.Response, held *token) bool {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, smallLimit))
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(body), resp.Body}
+	var p problem
+	if err != nil || p.parse(body) != nil {
+		return true
+	}
+	m := meanings()[p.ErrorCode]
+	fresh := t.c.now().Before(held.madeAt.Add(freshToken))
+	return !m.target && !(m.role && fresh && resp.Header.Get("WWW-Authenticate") == "")
 }
 
 func (t *tokens) send(req *http.Request, with *token) (*http.Response, error) {
@@ -132,7 +155,7 @@ func (t *tokens) token(ctx context.Context, refused *token) (*token, error) {
 				return nil, &tokenError{err: context.Cause(ctx)}
 			}
 		}
-		made, err := t.renew(ctx, flight)
+		made, err := t.renew(ctx, flight, usable)
 		if err != nil && usable { // the old one still does
 			t.c.log.Warn("renewing the access token; the old one is used on", zapTarget(t.c.target.Name), zapError(err))
 			return held, nil
@@ -141,9 +164,14 @@ func (t *tokens) token(ctx context.Context, refused *token) (*token, error) {
 	}
 }
 
-// renew fetches a token for all that wait on the flight.
-func (t *tokens) renew(ctx context.Context, flight chan struct{}) (*token, error) {
-	made, err := t.fetch(ctx)
+// renew fetches a token for all that wait on the flight. Usable: the old one still is good, so that the caller's request
+// must not wait for long.
+func (t *tokens) renew(ctx context.Context, flight chan struct{}, usable bool) (*token, error) {
+	most := t.c.target.Timeouts.Request.Std()
+	if usable {
+		most /= hurried
+	}
+	made, err := t.fetch(ctx, most)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -158,8 +186,8 @@ func (t *tokens) renew(ctx context.Context, flight chan struct{}) (*token, error
 }
 
 // fetch asks for a token.
-func (t *tokens) fetch(ctx context.Context) (*token, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.c.target.Timeouts.Request.Std())
+func (t *tokens) fetch(ctx context.Context, most time.Duration) (*token, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	asked := t.c.now()
 	resp, err := t.base.RoundTrip(t.request(ctx))
@@ -172,10 +200,10 @@ func (t *tokens) fetch(ctx context.Context) (*token, error) {
 		return nil, &tokenError{err: fmt.Errorf("reading the answer: %w", err)}
 	}
 	var answer struct {
-		Token     string  `json:"access_token"`
-		ExpiresIn float64 `json:"expires_in"`
-		Error     string  `json:"error"`
-		ErrorCode string  `json:"errorCode"`
+		Token     string `json:"access_token"`
+		ExpiresIn any    `json:"expires_in"` // seconds; some servers write numbers as text
+		Error     string `json:"error"`
+		ErrorCode string `json:"errorCode"`
 	}
 	decodeErr := json.Unmarshal(body, &answer)
 	if resp.StatusCode != http.StatusOK {
@@ -188,12 +216,12 @@ func (t *tokens) fetch(ctx context.Context) (*token, error) {
 	if decodeErr != nil || answer.Token == "" {
 		return nil, &tokenError{err: errors.New("the answer holds no access_token")} // and is not shown: it might
 	}
-	life := time.Duration(answer.ExpiresIn * float64(time.Second))
-	if life <= 0 || life > 24*time.Hour {
-		life = time.Hour
+	life := time.Hour
+	if seconds, err := strconv.ParseFloat(fmt.Sprint(answer.ExpiresIn), 64); err == nil && seconds > 0 && seconds <= (24*time.Hour).Seconds() {
+		life = time.Duration(seconds * float64(time.Second))
 	}
 	margin := min(tokenMargin, life/10)
-	return &token{value: answer.Token, endsAt: asked.Add(life - margin), renewAt: asked.Add(life - min(renewEarly, life/4) - margin)}, nil
+	return &token{value: answer.Token, madeAt: asked, endsAt: asked.Add(life - margin), renewAt: asked.Add(life - min(renewEarly, life/4) - margin)}, nil
 }
 
 // request: https://www.mongodb.com/docs/atlas/api/service-accounts/generate-oauth2-token/

@@ -66,6 +66,10 @@ func (c *Client) inUse(ctx context.Context, at place, now setting, doing string)
 	if !c.inPlace(at.provider) {
 		return now.key, keyturn.KMSKey{}, nil
 	}
+	if isAlias(at.provider, now.key) {
+		return "", keyturn.KMSKey{}, c.refuse(at, doing, "key_by_alias",
+			fmt.Sprintf("the project names its key by an alias (%s), of which AWS makes no new material: name the key by its ARN in Atlas once", now.key))
+	}
 	service, err := c.service(at, doing)
 	if err != nil {
 		return "", keyturn.KMSKey{}, err
@@ -218,6 +222,11 @@ func awsRegion(key string) (region string, isARN bool) {
 		return "", false
 	}
 	return parts[3], true
+}
+
+// isAlias reports a key of AWS that is named by a name that may be given to another one.
+func isAlias(p provider, key string) bool {
+	return p.id == keyturn.KMSProviderAWS && (strings.HasPrefix(key, "alias/") || strings.HasPrefix(key, "arn:") && strings.Contains(key, ":alias/"))
 }
 
 // vault is the host of a key identifier.
