@@ -161,6 +161,27 @@ func TestMake(t *testing.T) {
 		}
 	})
 
+	t.Run("LeavesTheAliasThatNamesTheKeyInUse", func(t *testing.T) {
+		t.Parallel()
+		for _, alias := range []string{"alias/atlas", "arn:aws:kms:eu-west-1:111122223333:alias/atlas"} {
+			w := newWorld(t, keyturn.AWSKMS{}, double.Config{})
+			w.kms.Alias(region, "alias/atlas", w.old.ID)
+			w.kms.Alias(region, "alias/other", w.old.ID)
+			order := w.order()
+			order.Current.ID = alias
+			key, err := w.client.Make(t.Context(), order)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := w.kms.AliasTarget(region, "alias/atlas"); got != w.old.ID {
+				t.Errorf("Atlas's own name for its key leads to %s before Atlas knows of it", got)
+			}
+			if made := w.kms.Keys()[1]; key.ID != made.ARN || w.kms.AliasTarget(region, "alias/other") != made.ID {
+				t.Errorf("made %s, alias/other leads to %s", key.ID, w.kms.AliasTarget(region, "alias/other"))
+			}
+		}
+	})
+
 	t.Run("MovesTheAliasOfTheSpec", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, keyturn.AWSKMS{Alias: "alias/atlas"}, double.Config{})

@@ -68,10 +68,10 @@ func (c *Client) metadata(ctx context.Context, r *region, id string) (*types.Key
 	return out.KeyMetadata, nil
 }
 
-// describe names the key in the form of like: an ARN for an ARN, an id for an id.
+// describe names the key in the form of like: an ARN for an ARN or an alias, an id for an id.
 func describe(md *types.KeyMetadata, like string) keyturn.KMSKey {
 	id := sdk.ToString(md.KeyId)
-	if strings.HasPrefix(like, "arn:") && sdk.ToString(md.Arn) != "" {
+	if (strings.HasPrefix(like, "arn:") || strings.HasPrefix(like, "alias/")) && sdk.ToString(md.Arn) != "" {
 		id = sdk.ToString(md.Arn)
 	}
 	return keyturn.KMSKey{

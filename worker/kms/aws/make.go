@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -42,6 +43,7 @@ func (c *Client) Make(ctx context.Context, order keyturn.KMSOrder) (keyturn.KMSK
 	if err != nil {
 		return keyturn.KMSKey{}, err
 	}
+	aliases = besides(aliases, order.Current.ID)
 	arn, found, err := c.find(ctx, r, order)
 	if err != nil {
 		return keyturn.KMSKey{}, err
@@ -225,6 +227,16 @@ func (c *Client) aliases(ctx context.Context, r *region, old *types.KeyMetadata)
 	if c.spec.Alias != "" {
 		return []string{c.spec.Alias}, nil
 	}
+	return c.aliasesOf(ctx, r, old)
+}
+
+// besides leaves out the alias that names the key in use: led to another key before Atlas knows of that, it would take away from
+// Atlas the key that its data is encrypted with.
+func besides(aliases []string, current string) []string {
+	return slices.DeleteFunc(aliases, func(name string) bool { return current == name || strings.HasSuffix(current, ":"+name) })
+}
+
+func (c *Client) aliasesOf(ctx context.Context, r *region, old *types.KeyMetadata) ([]string, error) {
 	var names []string
 	id := sdk.ToString(old.KeyId)
 	pages := awskms.NewListAliasesPaginator(r.api, &awskms.ListAliasesInput{KeyId: sdk.String(id)})
