@@ -2,6 +2,7 @@ package keyturn
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -108,4 +109,19 @@ type RetireQuery struct {
 	AcceptUnknown bool
 	By            string // who has them disabled
 	Reason        string
+}
+
+// NamesOfKey returns the names by which projects may know a key: one of AWS also by its id alone, without the ARN. Suffix is what
+// the ARN of a key ends in that is named by its id alone, since its account and region are not known; empty: key is no such id.
+// https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id
+func NamesOfKey(key string) (names []string, suffix string) {
+	const before = ":key/"
+	names = []string{key}
+	if arn, id, ok := strings.Cut(key, before); ok && strings.HasPrefix(arn, "arn:aws") && id != "" {
+		return append(names, id), ""
+	}
+	if key == "" || strings.ContainsAny(key, ":/#") {
+		return names, ""
+	}
+	return names, before + key
 }

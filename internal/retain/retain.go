@@ -102,7 +102,7 @@ type KeyStore interface {
 	SaveKeyStates(ctx context.Context, target string, audit int64, states []keyturn.KeyState) error
 	// EndKeyAudit forgets orphans that the audit did not find.
 	EndKeyAudit(ctx context.Context, target string, audit int64) error
-	// UsersOfKey returns units of any target that use a key now.
+	// UsersOfKey returns units of any target that use a key now, by whatever name.
 	UsersOfKey(ctx context.Context, key string, limit int) ([]string, error)
 }
 

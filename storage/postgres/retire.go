@@ -11,9 +11,10 @@ import (
 	"github.com/keyturn/keyturn/storage/postgres/internal/db"
 )
 
-// UsersOfKey returns units of any target that use a key now.
+// UsersOfKey returns units of any target that use a key now, by whatever name.
 func (s *Store) UsersOfKey(ctx context.Context, key string, limit int) ([]string, error) {
-	ids, err := s.q.UsersOfKey(ctx, s.pool, db.UsersOfKeyParams{Key: key, Max: int32Of(limit)})
+	names, suffix := keyturn.NamesOfKey(key)
+	ids, err := s.q.UsersOfKey(ctx, s.pool, db.UsersOfKeyParams{Names: names, Suffix: suffix, Max: int32Of(limit)})
 	if err != nil {
 		return nil, fmt.Errorf("looking for who uses key %s: %w", key, err)
 	}

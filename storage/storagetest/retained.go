@@ -407,4 +407,20 @@ func retainedTargets(t *testing.T, newStore New) {
 	if err != nil || !slices.Equal(users, []string{"om-2.p1.c001"}) {
 		t.Errorf("1 is used by %v, %v", users, err)
 	}
+	f.usersByOtherNames()
+}
+
+// usersByOtherNames: projects name a key of AWS by its ARN or by its id alone.
+func (f *fixture) usersByOtherNames() {
+	f.t.Helper()
+	const arn = "arn:aws:kms:eu-west-1:111122223333:key/mrk-1"
+	f.ok(f.SaveUnits(f.ctx(), []keyturn.Unit{makeUnit("om", "p1", 2), makeUnit("om", "p1", 3), makeUnit("om", "p1", 4)}))
+	f.wantObserved(seen("om.p1.c002", "", arn), keyturn.ObservedFirst)
+	f.wantObserved(seen("om.p1.c003", "", "mrk-1"), keyturn.ObservedFirst)
+	f.wantObserved(seen("om.p1.c004", "", "arn:aws:kms:eu-west-1:111122223333:key/xmrk-1"), keyturn.ObservedFirst)
+	for _, key := range []string{arn, "mrk-1"} {
+		if users, err := f.UsersOfKey(f.ctx(), key, 10); err != nil || !slices.Equal(users, []string{"om.p1.c002", "om.p1.c003"}) {
+			f.t.Errorf("%s is used by %v, %v", key, users, err)
+		}
+	}
 }

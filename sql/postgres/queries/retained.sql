@@ -277,6 +277,10 @@ SELECT disabled_at::timestamptz AS at FROM retired;
 SELECT * FROM key_retirements WHERE id = ANY (sqlc.arg('ids')::uuid[]) AND disabled_at IS NOT NULL ORDER BY disabled_at, id;
 
 -- name: UsersOfKey :many
--- The units of all targets that use a key now.
-SELECT k.unit_id FROM (SELECT DISTINCT u.unit_id FROM key_records u WHERE u.key_id = sqlc.arg('key')) r
-JOIN unit_keys k ON k.unit_id = r.unit_id WHERE k.key_id = sqlc.arg('key') ORDER BY k.unit_id LIMIT sqlc.arg('max');
+-- The units of all targets that use a key now, by whatever name (keyturn.NamesOfKey). Only a key without an ARN is looked for among all.
+SELECT k.unit_id::text AS unit_id FROM (
+    SELECT k.unit_id FROM (SELECT DISTINCT u.unit_id FROM key_records u WHERE u.key_id = ANY(sqlc.arg('names')::text[])) r
+    JOIN unit_keys k ON k.unit_id = r.unit_id WHERE k.key_id = ANY(sqlc.arg('names')::text[])
+    UNION
+    SELECT k.unit_id FROM unit_keys k WHERE sqlc.arg('suffix')::text <> '' AND right(k.key_id, length(sqlc.arg('suffix')::text)) = sqlc.arg('suffix')::text
+) k ORDER BY unit_id LIMIT sqlc.arg('max');

@@ -1000,18 +1000,23 @@ func (q *Queries) SaveSnapshots(ctx context.Context, db DBTX, arg SaveSnapshotsP
 }
 
 const usersOfKey = `-- name: UsersOfKey :many
-SELECT k.unit_id FROM (SELECT DISTINCT u.unit_id FROM key_records u WHERE u.key_id = $1) r
-JOIN unit_keys k ON k.unit_id = r.unit_id WHERE k.key_id = $1 ORDER BY k.unit_id LIMIT $2
+SELECT k.unit_id::text AS unit_id FROM (
+    SELECT k.unit_id FROM (SELECT DISTINCT u.unit_id FROM key_records u WHERE u.key_id = ANY($1::text[])) r
+    JOIN unit_keys k ON k.unit_id = r.unit_id WHERE k.key_id = ANY($1::text[])
+    UNION
+    SELECT k.unit_id FROM unit_keys k WHERE $2::text <> '' AND right(k.key_id, length($2::text)) = $2::text
+) k ORDER BY unit_id LIMIT $3
 `
 
 type UsersOfKeyParams struct {
-	Key string
-	Max int32
+	Names  []string
+	Suffix string
+	Max    int32
 }
 
-// The units of all targets that use a key now.
+// The units of all targets that use a key now, by whatever name (keyturn.NamesOfKey). Only a key without an ARN is looked for among all.
 func (q *Queries) UsersOfKey(ctx context.Context, db DBTX, arg UsersOfKeyParams) ([]string, error) {
-	rows, err := db.Query(ctx, usersOfKey, arg.Key, arg.Max)
+	rows, err := db.Query(ctx, usersOfKey, arg.Names, arg.Suffix, arg.Max)
 	if err != nil {
 		return nil, err
 	}
