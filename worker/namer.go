@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -64,25 +65,49 @@ func (v *view) name(ctx context.Context) error {
 func (v *view) named(ctx context.Context, lister SnapshotLister, unit string, keys []keyturn.UnnamedKey) ([]keyturn.KeyName, error) {
 	ctx, cancel := context.WithTimeout(ctx, v.target.WithDefaults().Timeouts.Request.Std())
 	defer cancel()
-	first := make([]keyturn.Snapshot, len(keys))
+	var all []keyturn.Snapshot
 	err := lister.Snapshots(ctx, unit, func(s keyturn.Snapshot) bool {
-		for i, k := range keys {
-			if inUse(k, s) && (first[i].KeyID == "" || s.CreatedAt.Before(first[i].CreatedAt)) {
-				first[i] = s
-			}
-		}
+		all = append(all, s)
 		return true
 	})
 	if err != nil {
 		return nil, err
 	}
+	slices.SortStableFunc(all, func(a, b keyturn.Snapshot) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	var names []keyturn.KeyName
-	for i, s := range first {
-		if s.KeyID != "" {
-			names = append(names, keyturn.KeyName{Unit: unit, Marker: keys[i].Marker, KeyID: s.KeyID})
+	for i, k := range keys {
+		if i+1 < len(keys) {
+			k = endedBy(k, keys[i+1])
+		}
+		if id := idOf(k, all); id != "" {
+			names = append(names, keyturn.KeyName{Unit: unit, Marker: k.Marker, KeyID: id})
 		}
 	}
 	return names, nil
+}
+
+// idOf finds the id of a key in snapshots, oldest first; empty: they do not tell it. From is by our clock, and
+// snapshots by the system's: the id of an older key is known by snapshots from before the key's rotation began.
+func idOf(k keyturn.UnnamedKey, all []keyturn.Snapshot) string {
+	made := sinceOf(k.Marker).Add(-rotationTakes)
+	older := map[string]bool{}
+	for _, s := range all {
+		switch {
+		case s.CreatedAt.Before(made):
+			older[s.KeyID] = true
+		case inUse(k, s) && !older[s.KeyID]:
+			return s.KeyID
+		}
+	}
+	return ""
+}
+
+// endedBy is the key with its end, if the next one's marker says that it ended before. Markers have the system's clock.
+func endedBy(k, next keyturn.UnnamedKey) keyturn.UnnamedKey {
+	if at := sinceOf(next.Marker); !at.IsZero() && (k.Until == nil || at.Before(*k.Until)) {
+		k.Until = &at
+	}
+	return k
 }
 
 // rotationTakes is how long agents may take for a rotation that somebody else asked for.

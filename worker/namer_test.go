@@ -55,7 +55,7 @@ func TestNamer_TakesTheFirstSnapshotThatWasMadeWhileTheKeyWasInUse(t *testing.T)
 	snap := func(minutes int, key string, complete bool) keyturn.Snapshot {
 		return keyturn.Snapshot{KeyID: key, CreatedAt: at(minutes), Complete: complete}
 	}
-	const old, now = keyturn.KeyMarkerPrefix + "never", keyturn.KeyMarkerPrefix + "2026-11-22T09:40:00Z"
+	const old, now = keyturn.KeyMarkerPrefix + "never", keyturn.KeyMarkerPrefix + "2026-11-22T07:59:00Z"
 	tests := map[string]struct {
 		key       keyturn.UnnamedKey
 		snapshots []keyturn.Snapshot
@@ -67,7 +67,10 @@ func TestNamer_TakesTheFirstSnapshotThatWasMadeWhileTheKeyWasInUse(t *testing.T)
 		"not one that is half":        {keyturn.UnnamedKey{Marker: now, From: at(0)}, []keyturn.Snapshot{snap(10, "half", false), snap(20, "whole", true)}, "whole"},
 		"not one without a key":       {keyturn.UnnamedKey{Marker: now, From: at(0)}, []keyturn.Snapshot{snap(10, "", true), snap(20, "key", true)}, "key"},
 		"none while agents may be at": {keyturn.UnnamedKey{Marker: now, From: at(0), Observed: true}, []keyturn.Snapshot{snap(30, "old still", true), snap(61, "new", true)}, "new"},
-		"none at all":                 {keyturn.UnnamedKey{Marker: now, From: at(0)}, nil, ""},
+		"none of the key before, by a clock that is late": {keyturn.UnnamedKey{Marker: keyturn.KeyMarkerPrefix + "2026-11-22T08:10:00Z", From: at(5)}, []keyturn.Snapshot{
+			snap(-300, "before", true), snap(12, "before", true), snap(40, "new", true),
+		}, "new"},
+		"none at all": {keyturn.UnnamedKey{Marker: now, From: at(0)}, nil, ""},
 	}
 	for name, tt := range tests {
 		tt.key.Unit = "om.p.u"
@@ -104,5 +107,23 @@ func TestNamer_AsksOnlyForWhatHasAMarkerAndGoesOnWithoutTheRest(t *testing.T) {
 	}
 	if len(s.asked) != 2 || len(s.named) != 1 || s.named["om.p.b "+mark] != "key-b" {
 		t.Errorf("asked for %v, named %v", s.asked, s.named)
+	}
+}
+
+// Our clock is ahead of the system's: by its own words the old key ended sooner.
+func TestNamer_AKeyEndsWhenTheNextOneWasAskedFor(t *testing.T) {
+	t.Parallel()
+	const old, now = keyturn.KeyMarkerPrefix + "never", keyturn.KeyMarkerPrefix + "2026-11-22T09:40:00Z"
+	from, until := time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC), time.Date(2026, 11, 22, 9, 50, 0, 0, time.UTC)
+	s := &shelf{
+		snapshots: map[string][]keyturn.Snapshot{"om.p.u": {{KeyID: "new", CreatedAt: until.Add(-5 * time.Minute), Complete: true}, {KeyID: "new", CreatedAt: until.Add(time.Hour), Complete: true}}},
+		unnamed:   []keyturn.UnnamedKey{{Unit: "om.p.u", Marker: old, From: from, Until: &until}, {Unit: "om.p.u", Marker: now, From: until}},
+		named:     map[string]string{},
+	}
+	if err := viewOf(s, keyturn.Observation{Unit: "om.p.u", KeyID: now}).name(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.named) != 1 || s.named["om.p.u "+now] != "new" {
+		t.Errorf("named %v", s.named)
 	}
 }

@@ -30,14 +30,12 @@ func rotation(l loose) (time.Time, error) {
 	if !ok {
 		return time.Time{}, fmt.Errorf("%s is no time in ISO 8601", rotatedField)
 	}
-	for _, form := range forms {
+	// ISO 8601 also allows zones without a colon or minutes, as Java writes them, and no seconds. A time without a
+	// zone is none: which one is meant can't be known.
+	for _, form := range []string{time.RFC3339Nano, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07", "2006-01-02T15:04Z07:00", "2006-01-02T15:04Z0700"} {
 		if at, err := time.Parse(form, strings.TrimSpace(text)); err == nil {
 			return at.UTC(), nil
 		}
 	}
 	return time.Time{}, fmt.Errorf("%s is no time in ISO 8601 with a zone", rotatedField)
 }
-
-// forms are how others may have written it: ISO 8601 also allows zones without a colon or minutes, as Java writes
-// them, and no seconds. A time without a zone is none: which one is meant can't be known.
-var forms = []string{time.RFC3339Nano, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07", "2006-01-02T15:04Z07:00", "2006-01-02T15:04Z0700"}
