@@ -17,6 +17,8 @@ type agentSystem struct {
 	looks     int
 	confirm   func(key string) (keyturn.Sight, error) // nil: what is in use
 	exclusive string
+	prepares  int
+	under     func(unit string) bool // nil: nothing is under way for long
 }
 
 func newAgents(b *bundle) *agentSystem {
@@ -27,6 +29,9 @@ func newAgents(b *bundle) *agentSystem {
 }
 
 func (s *agentSystem) Prepare(ctx context.Context, unit string, task keyturn.ID) (keyturn.Intent, error) {
+	s.mu.Lock()
+	s.prepares++
+	s.mu.Unlock()
 	intent, err := s.fakeSystem.Prepare(ctx, unit, task)
 	intent.Exclusive = s.exclusive
 	return intent, err
@@ -39,6 +44,9 @@ func (s *agentSystem) Confirm(_ context.Context, unit string, intent keyturn.Int
 	key := s.keys[unit]
 	if s.confirm != nil {
 		return s.confirm(key)
+	}
+	if s.under != nil && s.under(unit) {
+		return keyturn.Sight{Key: key, Progress: keyturn.ProgressUnder}, nil
 	}
 	if intent.ChangedBy(key) {
 		return keyturn.Sight{Key: key, Progress: keyturn.ProgressDone}, nil
@@ -219,6 +227,31 @@ func TestConfirmer(t *testing.T) {
 func TestExclusive_OneAtATime(t *testing.T) {
 	t.Parallel()
 	run := bundled(t)
+	// It is seen soon that the agents are through, and the next one follows soon.
+	run("TheNextIsNotKeptWaiting", 6, func(t *testing.T, b *bundle) {
+		s := newAgents(b)
+		s.exclusive = "project p"
+		const takes = 70 * time.Second
+		sent := map[string]time.Time{}
+		s.apply = func(unit string, turn func()) error {
+			s.mu.Lock()
+			sent[unit] = time.Now()
+			s.mu.Unlock()
+			time.AfterFunc(takes, turn)
+			return nil
+		}
+		s.confirm = nil
+		s.under = func(unit string) bool { return !sent[unit].IsZero() && time.Since(sent[unit]) < takes }
+		defer b.start("w1")()
+		defer b.start("w2")()
+		begin := time.Now()
+		b.await(b.request("a").ID, time.Hour)
+		took := time.Since(begin)
+		if took > 6*takes*13/10 || s.prepares > 500 {
+			t.Errorf("took %s, prepared %d times, looked %d times", took, s.prepares, s.looks)
+		}
+		b.checkTruth(1)
+	})
 	run("OverAllWorkers", 6, func(t *testing.T, b *bundle) {
 		s := newAgents(b)
 		s.exclusive = "project p"

@@ -52,7 +52,7 @@ func (r *rotator) underWay(ctx context.Context, j *job, epoch int64, sight keytu
 	note := cmp.Or(sight.Note, "the system has taken the change over and is not through with it")
 	result := keyturn.TaskResult{
 		From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskIntended,
-		Reason: note, Answered: true, Unsent: true, After: min(max(openFor, time.Second), time.Minute),
+		Reason: note, Answered: true, Unsent: true, After: min(max(openFor/4, time.Second), time.Minute), // others may wait for it
 	}
 	if complete := j.target.Timeouts.Complete; openFor > complete.Std() {
 		result = keyturn.TaskResult{
@@ -69,6 +69,6 @@ func (r *rotator) busy(ctx context.Context, j *job, intent keyturn.Intent) error
 		return r.putBack(ctx, j, keyturn.TaskResult{Reason: "waits: another rotation is at work on the unit", After: retryAfter(3)})
 	}
 	return r.putBack(ctx, j, keyturn.TaskResult{
-		Reason: "waits for its turn: another task is changing " + intent.Exclusive, After: retryAfter(4),
+		Reason: "waits for its turn: another task is changing " + intent.Exclusive, After: r.turns.wait(intent.Exclusive, j.Unit, r.now()),
 	})
 }

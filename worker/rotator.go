@@ -33,6 +33,7 @@ type rotator struct {
 	store   TaskStore
 	hold    func(ctx context.Context, target, reason string, d time.Duration)
 	gates   *gates
+	turns   turns
 	timing  Timing
 	failed  func() // called when a task has failed or was parked: it may halt a rollout
 	health  *health
@@ -140,6 +141,9 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 	}
 	switch outcome.Verdict {
 	case keyturn.VerdictGo:
+		if intent.Exclusive != "" {
+			r.turns.goes(intent.Exclusive, j.Unit)
+		}
 		if toMake(j, intent) {
 			return r.make(ctx, stopping, j, opened{intent: intent, epoch: outcome.Epoch, guard: guard})
 		}
