@@ -52,6 +52,19 @@ type component struct {
 	kind   keyturn.Component
 	parent *cluster // of shards and config servers; nil if there is no one such
 	flaw   string   // why it can't be told what it is; empty: it can
+	twin   bool     // another component has the same replica set's name
+}
+
+// markTwins marks components that their replica set's name does not tell apart.
+func markTwins(all []component) {
+	first := make(map[string]int, len(all))
+	for i := range all {
+		name := all[i].name()
+		if j, ok := first[name]; ok {
+			all[i].twin, all[j].twin = true, true
+		}
+		first[name] = i
+	}
 }
 
 // family is a sharded cluster with its parts. The name is all that holds them together.
@@ -97,6 +110,7 @@ func components(clusters []cluster) []component {
 	for _, f := range families {
 		all = append(all, f.components()...)
 	}
+	markTwins(all)
 	return all
 }
 

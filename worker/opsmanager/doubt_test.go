@@ -213,3 +213,17 @@ func TestRequestsPerSecond_WaitingIsNoFailure(t *testing.T) {
 	}
 	t.Error("the limit is not one that a task waits for")
 }
+
+// A replica set that is only monitored must not be taken for the one of the same name that automation manages.
+func TestPrepare_RefusesReplicaSetsOfTheSameName(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	keep(t, f, modernSet(nil))
+	f.estate([]object{replicaSet("c2", "rs"), replicaSet("c3", "rs")}, nil, modernSet(nil))
+	f.lists[projectPath+"/hosts"] = []object{host("1", "c2", "rs", "6.0.1"), host("2", "c3", "rs", "6.0.1")}
+	c := f.client(t)
+	for _, unit := range []string{modernUnit, "om." + projectID + ".c3"} {
+		_, err := c.Prepare(t.Context(), unit, keyturn.ID{})
+		want{permanent, false, "not_rotatable", 0, "more than one replica set named rs"}.check(t, unit, err)
+	}
+}

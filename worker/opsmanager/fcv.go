@@ -138,24 +138,25 @@ func (p *plan) fcv(comp component) (found fcv, known bool) {
 }
 
 // fits reports whether the replica set of that name is what the component is.
+// Of two components of that name, one that automation manages and one that it does not, it can't be told which.
 // A sharded cluster may have another name in the list of clusters than in the automation config.
 func (p *plan) fits(comp component) bool {
 	name := comp.name()
 	switch comp.kind {
 	case keyturn.ComponentShard:
-		return p.partOf(p.shardOf[name], comp.ClusterName)
+		return p.partOf(p.shardOf[name], comp)
 	case keyturn.ComponentConfig:
-		return p.partOf(p.configOf[name], comp.ClusterName)
+		return p.partOf(p.configOf[name], comp)
 	default:
-		return len(p.shardOf[name]) == 0 && len(p.configOf[name]) == 0
+		return !comp.twin && len(p.shardOf[name]) == 0 && len(p.configOf[name]) == 0
 	}
 }
 
-func (p *plan) partOf(clusters []string, name string) bool {
-	if p.sharded[name] {
-		return slices.Contains(clusters, name)
+func (p *plan) partOf(clusters []string, comp component) bool {
+	if p.sharded[comp.ClusterName] {
+		return slices.Contains(clusters, comp.ClusterName)
 	}
-	return len(clusters) == 1
+	return !comp.twin && len(clusters) == 1
 }
 
 // fcvByHosts judges by the versions of the binaries: an FCV is that of the

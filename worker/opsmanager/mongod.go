@@ -64,6 +64,8 @@ func (m mongod) obstacle(name string) string {
 func (p *plan) automated(comp component) (names []string, obstacle string) {
 	name := comp.name()
 	switch {
+	case p != nil && comp.twin && !p.fits(comp):
+		return nil, "the project has more than one replica set named " + name + ", so that the automation config does not tell which it means: rename or remove the other"
 	case p == nil || !p.fits(comp) || len(p.members[name]) == 0:
 		return nil, "the automation config does not name it: let automation manage it"
 	case p.double[name]:
