@@ -9,7 +9,8 @@ import (
 const (
 	// An address may fail tries times at once, and once more every refill.
 	tries, refill = 10, 6 * time.Second
-	// All addresses together may fail allTries times at once, and once more every allRefill.
+	// All addresses together may fail allTries times at once, and once more every allRefill. Who has not failed
+	// lately is let in all the same.
 	allTries, allRefill = 300, 200 * time.Millisecond
 	// maxAddresses bounds the memory. Who comes when it is full is counted with all others who do.
 	maxAddresses = 4096
@@ -38,6 +39,9 @@ func (l *limiter) wait(remote string) time.Duration {
 	own, known := l.addresses[network(remote)]
 	if !known && len(l.addresses) >= maxAddresses {
 		own = l.overflow
+	}
+	if !own.After(now) {
+		return 0 // it has failed nothing: who guesses from many addresses must not lock out everybody else
 	}
 	return max(over(own, now, tries, refill), over(l.all, now, allTries, allRefill))
 }

@@ -67,8 +67,8 @@ func TestLimiter(t *testing.T) {
 		for i := range allTries {
 			l.failed(fmt.Sprintf("172.16.%d.1:1", i%256))
 		}
-		if l.wait("203.0.113.1:1") == 0 {
-			t.Error("a new address need not wait, though all together have tried too often")
+		if l.wait("172.16.1.1:1") == 0 {
+			t.Error("an address that failed need not wait, though all together have tried too often")
 		}
 	})
 	t.Run("counts those who come when it is full together", func(t *testing.T) {

@@ -48,6 +48,28 @@ type watches struct {
 	open map[keyturn.ID]*watch
 }
 
+// keep remembers a watch; the watches must be locked.
+func (ws *watches) keep(w *watch) {
+	if ws.open == nil {
+		ws.open = map[keyturn.ID]*watch{}
+	}
+	ws.open[w.id] = w
+}
+
+// dropIdle forgets a rotation that nobody watches any more: its watch ends with its next poll. The watches
+// must be locked.
+func (ws *watches) dropIdle() {
+	for id, w := range ws.open {
+		w.mu.Lock()
+		idle := w.watched == 0
+		w.mu.Unlock()
+		if idle {
+			delete(ws.open, id)
+			return
+		}
+	}
+}
+
 // watch follows one rotation for all who look at it.
 type watch struct {
 	site  *Site
@@ -80,15 +102,15 @@ func (s *Site) watch(ctx context.Context, id keyturn.ID) (*watch, error) {
 	s.watches.mu.Lock()
 	w, ok := s.watches.open[id]
 	if !ok {
+		if len(s.watches.open) >= maxWatched {
+			s.watches.dropIdle()
+		}
 		if len(s.watches.open) >= maxWatched || s.live.Err() != nil {
 			s.watches.mu.Unlock()
 			return nil, errTooMany
 		}
 		w = &watch{site: s, id: id, epoch: newSecret()[:10], ready: make(chan struct{}), news: make(chan struct{})}
-		if s.watches.open == nil {
-			s.watches.open = map[keyturn.ID]*watch{}
-		}
-		s.watches.open[id] = w
+		s.watches.keep(w)
 		s.work.Go(w.run)
 	}
 	w.enter()
@@ -156,7 +178,7 @@ func (w *watch) forget(now bool) bool {
 	defer s.watches.mu.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !now && (w.watched > 0 || s.Now().Sub(w.idle) < lingers) {
+	if kept := s.watches.open[w.id] == w; !now && kept && (w.watched > 0 || s.Now().Sub(w.idle) < lingers) {
 		return false
 	}
 	if s.watches.open[w.id] == w {

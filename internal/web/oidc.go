@@ -26,6 +26,8 @@ const (
 	oidcLife = 10 * time.Minute
 	// callbackPath is where the provider sends people back to.
 	callbackPath = "/sign-in/callback"
+
+	begunElsewhere = "This sign-in was begun elsewhere, or too long ago: begin again."
 )
 
 // OIDC says which OpenID Connect provider names people, and what its groups may do.
@@ -155,9 +157,15 @@ func (s *Site) endOIDC(w http.ResponseWriter, r *http.Request) {
 	}
 	a, ok := readAttempt(r)
 	setAttempt(w, r, "")
-	if !ok || subtle.ConstantTimeCompare([]byte(a.State), []byte(r.URL.Query().Get("state"))) != 1 {
+	if !ok {
+		// Nothing was guessed: any page can make a browser ask for this address, which must not count against it.
+		data.Problem = begunElsewhere
+		s.render(w, r, nil, s.signInView(http.StatusUnauthorized, data))
+		return
+	}
+	if subtle.ConstantTimeCompare([]byte(a.State), []byte(r.URL.Query().Get("state"))) != 1 {
 		s.limiter.failed(r.RemoteAddr)
-		data.Problem = "This sign-in was begun elsewhere, or too long ago: begin again."
+		data.Problem = begunElsewhere
 		s.render(w, r, nil, s.signInView(http.StatusUnauthorized, data))
 		return
 	}

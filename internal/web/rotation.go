@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/keyturn/keyturn"
@@ -100,7 +101,7 @@ type taskPage struct {
 
 func (s *Site) readTask(ctx context.Context, v *visit) (taskPage, error) {
 	var page taskPage
-	if err := v.get(ctx, "/tasks/"+v.PathValue("id"), &page.Task); err != nil {
+	if err := v.get(ctx, "/tasks/"+url.PathEscape(v.PathValue("id")), &page.Task); err != nil {
 		return page, err
 	}
 	if err := v.get(ctx, "/rotations/"+page.Task.Rotation.String()+"?tasks=false&clusters=false", &page.Rotation); err != nil {

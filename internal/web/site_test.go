@@ -30,7 +30,8 @@ type fakeStore struct {
 	sessions map[[32]byte]keyturn.Session
 	rotation keyturn.Rotation
 	cells    []keyturn.Cell
-	reads    int // of the rotation
+	reads    int      // of the rotation
+	asked    []string // of the API
 }
 
 func (f *fakeStore) CreateSession(_ context.Context, hash [32]byte, s keyturn.Session, maxAge time.Duration) error {
@@ -127,6 +128,9 @@ func newSiteFixture(t *testing.T) *siteFixture {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
+		f.store.mu.Lock()
+		f.store.asked = append(f.store.asked, r.URL.RequestURI())
+		f.store.mu.Unlock()
 		if strings.HasPrefix(r.URL.Path, "/api/v1/rotations/") {
 			_ = json.NewEncoder(w).Encode(f.store.rotation)
 			return

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,6 +25,38 @@ const (
 	// retry is how long a browser waits before it connects again.
 	retry = 2 * time.Second
 )
+
+// sessionStreams is how many streams a session may have at once: whoever opens more asks every few seconds,
+// so that nobody alone holds all connections.
+const sessionStreams = 32
+
+// streams counts the open streams of each session.
+type streams struct {
+	mu   sync.Mutex
+	open map[[32]byte]int
+}
+
+// begin reports whether the session may have one more stream, which has to be ended.
+func (s *streams) begin(session [32]byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[session] >= sessionStreams {
+		return false
+	}
+	if s.open == nil {
+		s.open = map[[32]byte]int{}
+	}
+	s.open[session]++
+	return true
+}
+
+func (s *streams) end(session [32]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[session]--; s.open[session] <= 0 {
+		delete(s.open, session)
+	}
+}
 
 // message is what a page that follows a rotation is told, by a stream or when it asks.
 type message struct {
@@ -115,6 +148,12 @@ func (s *Site) stream(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if !s.streams.begin(v.hash) {
+		w.Header().Set("Retry-After", "10")
+		s.refuse(w, &apiError{Status: http.StatusTooManyRequests, Detail: "too many pages of this session follow rotations; the page asks instead"})
+		return
+	}
+	defer s.streams.end(v.hash)
 	watched, page, err := s.followed(r.Context(), v)
 	if err != nil {
 		s.refuse(w, err)

@@ -98,6 +98,7 @@ type Site struct {
 	overviews overviews
 	fleets    fleets
 	watches   watches
+	streams   streams
 	oidc      *provider // nil: there is none
 	tlsHost   string    // who asks for this host speaks TLS, to whatever is in between
 
