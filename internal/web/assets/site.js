@@ -3,16 +3,56 @@
 (function () {
   "use strict";
 
-  var short = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+  // times are formats by whether the year and the seconds are shown.
+  var times = {};
+  function shown(at, seconds) {
+    var year = at.getFullYear() !== new Date().getFullYear();
+    var kind = (year ? "y" : "") + (seconds ? "s" : "");
+    if (!times[kind]) {
+      var how = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" };
+      if (year) { how.year = "numeric"; }
+      if (seconds) { how.second = "2-digit"; }
+      times[kind] = new Intl.DateTimeFormat(undefined, how);
+    }
+    return times[kind].format(at);
+  }
 
-  // localTimes shows the times below an element in the reader's zone; UTC stays in the title.
+  // localTimes shows the times below an element in the reader's zone; UTC stays in the title. Where two
+  // different times of a list would look the same, the list shows seconds.
   function localTimes(root) {
+    var lists = new Map();
     root.querySelectorAll("time[datetime]:not([data-local])").forEach(function (el) {
       var at = new Date(el.getAttribute("datetime"));
-      if (!isNaN(at)) {
-        el.textContent = short.format(at);
-        el.setAttribute("data-local", "");
+      if (isNaN(at)) {
+        return;
       }
+      el.textContent = shown(at, false);
+      el.setAttribute("data-local", "");
+      var cell = el.closest("td, th");
+      var list = el.closest("tbody, .attempts, .timeline");
+      if (!list) {
+        return;
+      }
+      var column = cell ? cell.cellIndex : 0;
+      if (!lists.has(list)) {
+        lists.set(list, {});
+      }
+      var columns = lists.get(list);
+      (columns[column] = columns[column] || []).push({ el: el, at: at });
+    });
+    lists.forEach(function (columns) {
+      Object.keys(columns).forEach(function (column) {
+        var second = {};
+        var same = columns[column].some(function (item) {
+          var text = item.el.textContent, at = Math.floor(item.at / 1000);
+          var was = second[text];
+          second[text] = at;
+          return was !== undefined && was !== at;
+        });
+        if (same) {
+          columns[column].forEach(function (item) { item.el.textContent = shown(item.at, true); });
+        }
+      });
     });
   }
 
