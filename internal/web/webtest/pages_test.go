@@ -2,12 +2,17 @@ package webtest_test
 
 import (
 	"flag"
+	"html"
+	"io"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	"go.uber.org/goleak"
 )
 
@@ -50,18 +55,13 @@ func TestSite(t *testing.T) {
 	t.Parallel()
 	b, w := startBrowser(t), newWorld(t)
 	t.Run("Pages", func(t *testing.T) {
-		for _, p := range pages() {
-			t.Run(p.Name, func(t *testing.T) { tryPage(t, b, w, p) })
-		}
-		t.Run("sign-in", func(t *testing.T) {
-			tb := b.open(t, w.url)
-			for _, dark := range []bool{false, true} {
-				tb.dark(dark)
-				tb.visit("/sign-in")
-				tb.want("keyturn token create")
-				tb.accessible("sign-in")
-			}
-		})
+		readPages(t, b, w, pages())
+		tb := b.open(t, w.url)
+		tb.visit("/sign-in")
+		tb.want("keyturn token create")
+		tb.accessible("sign-in")
+		tb.dark(true)
+		tb.legible("sign-in, dark")
 	})
 	t.Run("OpenIDConnect", func(t *testing.T) { tryOIDC(t, b) })
 	for _, f := range flows() {
@@ -69,41 +69,84 @@ func TestSite(t *testing.T) {
 	}
 }
 
-// tryPage reads a page as its readers do.
-func tryPage(t *testing.T, b *browser, w *world, p sitePage) {
-	path := p.Path(w)
-	tb := b.open(t, w.url)
+// readPages reads pages as their readers do: in both themes, on a narrow screen, with a screen reader, and
+// without JavaScript, which is what the server answers.
+func readPages(t *testing.T, b *browser, w *world, pages []sitePage) {
+	tb, plain := b.open(t, w.url), newReader(t, w.url, w.oper)
 	tb.signIn(w.oper)
-	for _, dark := range []bool{false, true} {
-		theme := map[bool]string{false: "light", true: "dark"}[dark]
-		tb.dark(dark)
+	for _, p := range pages {
+		path := p.Path(w)
+		html := plain.read(path)
+		tb.dark(false)
+		tb.size(1280, 860)
 		tb.visit(path)
 		for _, text := range p.Says {
 			tb.want(text)
+			if !strings.Contains(html, text) {
+				t.Errorf("without JavaScript, %s does not say %q", path, text)
+			}
 		}
-		tb.accessible(p.Name + ", " + theme)
-		tb.keep(p, theme)
-	}
-	tb.withoutScripts()
-	tb.visit(path)
-	html := tb.html()
-	for _, text := range p.Says {
-		if !strings.Contains(html, text) {
-			t.Errorf("without JavaScript, %s does not say %q", path, text)
+		tb.accessible(p.Name)
+		tb.keep(p, "light")
+		tb.dark(true)
+		tb.legible(p.Name + ", dark")
+		tb.keep(p, "dark")
+		tb.size(400, 800)
+		if wide := ask(tb, chromedp.Evaluate[int](`document.documentElement.scrollWidth`)); wide > 400 {
+			t.Errorf("%s is %d pixels wide on a screen of 400", p.Name, wide)
 		}
 	}
 	tb.forgive("status of 404")
 }
 
-// keep takes a picture, and keeps it if somebody wants it.
+// reader reads pages without a browser.
+type reader struct {
+	t      *testing.T
+	base   string
+	client *http.Client
+}
+
+func newReader(t *testing.T, base, token string) *reader {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	r := &reader{t: t, base: base, client: &http.Client{Jar: jar, Transport: transport, Timeout: patience}}
+	answer, err := r.client.PostForm(base+"/sign-in", url.Values{"token": {token}}) //nolint:noctx // the client has a timeout
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	return r
+}
+
+// read returns the text of a page, with what HTML escapes as people see it.
+func (r *reader) read(path string) string {
+	r.t.Helper()
+	answer, err := r.client.Get(r.base + path) //nolint:noctx // the client has a timeout
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	raw, err := io.ReadAll(answer.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return html.UnescapeString(string(raw))
+}
+
+// keep takes a picture if somebody wants it.
 func (tb *tab) keep(p sitePage, theme string) {
 	tb.t.Helper()
+	if *screenshots == "" || !p.Photo || theme == "dark" && !p.Dark {
+		return
+	}
 	png := tb.photo(1280, 860)
 	if len(png) < 1000 || http.DetectContentType(png) != "image/png" {
 		tb.t.Fatalf("the picture of %s is none: %d bytes", p.Name, len(png))
-	}
-	if *screenshots == "" || !p.Photo || theme == "dark" && !p.Dark {
-		return
 	}
 	name := p.Name
 	if theme == "dark" {

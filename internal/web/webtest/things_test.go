@@ -124,7 +124,7 @@ func thingPages(w *things) []sitePage {
 		{Name: "unit", Path: at(unit), Says: []string{"waits for a person", "turned, confirmed", "found in use", "What comes next", "written down before anything was sent", "say what became of it"}, Photo: true},
 		{Name: "keys", Path: at("/keys?which=all"), Says: []string{"May it go?", "in use", "not known"}, Photo: true},
 		{Name: "keys-bad", Path: at("/keys?which=bad"), Says: []string{"No key is gone or inactive"}},
-		{Name: "calendar", Path: at("/calendar"), Says: []string{"Monday", "blackout", "careful"}, Photo: true, Dark: true},
+		{Name: "calendar", Path: at("/calendar"), Says: []string{"Monday", "blackout", "careful"}, Photo: true},
 		{Name: "policies", Path: at("/policies"), Says: []string{"quarterly", "Europe/Berlin", "Pause"}, Photo: true},
 		{Name: "policy", Path: at("/policies/quarterly"), Says: []string{"Next slots", "kind: Policy", "Generation 1"}},
 		{Name: "policy-pause", Path: at("/policies/quarterly/pause"), Says: []string{"Pause policy quarterly?", "starts no rotation any more"}},
@@ -155,7 +155,12 @@ func thingPages(w *things) []sitePage {
 func TestThings(t *testing.T) {
 	t.Parallel()
 	b, w := startBrowser(t), newThings(t)
-	t.Run("Pages", func(t *testing.T) { tryThings(t, b, w) })
+	t.Run("Pages", func(t *testing.T) {
+		if *screenshots != "" {
+			w.pose(t)
+		}
+		readPages(t, b, w.world, thingPages(w))
+	})
 	for _, f := range []struct {
 		name string
 		try  func(*testing.T, *browser, *things)
@@ -173,35 +178,6 @@ func TestThings(t *testing.T) {
 	} {
 		t.Run(f.name, func(t *testing.T) { f.try(t, b, w) })
 	}
-}
-
-// tryThings reads all pages as their readers do, as tryPage does, but in two tabs only: there are many.
-func tryThings(t *testing.T, b *browser, w *things) {
-	tb, plain := b.open(t, w.url), b.open(t, w.url)
-	tb.signIn(w.oper)
-	plain.signIn(w.oper)
-	plain.withoutScripts()
-	for _, p := range thingPages(w) {
-		for _, dark := range []bool{false, true} {
-			theme := map[bool]string{false: "light", true: "dark"}[dark]
-			tb.dark(dark)
-			tb.visit(p.Path(w.world))
-			for _, text := range p.Says {
-				tb.want(text)
-			}
-			tb.accessible(p.Name + ", " + theme)
-			tb.keep(p, theme)
-		}
-		plain.visit(p.Path(w.world))
-		html := plain.html()
-		for _, text := range p.Says {
-			if !strings.Contains(html, text) {
-				t.Errorf("without JavaScript, %s does not say %q", p.Name, text)
-			}
-		}
-	}
-	tb.forgive("status of 404")
-	plain.forgive("status of 404")
 }
 
 const drawn = `document.querySelector("#map") && document.querySelector("#map").dataset.drawn`
