@@ -170,6 +170,26 @@ func TestConfirmer(t *testing.T) {
 		b.checkTruth(1)
 	})
 
+	run("WhatSomebodyTookBackIsNotCalledUnchangedWhenItsRotationIsStopped", 1, func(t *testing.T, b *bundle) {
+		s := newAgents(b)
+		s.apply = func(string, func()) error { return nil }
+		stopped := false
+		s.confirm = func(key string) (keyturn.Sight, error) {
+			return keyturn.Sight{Key: key, Progress: keyturn.ProgressNone, Again: stopped}, nil
+		}
+		defer b.start("w1")()
+		r := b.request("a")
+		pass(20 * time.Second) // accepted
+		b.cancel(r.ID)
+		s.mu.Lock()
+		stopped = true
+		s.mu.Unlock()
+		b.await(r.ID, complete)
+		if task := b.only(r.ID); task.State != keyturn.TaskParked || !strings.Contains(task.Reason, "had accepted the change") || task.Attempts != 1 {
+			t.Errorf("task %+v", task)
+		}
+	})
+
 	run("WhatIsTakenBackAgainAndAgainIsParked", 1, func(t *testing.T, b *bundle) {
 		s := newAgents(b)
 		s.apply = func(string, func()) error { return nil }

@@ -63,6 +63,9 @@ func (r *rotator) reapply(ctx, stopping context.Context, j *job) error {
 	if errors.Is(err, keyturn.ErrNotFound) {
 		return nil
 	}
+	if errors.Is(err, keyturn.ErrConflict) && j.taken.AnsweredFor >= 0 { // agents may have turned the key before it was taken back
+		return r.park(ctx, j, fmt.Sprintf("its rotation was stopped: the system had accepted the change and shows key %s again", j.taken.Intent.Before))
+	}
 	if errors.Is(err, keyturn.ErrConflict) { // stopped; the system has settled, so nothing was changed
 		return r.finish(ctx, j, keyturn.TaskResult{
 			From: keyturn.TaskIntended, Epoch: j.taken.Epoch, State: keyturn.TaskPending, Reason: "its rotation was stopped, nothing was changed",
