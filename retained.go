@@ -1,7 +1,6 @@
 package keyturn
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -241,7 +240,7 @@ func (k *RetainedKey) unseen(now time.Time) []string {
 			failed, trouble = append(failed, u.Unit.ID), u.Trouble
 		case now.Sub(*u.LookedAt) > SnapshotsStale:
 			old = append(old, u.Unit.ID)
-		case u.Until != nil && u.LookedAt.Before(u.Until.Add(listingLag(u.Unit.System))):
+		case u.LookedEarly():
 			early = append(early, u.Unit.ID)
 		}
 	}
@@ -263,6 +262,11 @@ func (k *RetainedKey) unseen(now time.Time) []string {
 		}
 	}
 	return why
+}
+
+// LookedEarly reports whether the last look at the unit's snapshots may not have seen all that were made with the key.
+func (u KeyUse) LookedEarly() bool {
+	return u.Until != nil && u.LookedAt != nil && u.LookedAt.Before(u.Until.Add(listingLag(u.Unit.System)))
 }
 
 // listingLag is how old a listing may be that a system gives now: those of Ops Manager are kept for a minute, so
@@ -385,15 +389,4 @@ func (j KeyJob) Audit() KeyAudit {
 		a.States = map[KeyLife]int{}
 	}
 	return a
-}
-
-// CompareRetained orders keys as people read them: by target, then the oldest first.
-func CompareRetained(a, b RetainedKey) int {
-	at := func(t *time.Time) time.Time {
-		if t == nil {
-			return time.Time{}
-		}
-		return *t
-	}
-	return cmp.Or(cmp.Compare(a.Target, b.Target), at(a.From).Compare(at(b.From)), cmp.Compare(a.KeyID, b.KeyID))
 }

@@ -1,6 +1,7 @@
 package keyturn
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -124,4 +125,15 @@ func NamesOfKey(key string) (names []string, suffix string) {
 		return names, ""
 	}
 	return names, before + key
+}
+
+// CompareRetained orders keys as people read them: by target, then the oldest first.
+func CompareRetained(a, b RetainedKey) int {
+	at := func(t *time.Time) time.Time {
+		if t == nil {
+			return time.Time{}
+		}
+		return *t
+	}
+	return cmp.Or(cmp.Compare(a.Target, b.Target), at(a.From).Compare(at(b.From)), cmp.Compare(a.KeyID, b.KeyID))
 }

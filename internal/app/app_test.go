@@ -59,6 +59,7 @@ func TestServer(t *testing.T) {
 	}
 	t.Run("NewKeyInTheSameFileIsUsed", func(t *testing.T) { w.newCredentials(t) })
 	t.Run("KeysThatOthersMadeAreUsed", func(t *testing.T) { w.usesProvidedKeys(t) })
+	t.Run("OldKeysOfAtlasAreRetiredAndNoSecretGetsOut", func(t *testing.T) { w.retiresAtlas(t) })
 	t.Run("MaxAgeAloneTurnsOldKeys", func(t *testing.T) { w.turnsOldKeys(t) })
 	t.Run("AlertsOfOthersBeginAndEnd", func(t *testing.T) { w.alertsOfOthers(t) })
 	t.Run("separate/RolesSharedByThreeProcesses", func(t *testing.T) { w.sharesRoles(t) })

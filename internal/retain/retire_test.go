@@ -154,6 +154,25 @@ func (w *world) rotate(unit string, state keyturn.TaskState) {
 	}
 }
 
+// A look from right before the rotation says nothing of the key that was replaced: it is taken again.
+func TestRetireSoonAfterTheRotationLooksAgain(t *testing.T) {
+	t.Parallel()
+	w, unit, keeper := retiring(t)
+	if _, err := keeper.Retirement(w.ctx(), query("k0")); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(time.Minute)
+	if _, err := w.store.Observe(w.ctx(), []keyturn.Observation{{Unit: unit, Known: "k1", KeyID: "k2"}}); err != nil {
+		t.Fatal(err)
+	}
+	w.sys.set(unit, "k2")
+	w.advance(time.Minute)
+	report, err := keeper.Retirement(w.ctx(), query("k1"))
+	if err != nil || len(report) != 1 || !report[0].Allowed(false) {
+		t.Fatalf("report is %+v, %v", report, err)
+	}
+}
+
 func TestRetireAfterACrashDisablesAgain(t *testing.T) {
 	t.Parallel()
 	w, _, keeper := retiring(t)

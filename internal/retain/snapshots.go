@@ -166,11 +166,11 @@ func (v *view) flush(ctx context.Context, least int) error {
 	return v.k.cfg.Store.SaveSnapshots(ctx, seen)
 }
 
-// refresh lists the snapshots of a few units now, if the last look at them is older than age.
+// refresh lists the snapshots of a few units now, if the last look at them is older than age, or than the end of the key's use.
 func (k *Keeper) refresh(ctx context.Context, uses []keyturn.KeyUse, now time.Time, age time.Duration) error {
 	byTarget := map[string][]string{}
 	for _, u := range uses {
-		if u.LookedAt == nil || u.Trouble != "" || now.Sub(*u.LookedAt) > age {
+		if u.LookedAt == nil || u.Trouble != "" || u.LookedEarly() || now.Sub(*u.LookedAt) > age {
 			byTarget[u.Unit.Target] = append(byTarget[u.Unit.Target], u.Unit.ID)
 		}
 	}

@@ -34,6 +34,8 @@ type Config struct {
 	Projects int    // each with a key in all three services; 0: 2
 	// Dir is a folder for the certificate of the authority that the simulated vault needs. It must be absolute.
 	Dir string
+	// Clusters are more clusters of every project.
+	Clusters []atlas.Cluster
 	// Atlas is how Atlas behaves. Projects and Keys are made here.
 	Atlas atlas.Config
 	// KeysBorn is when the first keys were made; zero: 100 days ago.
@@ -80,7 +82,9 @@ func Start(ctx context.Context, cfg Config) (_ *Cloud, err error) {
 	}
 	cfg.Atlas.Keys = c.check
 	for n := range cmp.Or(cfg.Projects, 2) {
-		cfg.Atlas.Projects = append(cfg.Atlas.Projects, c.project(n, born))
+		p := c.project(n, born)
+		p.Clusters = append(p.Clusters, cfg.Clusters...)
+		cfg.Atlas.Projects = append(cfg.Atlas.Projects, p)
 	}
 	c.Atlas, err = atlas.Start(ctx, cfg.Listen, cfg.Atlas)
 	return c, err
