@@ -131,8 +131,8 @@ func (c *Client) login(cfg Config) error {
 		if c.target.API == "v1" {
 			return errors.New("spec.credentials: version 1 of Atlas's API knows no service accounts: give publicKey and privateKey, or write api: v2")
 		}
-		c.secrets = []string{cfg.ClientSecret}
 		c.tokens = &tokens{c: c, base: cfg.Base, id: cfg.ClientID, secret: cfg.ClientSecret}
+		c.secrets = []string{cfg.ClientSecret, url.QueryEscape(cfg.ClientSecret), c.tokens.basic()}
 		c.rt = c.tokens
 	case cfg.PublicKey != "" && cfg.PrivateKey != "":
 		c.secrets = []string{cfg.PrivateKey}

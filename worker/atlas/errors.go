@@ -200,6 +200,9 @@ func (c *Client) versionHint(q question, status int) string {
 // forbidden tells the meanings of a 401 and a 403 apart: credentials that are wrong, an address that is not on the
 // access list, and a role that is missing.
 func (c *Client) forbidden(q question, status int, h http.Header, p problem) (target bool, code, hint string) {
+	if said := strings.ToLower(p.Detail); strings.Contains(said, "ip address") && (strings.Contains(said, "not allowed") || strings.Contains(said, "access list")) {
+		return true, "ip_address_not_on_access_list", accessListHint
+	}
 	if status == http.StatusUnauthorized && (h.Get("WWW-Authenticate") != "" || !p.known() || c.tokens != nil) {
 		if c.tokens != nil {
 			return true, codeUnauthorized, "Atlas gave out an access token and refuses it: check that the service account still belongs to this organization"

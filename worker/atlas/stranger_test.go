@@ -140,6 +140,47 @@ func TestStranger_RefusalsOfAGoodTokenAreNotTriedAgain(t *testing.T) {
 	}
 }
 
+// A gateway may repeat what it was sent.
+func TestStranger_CredentialsThatAreSentBackAreHidden(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"token", "encryptionAtRest"} {
+		c := server(t, func(w http.ResponseWriter, r *http.Request) {
+			if path != "token" && r.URL.Path == "/api/oauth/token" {
+				_, _ = io.WriteString(w, `{"access_token":"eyJ1","expires_in":3600}`)
+				return
+			}
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprintf(w, `{"error":%[1]q,"detail":%[1]q}`, r.Header.Get("Authorization"))
+		})
+		_, err := c.Current(t.Context(), awsUnit)
+		if err == nil || strings.Contains(err.Error(), "bWRiX3NhX2lk") || strings.Contains(err.Error(), "eyJ1") {
+			t.Errorf("%s: got %v", path, err)
+		}
+	}
+}
+
+func TestStranger_AnAddressThatIsNotListedIsKnownByItsSentence(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		s := newStranger(map[string]answer{"GET encryptionAtRest": {status: status, body: `{"error":403,"errorCode":"FORBIDDEN","detail":"IP address 203.0.113.7 is not allowed to access this resource."}`}})
+		_, err := server(t, s.ServeHTTP).Current(t.Context(), awsUnit)
+		if e := kindOf(t, err); !e.Target || !strings.Contains(err.Error(), "not on their API access list") {
+			t.Errorf("%d: got %+v: %v", status, e, err)
+		}
+	}
+}
+
+func TestProvided_ARegionForAllIsNoOther(t *testing.T) {
+	t.Parallel()
+	global := strings.Replace(ownKey, "EU_WEST_1", "GLOBAL", 1)
+	s := newStranger(map[string]answer{"GET encryptionAtRest": {status: http.StatusOK, body: global}})
+	theirs := awsKey + "2"
+	intent, err := server(t, s.ServeHTTP).Make(t.Context(), awsUnit, keyturn.KeyOrder{Task: newID(), Provided: theirs}, keyturn.Intent{Before: awsKey})
+	if err != nil || intent.Want != theirs {
+		t.Errorf("got %+v, %v", intent, err)
+	}
+}
+
 func TestStranger_CodesThatSayTheRequestIsBad(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"INVALID_JSON", "INVALID_JSON_ATTRIBUTE", "ATTRIBUTE_READ_ONLY", "INVALID_ATTRIBUTE"} {

@@ -229,16 +229,19 @@ func (t *tokens) request(ctx context.Context) *http.Request {
 	u := t.c.base
 	u.Path = strings.TrimSuffix(u.Path, pathV2) + tokenPath
 	const form = "grant_type=client_credentials"
-	// RFC 6749 §2.3.1: both are form-encoded before they are joined.
-	basic := base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(t.id) + ":" + url.QueryEscape(t.secret)))
 	return (&http.Request{
 		Method: http.MethodPost, URL: &u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{
 			"User-Agent": {t.c.agent}, "Accept": {"application/json"},
-			"Content-Type": {"application/x-www-form-urlencoded"}, "Authorization": {"Basic " + basic},
+			"Content-Type": {"application/x-www-form-urlencoded"}, "Authorization": {"Basic " + t.basic()},
 		},
 		Body: io.NopCloser(strings.NewReader(form)), ContentLength: int64(len(form)),
 	}).WithContext(untraced{ctx})
+}
+
+// basic is what it logs in with. RFC 6749 §2.3.1: both are form-encoded before they are joined.
+func (t *tokens) basic() string {
+	return base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(t.id) + ":" + url.QueryEscape(t.secret)))
 }
 
 // untraced is a context without the hooks of httptrace: the question for a token is not the caller's request.

@@ -207,7 +207,7 @@ func misnamed(p provider, now setting, key string) string {
 	region, arn := awsRegion(key)
 	_, nowARN := awsRegion(now.key)
 	switch {
-	case arn && now.region != "" && region != strings.ReplaceAll(strings.ToLower(now.region), "_", "-"):
+	case arn && now.region != "" && now.region != "GLOBAL" && region != strings.ReplaceAll(strings.ToLower(now.region), "_", "-"):
 		return fmt.Sprintf("the key is in region %s, and must be in the project's: %s", region, now.region)
 	case !arn && nowARN:
 		return "name the key by its full ARN, as the key in use is: a key of another AWS account is not found without (" + p.example + ")"
