@@ -1,8 +1,13 @@
 package web
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,6 +94,43 @@ func TestAbuse(t *testing.T) {
 		}
 		if wait := f.limiter.wait("127.0.0.1:1"); wait != 0 {
 			t.Errorf("who signs in at this address waits %v", wait)
+		}
+	})
+	t.Run("AnIssuerThatIsDownIsAskedOnce", func(t *testing.T) {
+		t.Parallel()
+		var asked atomic.Int32
+		issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked.Add(1)
+			w.WriteHeader(http.StatusBadGateway)
+		}))
+		defer issuer.Close()
+		p := newProvider(OIDC{Issuer: issuer.URL, ClientID: "x"})
+		defer p.close()
+		var wait sync.WaitGroup
+		for range 50 {
+			wait.Go(func() {
+				if _, err := p.discover(t.Context()); err == nil {
+					t.Error("what can't be read was found")
+				}
+			})
+		}
+		wait.Wait()
+		if n := asked.Load(); n > 2 {
+			t.Errorf("it was asked %d times", n)
+		}
+	})
+	t.Run("WhoGivesUpDoesNotWaitForAnIssuer", func(t *testing.T) {
+		t.Parallel()
+		hold := make(chan struct{})
+		issuer := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hold }))
+		defer issuer.Close()
+		defer close(hold)
+		p := newProvider(OIDC{Issuer: issuer.URL, ClientID: "x"})
+		defer p.close()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := p.discover(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("the error is %v", err)
 		}
 	})
 	t.Run("ManyAddressesDoNotLockOutTheOthers", func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"go.uber.org/zap"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/keyturn/keyturn"
 )
@@ -22,6 +23,8 @@ import (
 const (
 	// oidcTimeout bounds every call of the provider.
 	oidcTimeout = 15 * time.Second
+	// oidcPause is how long an issuer that could not be read is left alone.
+	oidcPause = 2 * time.Second
 	// oidcLife is how long somebody may take to sign in there.
 	oidcLife = 10 * time.Minute
 	// callbackPath is where the provider sends people back to.
@@ -46,8 +49,12 @@ type provider struct {
 	OIDC
 	client *http.Client
 
-	mu    sync.Mutex
-	found *oidc.Provider
+	one singleflight.Group
+
+	mu       sync.Mutex
+	found    *oidc.Provider
+	failed   error // why it could not be read last
+	failedAt time.Time
 }
 
 func newProvider(cfg OIDC) *provider {
@@ -61,20 +68,38 @@ func newProvider(cfg OIDC) *provider {
 
 func (p *provider) close() { p.client.CloseIdleConnections() }
 
-// discover reads what the issuer publishes.
+// discover reads what the issuer publishes: once for all who wait for it, and after a failure not again at
+// once, so that nobody who is not signed in keeps this server busy with an issuer that does not answer.
 func (p *provider) discover(ctx context.Context) (*oidc.Provider, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.found != nil {
-		return p.found, nil
+	found, failed, at := p.found, p.failed, p.failedAt
+	p.mu.Unlock()
+	if found != nil {
+		return found, nil
 	}
-	// The provider keeps the context's values, not its end.
-	found, err := oidc.NewProvider(oidc.ClientContext(ctx, p.client), p.Issuer)
-	if err != nil {
-		return nil, fmt.Errorf("reading what oidc_issuer %s publishes: %w", p.Issuer, err)
+	if failed != nil && time.Since(at).Abs() < oidcPause {
+		return nil, failed
 	}
-	p.found = found
-	return found, nil
+	result := p.one.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), oidcTimeout)
+		defer cancel()
+		// The provider keeps the context's values, not its end.
+		found, err := oidc.NewProvider(oidc.ClientContext(ctx, p.client), p.Issuer)
+		if err != nil {
+			err = fmt.Errorf("reading what oidc_issuer %s publishes: %w", p.Issuer, err)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.found, p.failed, p.failedAt = found, err, time.Now()
+		return found, err
+	})
+	select {
+	case r := <-result:
+		found, _ := r.Val.(*oidc.Provider)
+		return found, r.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (p *provider) config(found *oidc.Provider) (*oauth2.Config, error) {
