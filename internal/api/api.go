@@ -111,6 +111,7 @@ type server struct {
 	health health
 
 	schedules scheduler.Reader
+	examining chan struct{} // full: examinations wait
 }
 
 // New returns the handler of everything that this package serves.

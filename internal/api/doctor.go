@@ -17,6 +17,10 @@ type Doctor interface {
 	FixThresholds(ctx context.Context, target string) ([]keyturn.Threshold, error)
 }
 
+// maxExaminations is how many examinations run at once: each asks a target for all that it has, and whoever
+// may read may ask for one. Others wait for their turn.
+const maxExaminations = 2
+
 type doctorInput struct {
 	Target string `query:"target" maxLength:"100" doc:"Only this target; empty: all."`
 }
@@ -26,6 +30,7 @@ type doctorOutput struct {
 }
 
 func (s *server) registerDoctor() {
+	s.examining = make(chan struct{}, maxExaminations)
 	handle(s, operation{
 		id: "diagnose", method: http.MethodGet, path: "/doctor", role: keyturn.RoleViewer, tag: "server", timeout: planTimeout,
 		summary: "Whether rotations would work: what answers, how each unit's key would be turned, what is missing and how to get it",
@@ -39,6 +44,12 @@ func (s *server) registerDoctor() {
 func (s *server) diagnose(ctx context.Context, in *doctorInput) (*doctorOutput, error) {
 	if s.Doctor == nil {
 		return nil, huma.Error501NotImplemented("this server can't examine targets")
+	}
+	select {
+	case s.examining <- struct{}{}:
+		defer func() { <-s.examining }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	found, err := s.Doctor.Diagnose(ctx, in.Target)
 	if err != nil {

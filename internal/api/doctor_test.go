@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/api"
@@ -79,4 +82,38 @@ func TestFixThresholds(t *testing.T) {
 	if err != nil || len(entries) != 2 || entries[0].Action != "target.thresholds" || entries[0].Subject != "om" {
 		t.Errorf("audit is %+v (%v)", entries, err)
 	}
+}
+
+// busyDoctor examines until it is released.
+type busyDoctor struct {
+	fixedDoctor
+	running atomic.Int32
+	release chan struct{}
+}
+
+func (d *busyDoctor) Diagnose(context.Context, string) (keyturn.Diagnosis, error) {
+	d.running.Add(1)
+	defer d.running.Add(-1)
+	<-d.release
+	return keyturn.Diagnosis{Checks: []keyturn.Check{}, Units: []keyturn.Finding{}, Thresholds: []keyturn.Threshold{}}, nil
+}
+
+func TestDoctorExaminesAFewAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &busyDoctor{release: make(chan struct{})}
+		f := newFixture(t, func(cfg *api.Config) { cfg.Doctor = d })
+		var wait sync.WaitGroup
+		for range 10 {
+			wait.Go(func() {
+				wantStatus(t, f.call(t, keyturn.RoleViewer, http.MethodGet, "/api/v1/doctor?target=om", ""), http.StatusOK)
+			})
+		}
+		synctest.Wait()
+		if n := d.running.Load(); n != 2 {
+			t.Errorf("%d examinations run at once, want 2", n)
+		}
+		close(d.release)
+		wait.Wait()
+	})
 }
