@@ -34,6 +34,7 @@ func flows() []flow {
 		{"RevokedTokenEndsTheSession", revokedEnds},
 		{"ForgedPostIsRefused", forgedPost},
 		{"SwitchesTheTheme", switchesTheme},
+		{"TimesOfAListTellItsRowsApart", timesDiffer},
 	}
 }
 
@@ -273,4 +274,21 @@ func switchesTheme(t *testing.T, b *browser, w *world) {
 	tb.visit("/rotations")
 	tb.until(`document.documentElement.dataset.theme === "dark"`)
 	tb.accessible("the dark theme that was chosen")
+}
+
+// timesDiffer looks at a list of rotations that were asked for in the same minute.
+func timesDiffer(t *testing.T, b *browser, w *world) {
+	tb := b.open(t, w.url)
+	tb.signIn(w.viewer)
+	tb.visit("/rotations")
+	tb.until(`document.querySelectorAll("tbody time[data-local]").length > 1`)
+	const rows = `[...document.querySelectorAll("tbody td:first-child time")]`
+	seconds := ask(tb, chromedp.Evaluate[int](`new Set(`+rows+`.map(el => Math.floor(new Date(el.dateTime) / 1000))).size`))
+	shown := ask(tb, chromedp.Evaluate[int](`new Set(`+rows+`.map(el => el.textContent)).size`))
+	if seconds < 2 || shown != seconds {
+		t.Errorf("%d different times look like %d", seconds, shown)
+	}
+	if title := ask(tb, chromedp.Evaluate[string](rows+`[0].title`)); !strings.HasSuffix(title, " UTC") {
+		t.Errorf("its title is %q, want the time in UTC", title)
+	}
 }
