@@ -150,7 +150,7 @@ func TestStranger_CredentialsThatAreSentBackAreHidden(t *testing.T) {
 				return
 			}
 			w.WriteHeader(http.StatusBadRequest)
-			_, _ = fmt.Fprintf(w, `{"error":%[1]q,"detail":%[1]q}`, r.Header.Get("Authorization"))
+			_, _ = fmt.Fprintf(w, `{"error":%[1]q,"detail":%[1]q}`, r.Header.Get("Authorization")) //nolint:gosec // what the test is about
 		})
 		_, err := c.Current(t.Context(), awsUnit)
 		if err == nil || strings.Contains(err.Error(), "bWRiX3NhX2lk") || strings.Contains(err.Error(), "eyJ1") {
