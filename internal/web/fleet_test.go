@@ -213,12 +213,12 @@ func TestFleetCellsFollowTheFilter(t *testing.T) {
 	}
 }
 
-// BenchmarkFleet measures what the server does for the map of 20,000 units: the page, and its cells.
-func BenchmarkFleet(b *testing.B) {
+// BenchmarkSite measures what the server does for the first page, and for the map of 20,000 units and its cells.
+func BenchmarkSite(b *testing.B) {
 	for name, open := range map[string]func(testing.TB, func() time.Time) store{"sqlite": openSQLite, "postgres": openPostgres} {
 		b.Run(name, func(b *testing.B) {
 			s := newSite(b, 20_000, open)
-			for _, path := range []string{"/fleet", "/fleet/cells.json", "/fleet?view=table&q=shard-2"} {
+			for _, path := range []string{"/", "/fleet", "/fleet/cells.json", "/fleet?view=table&q=shard-2"} {
 				b.Run(path, func(b *testing.B) {
 					for b.Loop() {
 						s.clock.now = s.clock.now.Add(time.Minute) // what was read is not shown to others any more

@@ -38,7 +38,7 @@ func at(path string) func(*world) string { return func(*world) string { return p
 func pages() []sitePage {
 	return []sitePage{
 		{Name: "overview", Path: at("/"), Says: []string{"Oldest key", "om-prod", "database"}, Photo: true, Dark: true},
-		{Name: "rotations", Path: at("/rotations"), Says: []string{"quarterly", "careful", "Rotate now"}},
+		{Name: "rotations", Path: at("/rotations"), Says: []string{"quarterly", "careful", "Rotate now"}, Photo: true},
 		{Name: "rotation", Path: func(w *world) string { return "/rotations/" + w.parked.ID.String() }, Says: []string{"Rotation of careful", "What needs somebody", "Resolve"}},
 		{Name: "rotation-done", Path: func(w *world) string { return "/rotations/" + w.done.ID.String() }, Says: []string{"Rotation of quarterly", "cluster-000", "succeeded"}},
 		{Name: "rotation-cancel", Path: func(w *world) string { return "/rotations/" + w.done.ID.String() + "/cancel" }, Says: []string{"Cancel this rotation?"}},
@@ -60,6 +60,7 @@ func TestSite(t *testing.T) {
 		tb.visit("/sign-in")
 		tb.want("keyturn token create")
 		tb.accessible("sign-in")
+		tb.keep(sitePage{Name: "sign-in", Photo: true}, "light")
 		tb.dark(true)
 		tb.legible("sign-in, dark")
 	})
