@@ -122,6 +122,7 @@ func (s *Store) Reintend(
 ) (int64, error) {
 	renewed, err := s.q.Reintend(ctx, s.pool, db.ReintendParams{
 		Lease: micros(lease), ApplyFor: micros(applyFor), ID: task, Owner: clean(owner), Epoch: epoch, Now: s.clock(),
+		LogFirst: keyturn.TaskLogFirst, LogLast: keyturn.TaskLogLast,
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = s.notRenewed(ctx, task)
@@ -147,7 +148,9 @@ func (s *Store) notRenewed(ctx context.Context, task keyturn.ID) error {
 
 // Take takes over an open intent whose lease has ended.
 func (s *Store) Take(ctx context.Context, task keyturn.ID, owner string, lease, settle time.Duration) (keyturn.Taken, error) {
-	row, err := s.q.Take(ctx, s.pool, db.TakeParams{Owner: clean(owner), Lease: micros(lease), ID: task, Now: s.clock()})
+	row, err := s.q.Take(ctx, s.pool, db.TakeParams{
+		Owner: clean(owner), Lease: micros(lease), ID: task, Now: s.clock(), LogFirst: keyturn.TaskLogFirst, LogLast: keyturn.TaskLogLast,
+	})
 	if err != nil {
 		return keyturn.Taken{}, fmt.Errorf("taking over the intent of task %s: %w", task, notFound(err))
 	}

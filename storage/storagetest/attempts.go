@@ -17,6 +17,7 @@ func attemptTests() map[string]func(*testing.T, New) {
 		"PersonsDecisionIsALine":           attemptsResolved,
 		"RefusedResultWritesNoLine":        attemptsRefused,
 		"FirstAndLastLinesAreKept":         attemptsBounded,
+		"TakeOversAreBoundedToo":           attemptsTakenBounded,
 		"LongOrOddTextFailsNoBatch":        attemptsOddText,
 		"LinesOfABatchBelongToTheirTasks":  attemptsBatch,
 		"LinesAreNeverChanged":             attemptsAppendOnly,
@@ -159,6 +160,24 @@ func attemptsBounded(t *testing.T, newStore New) {
 		if l.N != want || l.Text != fmt.Sprint(want) {
 			t.Errorf("line %d is %+v, want number %d", i, l, want)
 		}
+	}
+}
+
+// attemptsTakenBounded: a task whose workers die again and again writes no result, and its log is bounded all the same.
+func attemptsTakenBounded(t *testing.T, newStore New) {
+	f, id := oneTask(t, newStore)
+	f.mustIntend(id, "a")
+	const rounds = keyturn.TaskLogFirst + keyturn.TaskLogLast
+	for range rounds {
+		f.clock.Advance(lease + time.Second)
+		taken, err := f.Take(f.ctx(), id, "worker-2", lease, settle)
+		f.ok(err)
+		_, err = f.Reintend(f.ctx(), id, "worker-2", taken.Epoch, applyFor, lease)
+		f.ok(err)
+	}
+	log := f.detail(id).Log
+	if len(log) != keyturn.TaskLogFirst+keyturn.TaskLogLast || log[0].N != 1 || log[len(log)-1].N != 2*rounds {
+		t.Fatalf("%d lines are kept of %d", len(log), 2*rounds)
 	}
 }
 

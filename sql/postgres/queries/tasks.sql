@@ -155,6 +155,10 @@ WITH clock AS MATERIALIZED (
         left('the lease of ' || b.owner || ' had ended', 2000)
     FROM taken k JOIN tasks b ON b.id = k.id WHERE b.owner <> ''
     ON CONFLICT DO NOTHING
+    RETURNING task_id, n
+), trimmed AS (
+    DELETE FROM task_log
+    WHERE (task_id, n) IN (SELECT g.task_id, g.n - sqlc.arg('log_last')::integer FROM logged g WHERE g.n - sqlc.arg('log_last')::integer > sqlc.arg('log_first')::integer)
 )
 SELECT taken.epoch, taken.key_before, taken.key_want, taken.intent_data, taken.intended_at, taken.apply_by, taken.answered_at,
     taken.attempts, taken.now
@@ -179,5 +183,9 @@ WITH clock AS MATERIALIZED (
         left('the system still showed key ' || k.key_before, 2000)
     FROM renewed k
     ON CONFLICT DO NOTHING
+    RETURNING task_id, n
+), trimmed AS (
+    DELETE FROM task_log
+    WHERE (task_id, n) IN (SELECT g.task_id, g.n - sqlc.arg('log_last')::integer FROM logged g WHERE g.n - sqlc.arg('log_last')::integer > sqlc.arg('log_first')::integer)
 )
 SELECT renewed.epoch FROM renewed;

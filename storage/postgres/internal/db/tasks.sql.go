@@ -262,6 +262,10 @@ WITH clock AS MATERIALIZED (
         left('the system still showed key ' || k.key_before, 2000)
     FROM renewed k
     ON CONFLICT DO NOTHING
+    RETURNING task_id, n
+), trimmed AS (
+    DELETE FROM task_log
+    WHERE (task_id, n) IN (SELECT g.task_id, g.n - $7::integer FROM logged g WHERE g.n - $7::integer > $8::integer)
 )
 SELECT renewed.epoch FROM renewed
 `
@@ -273,6 +277,8 @@ type ReintendParams struct {
 	ID       keyturn.ID
 	Owner    string
 	Epoch    int64
+	LogLast  int32
+	LogFirst int32
 }
 
 // The key before was first seen when the intent was written: that time stays.
@@ -284,6 +290,8 @@ func (q *Queries) Reintend(ctx context.Context, db DBTX, arg ReintendParams) (in
 		arg.ID,
 		arg.Owner,
 		arg.Epoch,
+		arg.LogLast,
+		arg.LogFirst,
 	)
 	var epoch int64
 	err := row.Scan(&epoch)
@@ -307,6 +315,10 @@ WITH clock AS MATERIALIZED (
         left('the lease of ' || b.owner || ' had ended', 2000)
     FROM taken k JOIN tasks b ON b.id = k.id WHERE b.owner <> ''
     ON CONFLICT DO NOTHING
+    RETURNING task_id, n
+), trimmed AS (
+    DELETE FROM task_log
+    WHERE (task_id, n) IN (SELECT g.task_id, g.n - $5::integer FROM logged g WHERE g.n - $5::integer > $6::integer)
 )
 SELECT taken.epoch, taken.key_before, taken.key_want, taken.intent_data, taken.intended_at, taken.apply_by, taken.answered_at,
     taken.attempts, taken.now
@@ -314,10 +326,12 @@ FROM taken
 `
 
 type TakeParams struct {
-	Now   *time.Time
-	Owner string
-	Lease int64
-	ID    keyturn.ID
+	Now      *time.Time
+	Owner    string
+	Lease    int64
+	ID       keyturn.ID
+	LogLast  int32
+	LogFirst int32
 }
 
 type TakeRow struct {
@@ -339,6 +353,8 @@ func (q *Queries) Take(ctx context.Context, db DBTX, arg TakeParams) (TakeRow, e
 		arg.Owner,
 		arg.Lease,
 		arg.ID,
+		arg.LogLast,
+		arg.LogFirst,
 	)
 	var i TakeRow
 	err := row.Scan(
