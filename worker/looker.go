@@ -105,7 +105,10 @@ func (l *looker) next(ctx context.Context) error {
 	}
 	lookCtx, cancel := context.WithTimeout(ctx, lookMost)
 	defer cancel()
-	stop := l.keepLease(lookCtx, cancel, target)
+	stop := KeepLease(lookCtx, cancel, lookLease, func(ctx context.Context) error {
+		_, err := l.store.RenewLook(ctx, target, l.owner, lookLease)
+		return err
+	})
 	found, err := l.look(lookCtx, target)
 	stop()
 	return l.ended(ctx, target, began, found, err)
@@ -195,24 +198,6 @@ func selected(policies []keyturn.Policy) keyturn.Selection {
 		all.Projects = append(all.Projects, p.Select.Projects...)
 	}
 	return all
-}
-
-// keepLease renews the claim until stop is called; when the claim is lost it ends the look.
-func (l *looker) keepLease(ctx context.Context, lost context.CancelFunc, target string) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var renewing sync.WaitGroup
-	renewing.Go(func() {
-		for sleep(ctx, lookLease/3) {
-			if _, err := l.store.RenewLook(ctx, target, l.owner, lookLease); errors.Is(err, keyturn.ErrNotFound) {
-				lost()
-				return
-			}
-		}
-	})
-	return func() {
-		cancel()
-		renewing.Wait()
-	}
 }
 
 // view is a look at a target under way.

@@ -89,7 +89,10 @@ func (p *Planner) plan(ctx context.Context, id keyturn.ID) error {
 	begin := time.Now()
 	planCtx, cancel := context.WithTimeout(ctx, planMost)
 	defer cancel()
-	stop := p.keepLease(planCtx, cancel, id)
+	stop := KeepLease(planCtx, cancel, p.timing.PlanLease, func(ctx context.Context) error {
+		_, _, err := p.store.ClaimRotation(ctx, id, p.owner, p.timing.PlanLease)
+		return err
+	})
 	units, err := p.Plan(planCtx, policy, rotation.Only)
 	stop()
 	p.metrics.planSeconds.Observe(time.Since(begin).Seconds())
@@ -144,26 +147,6 @@ func (p *Planner) cannotPlan(ctx context.Context, r keyturn.Rotation, cause erro
 		return p.store.FailRotation(ctx, r.ID, p.owner, fmt.Sprintf("gave up after %s: %v", patience, cause))
 	}
 	return p.store.PostponeRotation(ctx, r.ID, p.owner, cause.Error(), max(err.RetryAfter, retryAfter(3)))
-}
-
-// keepLease renews the claim until stop is called; when the claim is lost it
-// cancels the planning.
-func (p *Planner) keepLease(ctx context.Context, lost context.CancelFunc, id keyturn.ID) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for sleep(ctx, p.timing.PlanLease/3) {
-			if _, _, err := p.store.ClaimRotation(ctx, id, p.owner, p.timing.PlanLease); errors.Is(err, keyturn.ErrNotFound) {
-				lost()
-				return
-			}
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
 }
 
 // inTurn orders units as their tasks are going to be handed out: every

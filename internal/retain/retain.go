@@ -158,6 +158,7 @@ func New(cfg Config) *Keeper {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
+	cfg.Store = bounded{cfg.Store}
 	return &Keeper{cfg: cfg, asked: map[keyturn.KeyJobKind]chan struct{}{
 		keyturn.JobSnapshots: make(chan struct{}, 1), keyturn.JobAudit: make(chan struct{}, 1),
 	}}
@@ -216,7 +217,10 @@ func (k *Keeper) Next(ctx context.Context, kind keyturn.KeyJobKind) (bool, error
 	jobCtx, cancel := context.WithTimeout(ctx, jobMost)
 	defer cancel()
 	began := k.cfg.Now()
-	stop := k.keepLease(jobCtx, cancel, job)
+	stop := worker.KeepLease(jobCtx, cancel, jobLease, func(ctx context.Context) error {
+		_, err := k.renew(ctx, job)
+		return err
+	})
 	end := keyturn.KeyJobEnd{}
 	if kind == keyturn.JobAudit {
 		var result keyturn.KeyAudit
@@ -318,33 +322,6 @@ func (k *Keeper) ended(ctx context.Context, job keyturn.KeyJob, end keyturn.KeyJ
 	return nil // the lease ended: somebody else is at it
 }
 
-// keepLease renews the claim until stop is called; when the claim is lost it ends the job.
-func (k *Keeper) keepLease(ctx context.Context, lost context.CancelFunc, job keyturn.KeyJob) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var renewing sync.WaitGroup
-	renewing.Go(func() {
-		ticker := time.NewTicker(jobLease / 3)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			}
-			if _, err := k.renew(ctx, job); errors.Is(err, keyturn.ErrNotFound) {
-				lost()
-				return
-			}
-		}
-	})
-	return func() {
-		cancel()
-		renewing.Wait()
-	}
-}
-
 func (k *Keeper) renew(ctx context.Context, job keyturn.KeyJob) (busy bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callMost)
-	defer cancel()
 	return k.cfg.Store.RenewKeyJob(ctx, job, k.cfg.Owner, jobLease)
 }
