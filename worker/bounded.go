@@ -111,6 +111,18 @@ func (b bounded) KnownKeys(ctx context.Context, units []string) (map[string]keyt
 	return b.Store.KnownKeys(ctx, units)
 }
 
+func (b bounded) UnnamedKeys(ctx context.Context, units []string) ([]keyturn.UnnamedKey, error) {
+	ctx, cancel := context.WithTimeout(ctx, callMost)
+	defer cancel()
+	return b.Store.UnnamedKeys(ctx, units)
+}
+
+func (b bounded) NameKeys(ctx context.Context, names []keyturn.KeyName) error {
+	ctx, cancel := context.WithTimeout(ctx, callMost)
+	defer cancel()
+	return b.Store.NameKeys(ctx, names)
+}
+
 func (b bounded) Observe(ctx context.Context, seen []keyturn.Observation) ([]keyturn.ObservedKey, error) {
 	ctx, cancel := context.WithTimeout(ctx, callMost)
 	defer cancel()

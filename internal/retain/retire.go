@@ -126,7 +126,7 @@ func (k *Keeper) retirement(ctx context.Context, name keyturn.KeyRef) (keyturn.R
 		return r, nil, err
 	}
 	r = keys[0].Retire(now)
-	sys, _, err := k.cfg.Systems.System(ctx, name.Target, 0)
+	sys, _, err := k.system(ctx, name.Target)
 	if err != nil {
 		r.Unknowns = append(r.Unknowns, "the target can't be asked: "+err.Error())
 		sys = nil
@@ -228,9 +228,7 @@ func (k *Keeper) disable(ctx context.Context, r *keyturn.Retirement, sys worker.
 	if err := retirer.DisableKey(disableCtx, last.Unit.ID, name.KeyID); err != nil {
 		return fmt.Errorf("disabling key %s: %w", name.KeyID, err)
 	}
-	noteCtx, cancelNote := context.WithTimeout(context.WithoutCancel(ctx), callMost)
-	defer cancelNote()
-	at, err := k.cfg.Store.NoteRetired(noteCtx, name)
+	at, err := k.cfg.Store.NoteRetired(context.WithoutCancel(ctx), name)
 	if err != nil {
 		return err
 	}

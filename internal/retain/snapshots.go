@@ -22,7 +22,7 @@ const (
 
 // look lists the snapshots of all units of a target.
 func (k *Keeper) look(ctx context.Context, job keyturn.KeyJob, target keyturn.Target) error {
-	sys, spec, err := k.cfg.Systems.System(ctx, target.Name, 0)
+	sys, spec, err := k.system(ctx, target.Name)
 	if err != nil {
 		return err
 	}
@@ -56,6 +56,13 @@ func (k *Keeper) look(ctx context.Context, job keyturn.KeyJob, target keyturn.Ta
 		}
 		after = ids[len(ids)-1]
 	}
+}
+
+// system returns the client of a target, which is read in the database.
+func (k *Keeper) system(ctx context.Context, target string) (worker.System, keyturn.Target, error) {
+	ctx, cancel := context.WithTimeout(ctx, callMost)
+	defer cancel()
+	return k.cfg.Systems.System(ctx, target, 0)
 }
 
 // lookAt lists the snapshots of some units. What is wrong with one unit is written down, and does not keep the
@@ -161,8 +168,6 @@ func (v *view) flush(ctx context.Context, least int) error {
 	seen := v.seen
 	v.seen = nil
 	v.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, callMost)
-	defer cancel()
 	return v.k.cfg.Store.SaveSnapshots(ctx, seen)
 }
 
@@ -175,7 +180,7 @@ func (k *Keeper) refresh(ctx context.Context, uses []keyturn.KeyUse, now time.Ti
 		}
 	}
 	for target, units := range byTarget {
-		sys, spec, err := k.cfg.Systems.System(ctx, target, 0)
+		sys, spec, err := k.system(ctx, target)
 		if err != nil {
 			return err
 		}
