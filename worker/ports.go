@@ -70,8 +70,9 @@ type KeyDater interface {
 
 // Examiner is a System that tells for each unit which way of turning its key applies, and what it lacks.
 type Examiner interface {
-	// Examine returns a finding for each unit that the selection selects now. It changes nothing.
-	Examine(ctx context.Context, sel keyturn.Selection) ([]keyturn.Finding, error)
+	// Examine returns a finding for each unit that the selection selects now, and a check for each project that it
+	// selects and that has no unit at all: why it is left out. It changes nothing.
+	Examine(ctx context.Context, sel keyturn.Selection) (findings []keyturn.Finding, leftOut []keyturn.Check, err error)
 }
 
 // Checker is a System that can tell whether it can be worked with at all: credentials, role, clock, version of

@@ -119,6 +119,7 @@ type fullSystem struct {
 	plainSystem
 	checks     []keyturn.Check
 	findings   []keyturn.Finding
+	leftOut    []keyturn.Check
 	thresholds []keyturn.Threshold
 	set        map[string]int
 	fails      error
@@ -127,8 +128,8 @@ type fullSystem struct {
 
 func (s *fullSystem) Check(context.Context) []keyturn.Check { return s.checks }
 
-func (s *fullSystem) Examine(context.Context, keyturn.Selection) ([]keyturn.Finding, error) {
-	return slices.Clone(s.findings), s.err
+func (s *fullSystem) Examine(context.Context, keyturn.Selection) ([]keyturn.Finding, []keyturn.Check, error) {
+	return slices.Clone(s.findings), s.leftOut, s.err
 }
 
 func (s *fullSystem) Thresholds(context.Context, keyturn.Selection) ([]keyturn.Threshold, error) {
@@ -185,7 +186,7 @@ func TestDiagnose_Units(t *testing.T) {
 		{Unit: unit("b", "the FCV is being changed"), Way: "automation", Fix: "wait", Passing: true},
 		{Unit: unit("a", ""), Way: "backup-endpoint"},
 		{Unit: unit("c", ""), Way: "backup-endpoint"},
-	}}
+	}, leftOut: []keyturn.Check{{Name: "project", State: keyturn.CheckOK, Message: "project sandbox is left out: it has only M0 clusters"}}}
 	e := newEstate(wrapped{sys}, map[string]string{"one": `{"target":"om","select":{"clusters":["a","b"]}}`, "two": `{"target":"om","select":{"units":["a"]}}`})
 	d := e.diagnose(t, "om")
 	if len(d.Units) != 3 || d.Units[0].Name != "a" || !slices.Equal(d.Units[0].Policies, []string{"one", "two"}) ||
@@ -197,6 +198,7 @@ func TestDiagnose_Units(t *testing.T) {
 	}
 	wantCheck(t, d, "policy", "policy/one", keyturn.CheckWarning, "right now")
 	wantCheck(t, d, "policy", "target/om", keyturn.CheckWarning, "no policy selects project/c")
+	wantCheck(t, d, "project", "target/om", keyturn.CheckOK, "sandbox is left out")
 	if !d.Healthy {
 		t.Error("what passes by itself makes no server ill")
 	}

@@ -50,7 +50,8 @@ func (d *Doctor) look(ctx context.Context, p *part) {
 			Fix: "keyturn apply -f FILE, with a document of kind Policy that names it as target",
 		})
 	}
-	p.units, err = examine(ctx, sys)
+	var leftOut []keyturn.Check
+	p.units, leftOut, err = examine(ctx, sys)
 	if err != nil {
 		p.units = nil
 		if !slices.ContainsFunc(p.checks, func(c keyturn.Check) bool { return c.State == keyturn.CheckFailed }) { // that is why
@@ -62,6 +63,7 @@ func (d *Doctor) look(ctx context.Context, p *part) {
 		p.add(keyturn.Check{Name: "credentials", State: keyturn.CheckOK, Message: "accepted: its units can be listed"})
 	}
 	p.judge(ctx, sys)
+	p.add(leftOut...)
 	d.thresholds(ctx, sys, p)
 }
 
@@ -83,13 +85,13 @@ func (d *Doctor) keyServer(ctx context.Context, p *part) {
 }
 
 // examine asks for the way of each unit; of a system that does not tell ways, for which can be turned.
-func examine(ctx context.Context, sys worker.System) ([]keyturn.Finding, error) {
+func examine(ctx context.Context, sys worker.System) ([]keyturn.Finding, []keyturn.Check, error) {
 	if examiner, ok := worker.As[worker.Examiner](sys); ok {
 		return examiner.Examine(ctx, keyturn.Selection{})
 	}
 	units, err := sys.Discover(ctx, keyturn.Selection{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	findings := make([]keyturn.Finding, len(units))
 	for i, u := range units {
@@ -98,7 +100,7 @@ func examine(ctx context.Context, sys worker.System) ([]keyturn.Finding, error) 
 			findings[i].Way = string(u.System)
 		}
 	}
-	return findings, nil
+	return findings, nil, nil
 }
 
 // judge says which policy selects what, and what is wrong with that.
@@ -297,7 +299,7 @@ func (d *Doctor) fixThresholds(ctx context.Context, p part) (set []keyturn.Thres
 	if !ok {
 		return nil, keyturn.Conflictf("it has no alerts of its own about old keys")
 	}
-	if p.units, err = examine(ctx, sys); err != nil {
+	if p.units, _, err = examine(ctx, sys); err != nil {
 		return nil, err
 	}
 	p.judge(ctx, sys)

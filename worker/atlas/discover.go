@@ -66,8 +66,9 @@ func (k cluster) shared() bool { return slices.Contains([]string{"M0", "M2", "M5
 // found is a project with what it says about its encryption.
 type found struct {
 	project
-	units []keyturn.Unit
-	say   encryption
+	units   []keyturn.Unit
+	say     encryption
+	leftOut keyturn.Check // why it has no units, if it has none and that was asked
 }
 
 // Discover returns the units that are selected, sorted by project and provider: one for each provider that a
@@ -76,7 +77,7 @@ type found struct {
 // A project whose encryption can't be read fails it: a plan that leaves
 // something out without saying so would be worse than none.
 func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn.Unit, error) {
-	projects, err := c.survey(ctx, sel)
+	projects, err := c.survey(ctx, sel, false)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +88,8 @@ func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn
 	return units, nil
 }
 
-// survey looks into each project that units can be selected from.
-func (c *Client) survey(ctx context.Context, sel keyturn.Selection) ([]found, error) {
+// survey looks into each project that units can be selected from. why: it also asks why a project has none.
+func (c *Client) survey(ctx context.Context, sel keyturn.Selection, why bool) ([]found, error) {
 	q := question{operation: "list_projects", doing: "listing the projects of target", subject: c.target.Name, path: "/groups"}
 	all, err := list(ctx, c, q, func(p project) string { return p.ID })
 	if err != nil {
@@ -107,7 +108,7 @@ func (c *Client) survey(ctx context.Context, sel keyturn.Selection) ([]found, er
 	for i, p := range all {
 		eg.Go(func() error {
 			var err error
-			results[i], err = c.look(egCtx, p, sel)
+			results[i], err = c.look(egCtx, p, sel, why)
 			return err
 		})
 	}
@@ -115,7 +116,7 @@ func (c *Client) survey(ctx context.Context, sel keyturn.Selection) ([]found, er
 }
 
 // look finds the units of one project.
-func (c *Client) look(ctx context.Context, p project, sel keyturn.Selection) (found, error) {
+func (c *Client) look(ctx context.Context, p project, sel keyturn.Selection, why bool) (found, error) {
 	result := found{project: p}
 	subject := p.Name + " (" + p.ID + ")"
 	q := question{
@@ -133,16 +134,24 @@ func (c *Client) look(ctx context.Context, p project, sel keyturn.Selection) (fo
 	if refused(err) { // some plans have no such thing to ask for
 		if reason, unknown := c.unavailable(ctx, p, subject); unknown == nil && reason != "" {
 			c.log.Info("project left out", zapTarget(c.target.Name), zap.String("project", p.ID), zap.String("reason", reason))
+			result.leftOut = leftOut(subject, reason, nil)
 			return result, nil
 		}
 	}
 	if err != nil {
 		return result, err
 	}
+	none := true
 	for _, pr := range providers() {
-		if u, ok := c.unit(p, pr, result.say.of(pr)); ok && sel.Match(u) {
+		u, ok := c.unit(p, pr, result.say.of(pr))
+		none = none && !ok
+		if ok && sel.Match(u) {
 			result.units = append(result.units, u)
 		}
+	}
+	if none && why {
+		reason, err := c.unavailable(ctx, p, subject)
+		result.leftOut = leftOut(subject, cmp.Or(reason, "it uses no key of its owner"), err)
 	}
 	if !slices.ContainsFunc(result.units, func(u keyturn.Unit) bool { return u.Rotatable }) {
 		return result, nil
@@ -154,6 +163,15 @@ func (c *Client) look(ctx context.Context, p project, sel keyturn.Selection) (fo
 		}
 	}
 	return result, err
+}
+
+// leftOut tells why a project has no units. err: that could not be found out.
+func leftOut(subject, reason string, err error) keyturn.Check {
+	check := keyturn.Check{Name: "project", State: keyturn.CheckOK, Message: "project " + subject + " is left out: " + reason}
+	if err != nil {
+		check.State, check.Message = keyturn.CheckUnknown, "project "+subject+" is left out, as it uses no key of its owner; why can't be known: "+err.Error()
+	}
+	return check
 }
 
 func (c *Client) unit(p project, pr provider, s setting) (keyturn.Unit, bool) {

@@ -177,9 +177,9 @@ func TestExamine_NamesTheWayAndTheFix(t *testing.T) {
 		s.cfg.Projects[0].Providers[1].Disabled = true
 	})
 	w.ring.set(gcpKey, "GOOGLE_CLOUD_KMS_KEY_VERSION_DISABLED")
-	findings, err := w.Examine(t.Context(), keyturn.Selection{})
-	if err != nil || len(findings) != 3 {
-		t.Fatalf("%+v, %v", findings, err)
+	findings, leftOut, err := w.Examine(t.Context(), keyturn.Selection{})
+	if err != nil || len(findings) != 3 || len(leftOut) != 0 {
+		t.Fatalf("%+v, %+v, %v", findings, leftOut, err)
 	}
 	aws, azure, gcp := findings[0], findings[1], findings[2]
 	if aws.Way != "aws:in-place" || !aws.Rotatable || aws.Fix != "AWS rotates this key on demand 25 more times" || aws.KeySince == nil || !aws.KeySinceExact {
@@ -196,6 +196,42 @@ func TestExamine_NamesTheWayAndTheFix(t *testing.T) {
 			t.Errorf("%+v", check)
 		}
 	}
+}
+
+func TestExamine_SaysWhyProjectsAreLeftOut(t *testing.T) {
+	t.Parallel()
+	const id = "5f100000000000000000000"
+	more := []simulator.Project{
+		{ID: id + "2", Name: "a-shared", Clusters: []simulator.Cluster{{Name: "free", Size: "M0"}, {Name: "small", Size: "M2"}}},
+		{ID: id + "3", Name: "b-serverless", Serverless: 1},
+		{ID: id + "4", Name: "c-none", Clusters: []simulator.Cluster{{Name: "x"}}},
+		{ID: id + "5", Name: "d-off", Providers: []simulator.Provider{{ID: "azure", Key: azureKey, Disabled: true}}},
+	}
+	both(t, func(t *testing.T, login func(*setup)) {
+		w := newWorld(t, login, func(s *setup) { s.cfg.Projects = append(s.cfg.Projects, more...) })
+		findings, leftOut, err := w.Examine(t.Context(), keyturn.Selection{})
+		want := []string{ // d-off has a unit, which says itself what is wrong
+			"project a-shared (" + id + "2) is left out: the project has only M0, M2, M5 or Flex clusters, which can't be encrypted with keys of their owner",
+			"project b-serverless (" + id + "3) is left out: the project has only serverless instances, which can't be encrypted with keys of their owner",
+			"project c-none (" + id + "4) is left out: it uses no key of its owner",
+		}
+		if err != nil || len(findings) != 4 || len(leftOut) != len(want) {
+			t.Fatalf("%d findings, %+v, %v", len(findings), leftOut, err)
+		}
+		for i, check := range leftOut {
+			if check.Name != "project" || check.State != keyturn.CheckOK || check.Message != want[i] {
+				t.Errorf("got %+v, want %s", check, want[i])
+			}
+		}
+		// Who narrows the selection is not told of what it leaves out, and a plan asks nothing of projects without units.
+		if _, leftOut, err = w.Examine(t.Context(), keyturn.Selection{Clusters: []string{"gcp"}, Projects: []string{"payments"}}); err != nil || len(leftOut) != 0 {
+			t.Errorf("%+v, %v", leftOut, err)
+		}
+		before := w.sim.Requests("GET clusters")
+		if _, err := w.Discover(t.Context(), keyturn.Selection{}); err != nil || w.sim.Requests("GET clusters") != before+1 {
+			t.Errorf("%v, %d lists of clusters", err, w.sim.Requests("GET clusters")-before)
+		}
+	})
 }
 
 func TestDisableKey_LeavesTheOneInUseAlone(t *testing.T) {

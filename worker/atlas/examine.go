@@ -9,20 +9,26 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
-// Examine returns a finding for each unit that is selected.
-func (c *Client) Examine(ctx context.Context, sel keyturn.Selection) ([]keyturn.Finding, error) {
-	projects, err := c.survey(ctx, sel)
+// Examine returns a finding for each unit that is selected, and says of the projects without any why they have none.
+func (c *Client) Examine(ctx context.Context, sel keyturn.Selection) ([]keyturn.Finding, []keyturn.Check, error) {
+	projects, err := c.survey(ctx, sel, true)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var findings []keyturn.Finding
+	var (
+		findings []keyturn.Finding
+		leftOut  []keyturn.Check
+	)
 	for _, p := range projects {
+		if p.leftOut.Name != "" {
+			leftOut = append(leftOut, p.leftOut)
+		}
 		for _, u := range p.units {
 			pr, _ := providerOf(u.ClusterID)
 			findings = append(findings, c.examine(ctx, u, pr, p.say.of(pr)))
 		}
 	}
-	return findings, nil
+	return findings, leftOut, nil
 }
 
 // examine looks at the key in use, too: a rotation would have to.

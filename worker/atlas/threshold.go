@@ -36,7 +36,7 @@ func (a alertConfig) days() int {
 // Thresholds returns the ages from which on Atlas itself tells people that a key should be turned: of the projects
 // that the selection selects, for each provider that they use.
 func (c *Client) Thresholds(ctx context.Context, sel keyturn.Selection) ([]keyturn.Threshold, error) {
-	projects, err := c.survey(ctx, sel)
+	projects, err := c.survey(ctx, sel, false)
 	if err != nil {
 		return nil, err
 	}

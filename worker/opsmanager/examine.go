@@ -21,10 +21,10 @@ const (
 const skewMost = 5 * time.Second
 
 // Examine returns for each selected unit the way in which its key would be turned, and what to do where none works.
-func (c *Client) Examine(ctx context.Context, sel keyturn.Selection) ([]keyturn.Finding, error) {
+func (c *Client) Examine(ctx context.Context, sel keyturn.Selection) ([]keyturn.Finding, []keyturn.Check, error) {
 	units, err := c.Discover(ctx, sel)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	findings := make([]keyturn.Finding, len(units))
 	for i, u := range units {
@@ -33,7 +33,7 @@ func (c *Client) Examine(ctx context.Context, sel keyturn.Selection) ([]keyturn.
 			findings[i].Fix, findings[i].Passing = remedy(u.Reason)
 		}
 	}
-	return findings, nil
+	return findings, nil, nil
 }
 
 // toldWay is the way that was found for the unit, or the one that its FCV asks for and that something is in.

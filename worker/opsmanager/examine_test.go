@@ -24,7 +24,7 @@ func TestExamine_TellsTheWayOfEachUnit(t *testing.T) {
 		LeftOut: simulator.LeftOut{BackupOff: 1, EncryptionOff: 1, FCV42: 1, FCVUnknown: 1, KeyIdentifier: 1, ManualMode: 1, Disabled: 1},
 	})
 	_, c := startSimulator(t, simulator.Config{Estate: estate})
-	findings, err := c.Examine(t.Context(), keyturn.Selection{})
+	findings, _, err := c.Examine(t.Context(), keyturn.Selection{})
 	if err != nil {
 		t.Fatal(err)
 	}
