@@ -19,6 +19,8 @@ const (
 	codeAgentFailed        = "agent_failed"
 	codeConfigMoved        = "config_moved"
 	codeOverwritten        = "overwritten"
+	codeAgentsBusy         = "agents_busy"
+	codeAgentsStill        = "agents_stand_still"
 	concurrentModification = "concurrent_modification"
 )
 
@@ -90,7 +92,7 @@ func (c *Client) ready(ctx context.Context, q question, g group, maxAge time.Dur
 
 // prepareAutomation finds the members, their last rotation and the time to write. Everything that it asks is taken
 // from memory for a few seconds: all tasks of a project come here again and again until it is their turn.
-func (c *Client) prepareAutomation(ctx context.Context, q question, unit string) (keyturn.Intent, error) {
+func (c *Client) prepareAutomation(ctx context.Context, q question, unit string, task keyturn.ID) (keyturn.Intent, error) {
 	projectID, clusterID, err := c.split(unit)
 	if err != nil {
 		return keyturn.Intent{}, c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "bad_unit"}, err)
@@ -113,8 +115,12 @@ func (c *Client) prepareAutomation(ctx context.Context, q question, unit string)
 		return keyturn.Intent{}, err
 	}
 	if err := c.ready(ctx, q, g, fresh, names, p.version); err != nil {
+		if isCode(err, codeAgentsBusy) {
+			err = cmp.Or(c.outOfPatience(q, task, status, names), err)
+		}
 		return keyturn.Intent{}, err
 	}
+	c.patience.over(task)
 	if err := c.well(ctx, q, g, comp); err != nil {
 		return keyturn.Intent{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -327,6 +328,43 @@ func TestAutomation_WaitsForAgentsThatAreBusy(t *testing.T) {
 	want{transient, false, "agents_busy", time.Second, "0 of 3 processes have reached version 2"}.check(t, "Prepare", err)
 	if e, _ := errors.AsType[*keyturn.SystemError](err); e == nil || !e.Waits {
 		t.Errorf("%v counts as a failed try", err)
+	}
+}
+
+func TestAutomation_GivesUpOnAgentsThatNeverMove(t *testing.T) {
+	t.Parallel()
+	e := modernEstate()
+	sim, first := startSimulator(t, simulator.Config{Estate: e, Faults: simulator.Faults{Agents: simulator.Agents{Takes: keyturn.Duration(1000 * time.Hour)}}})
+	var passed atomic.Int64
+	c := another(t, sim, func(cfg *opsmanager.Config) {
+		cfg.Target.Timeouts.Complete = keyturn.Duration(2 * time.Hour)
+		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
+	})
+	units := modernUnits(e)
+	if err := first.Apply(t.Context(), idOf(units[0]), prepared(t, first, idOf(units[0]))); err != nil {
+		t.Fatal(err)
+	}
+	unit, task, other := idOf(units[1]), keyturn.ID{1}, keyturn.ID{2}
+	waits := want{transient, false, "agents_busy", time.Second, "0 of 3 processes have reached version 2"}
+	for _, step := range []struct {
+		task keyturn.ID
+		wait time.Duration
+		want want
+	}{
+		{task, 0, waits},
+		{task, 119 * time.Minute, waits},
+		{other, 0, waits}, // of another rotation, which begins to wait now
+		{task, time.Minute, want{permanent, false, "agents_stand_still", 0, "has stood at version 1 of the automation config for timeouts.complete (2h0m0s): see whether its automation agent runs"}},
+		{task, 0, waits}, // again: someone may have started the agent
+		{other, 118 * time.Minute, waits},
+		{other, time.Minute, want{permanent, false, "agents_stand_still", 0, "nothing was changed"}},
+	} {
+		passed.Add(int64(step.wait))
+		_, err := c.Prepare(t.Context(), unit, step.task)
+		step.want.check(t, "Prepare", err)
+	}
+	if stats := cleanConfig(t, e); stats.Published != 1 || len(e.Truth()) != 0 {
+		t.Errorf("changed %+v, %+v", stats, e.Truth())
 	}
 }
 

@@ -73,6 +73,7 @@ type Client struct {
 	projects projects // what was read lately
 	ways     ways     // how keys are turned
 	unsent   unsent   // changes that this process prepared and never sent
+	patience patience // with agents that tasks wait for
 	// plain reports that the target has no /automationConfig/noSecrets.
 	plain atomic.Bool
 

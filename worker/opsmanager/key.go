@@ -14,14 +14,14 @@ import (
 var errNoKey = errors.New("the answer names no encryptionKeyUUID: the unit's backup has no master key")
 
 // Prepare finds the way in which the unit's key is turned, the key in use and what the change needs.
-func (c *Client) Prepare(ctx context.Context, unit string, _ keyturn.ID) (keyturn.Intent, error) {
+func (c *Client) Prepare(ctx context.Context, unit string, task keyturn.ID) (keyturn.Intent, error) {
 	q := question{operation: "prepare", doing: "preparing to turn the key of unit", subject: unit}
 	found, err := c.wayOf(ctx, q, unit)
 	if err != nil {
 		return keyturn.Intent{}, err
 	}
 	if found == wayAutomation {
-		return c.prepareAutomation(ctx, q, unit)
+		return c.prepareAutomation(ctx, q, unit, task)
 	}
 	key, err := c.key(ctx, unit, keyTurns, keyturn.KindPermanent)
 	return keyturn.Intent{Before: key}, err

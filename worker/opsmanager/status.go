@@ -257,7 +257,7 @@ func (c *Client) behind(q question, as *automationStatus, names []string, versio
 	case failed != nil:
 		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: "agent_error", RetryAfter: agentWait}, fmt.Errorf("%s: mend it first", c.trouble(failed)))
 	case reached < len(names):
-		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Waits: true, RetryAfter: turnWait, Code: "agents_busy"},
+		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Waits: true, RetryAfter: turnWait, Code: codeAgentsBusy},
 			fmt.Errorf("%d of %d processes have reached version %d of the automation config: waiting for the agents", reached, len(names), goal))
 	default:
 		return nil
