@@ -49,9 +49,6 @@ type KMSOrder struct {
 	Task    ID     // what is made carries its name, so that it is found again
 	Unit    string // the unit's id; put on what is made
 	Current KMSRef // the key in use: the model of a new key, or the key that gets a version
-	// Fresh reports that nothing was ever asked for this task, so that there is nothing to look for. False is
-	// always safe.
-	Fresh bool
 }
 
 // KMSKey is a key, or one version of a key, as its provider shows it.

@@ -259,19 +259,6 @@ func TestMakeTwice(t *testing.T) {
 		}
 	})
 
-	t.Run("LooksForNothingIfNothingWasAsked", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, keyturn.AWSKMS{}, double.Config{})
-		order := w.order()
-		order.Fresh = true
-		if _, err := w.client.Make(t.Context(), order); err != nil {
-			t.Fatal(err)
-		}
-		if got := w.kms.Calls("ListKeys"); got != 0 {
-			t.Errorf("keys were listed %d times", got)
-		}
-	})
-
 	t.Run("PassesOverKeysOfOthers", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, keyturn.AWSKMS{}, double.Config{})
@@ -565,11 +552,10 @@ func TestGivesUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, keyturn.AWSKMS{}, double.Config{})
 	w.kms.Fail("CreateKey", fault.FaultHang)
-	w.kms.Fail("DescribeKey", fault.FaultNone, fault.FaultHang)
+	w.kms.Fail("DescribeKey", fault.FaultNone, fault.FaultNone, fault.FaultHang) // the model, and the date of the only key
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	order := w.order()
-	order.Fresh = true
 	w.kms.OnHang(cancel)
 	_, err := w.client.Make(ctx, order)
 	w.kms.OnHang(nil)

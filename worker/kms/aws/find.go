@@ -41,9 +41,6 @@ func (c *Client) Find(ctx context.Context, order keyturn.KMSOrder) (keyturn.KMSK
 // find looks through the keys of the region. AWS can't be asked for keys with a tag, and lists ids only: the date
 // of each key is asked for once in the life of this process, the tags of those that are not older than the task.
 func (c *Client) find(ctx context.Context, r *region, order keyturn.KMSOrder) (arn string, found bool, err error) {
-	if order.Fresh {
-		return "", false, nil
-	}
 	if arn, ok := r.remembered(order.Task); ok {
 		return arn, true, nil
 	}

@@ -214,16 +214,6 @@ func TestMake(t *testing.T) {
 		}
 	})
 
-	t.Run("LooksForNothingIfNothingWasAsked", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, double.Config{})
-		order := w.order()
-		order.Fresh = true
-		if _, err := w.client.Make(t.Context(), order); err != nil || w.kms.Calls("versions") != 0 {
-			t.Errorf("%v; versions were listed %d times", err, w.kms.Calls("versions"))
-		}
-	})
-
 	t.Run("RefusesVersionsThatExpireSoon", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, double.Config{Lifetime: 24 * time.Hour})
@@ -454,11 +444,9 @@ func TestGivesUp(t *testing.T) {
 	if _, err := w.client.Describe(t.Context(), w.order().Current); err != nil { // gets a token
 		t.Fatal(err)
 	}
-	for _, operation := range []string{"rotate", "get", "versions"} {
-		w.kms.Fail(operation, fault.FaultHang)
-	}
+	w.kms.Fail("rotate", fault.FaultHang)
+	w.kms.Fail("get", fault.FaultHang)
 	order := w.order()
-	order.Fresh = true
 	for what, ask := range map[string]func(context.Context) error{
 		"make":     func(ctx context.Context) error { _, err := w.client.Make(ctx, order); return err },
 		"describe": func(ctx context.Context) error { _, err := w.client.Describe(ctx, order.Current); return err },
@@ -466,7 +454,10 @@ func TestGivesUp(t *testing.T) {
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
 		wantKind, wantCode := keyturn.KindTransient, "kms_timeout"
-		if what == "make" {
+		switch what {
+		case "newest":
+			w.kms.Fail("versions", fault.FaultHang)
+		case "make":
 			wantKind, wantCode = keyturn.KindAmbiguous, "kms_unanswered"
 			cancel()
 			ctx, cancel = context.WithCancel(t.Context())

@@ -81,9 +81,6 @@ func (c *Client) Find(ctx context.Context, order keyturn.KMSOrder) (keyturn.KMSK
 // find returns the version of the order; nil: there is none. Of several the oldest, so that the answer does not
 // change while others are made.
 func (c *Client) find(ctx context.Context, current version, order keyturn.KMSOrder) (*found, error) {
-	if order.Fresh {
-		return nil, nil //nolint:nilnil // there is none
-	}
 	versions, err := c.versions(ctx, current)
 	if err != nil {
 		return nil, err

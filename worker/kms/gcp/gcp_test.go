@@ -125,19 +125,6 @@ func TestMake(t *testing.T) {
 		}
 	})
 
-	t.Run("LooksForNothingIfNothingWasAsked", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, keyturn.GCPKMS{}, double.Config{})
-		order := w.order()
-		order.Fresh = true
-		if _, err := w.client.Make(t.Context(), order); err != nil {
-			t.Fatal(err)
-		}
-		if got := w.kms.Calls("cryptoKeyVersions.list"); got != 0 {
-			t.Errorf("versions were listed %d times", got)
-		}
-	})
-
 	t.Run("DoesNotTakeVersionsOlderThanTheTask", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, keyturn.GCPKMS{}, double.Config{})
@@ -302,7 +289,6 @@ func TestGivesUp(t *testing.T) {
 	w.kms.Fail("cryptoKeyVersions.create", fault.FaultHang)
 	w.kms.Fail("cryptoKeyVersions.get", fault.FaultHang)
 	order := w.order()
-	order.Fresh = true
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	w.kms.OnHang(cancel)

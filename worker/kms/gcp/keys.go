@@ -66,9 +66,6 @@ func (c *Client) Find(ctx context.Context, order keyturn.KMSOrder) (keyturn.KMSK
 // find returns the oldest version that may have been made for the order, those that can be used, or soon can,
 // before all others; nil: there is none. The oldest, so that the answer does not change while others are made.
 func (c *Client) find(ctx context.Context, current version, order keyturn.KMSOrder) (*kmspb.CryptoKeyVersion, error) {
-	if order.Fresh {
-		return nil, nil //nolint:nilnil // there is none
-	}
 	since := order.Task.CreatedAt().Add(-kms.Skew)
 	var found *kmspb.CryptoKeyVersion
 	err := c.versions(ctx, current.key, func(v *kmspb.CryptoKeyVersion) {
