@@ -55,7 +55,7 @@ func (s *server) registerResources() {
 				return nil, err
 			}
 			one := []keyturn.Resource{r}
-			if err := s.withStates(ctx, one); err != nil {
+			if err := s.shown(ctx, one); err != nil {
 				return nil, err
 			}
 			return &resourceOutput{Body: one[0]}, nil
@@ -76,13 +76,21 @@ func (s *server) listResources(ctx context.Context, kind keyturn.ResourceKind) (
 	if err != nil {
 		return nil, fmt.Errorf("listing resources: %w", err)
 	}
-	if err := s.withStates(ctx, resources); err != nil {
+	if err := s.shown(ctx, resources); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(resources, func(a, b keyturn.Resource) int {
 		return cmp.Or(cmp.Compare(kindOrder(a.Kind), kindOrder(b.Kind)), strings.Compare(a.Name, b.Name))
 	})
 	return listed(resources, "", nil)
+}
+
+// shown makes stored resources what the caller may see of them, with their states.
+func (s *server) shown(ctx context.Context, resources []keyturn.Resource) error {
+	if err := s.withStates(ctx, resources); err != nil {
+		return err
+	}
+	return withoutAddresses(ctx, resources)
 }
 
 func kindOrder(kind keyturn.ResourceKind) int {

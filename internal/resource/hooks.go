@@ -18,6 +18,9 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
+// Redacted stands where something was left out that not everybody may read.
+const Redacted = "(redacted)"
+
 // IsReference reports whether the value names a secret instead of being one.
 func IsReference(value string) bool {
 	ok, err := regexp.MatchString(`^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$`, value)
@@ -29,7 +32,9 @@ func checkWebhook(t *tree, value any) {
 	if f, ok := text(value, "spec", "format"); ok {
 		format = keyturn.WebhookFormat(f)
 	}
-	if raw, _ := text(value, "spec", "url"); !IsReference(raw) {
+	if raw, _ := text(value, "spec", "url"); strings.HasSuffix(raw, Redacted) {
+		t.fail([]string{"spec", "url"}, "the address was left out for whoever read this: write the whole URL, or a reference; an admin reads it whole")
+	} else if !IsReference(raw) {
 		schemes := []string{"http", "https"}
 		if format == keyturn.FormatEmail {
 			schemes = []string{"smtp", "smtps"}

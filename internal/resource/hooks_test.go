@@ -21,6 +21,7 @@ func TestParseRefusesWebhooksAndHooks(t *testing.T) {
 		{"addresses without mail", webhook("{url: https://h, email: {from: a@b, to: [a@b]}}"), "spec.email: this is for format email only"},
 		{"no address", webhook("{url: smtp://h, format: email, email: {from: nobody, to: [a@b]}}"), `spec.email.from: "nobody" is no e-mail address`},
 		{"user without password", webhook("{url: smtp://h, format: email, email: {from: a@b, to: [a@b], user: u}}"), "user and password go together"},
+		{"address of a reader", webhook("{url: \"https://h/(redacted)\"}"), "spec.url: the address was left out"},
 		{"secret header", webhook("{url: https://h, headers: {Authorization: Bearer x}}"), "spec.headers.Authorization: a secret itself must not be written here"},
 		{"own header", webhook("{url: https://h, headers: {webhook-id: x}}"), "this header is made by Keyturn"},
 		{"private", webhook("{url: https://h, allowPrivate: [10.0.0.0/33]}"), `"10.0.0.0/33" is no network`},
