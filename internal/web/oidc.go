@@ -146,6 +146,10 @@ func (s *Site) beginOIDC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	data := signInData{Next: localPath(r.URL.Query().Get("next"))}
+	if _, err := s.identify(r); err == nil { // the provider's answer comes without the cookie: the session could not be ended then
+		redirect(w, r, data.Next)
+		return
+	}
 	if !s.admit(w, r, data) {
 		return
 	}

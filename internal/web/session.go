@@ -42,16 +42,29 @@ func newSecret() string {
 // hashOf is what is stored of a secret. Plain SHA-256 is enough for 256 random bits.
 func hashOf(secret string) [32]byte { return sha256.Sum256([]byte(secret)) }
 
-// begin makes a session and hands its cookie out.
+// begin makes a session and hands its cookie out. The one that the browser had before ends: nobody could
+// sign out of it any more.
 func (s *Site) begin(w http.ResponseWriter, r *http.Request, session keyturn.Session) error {
 	secret := newSecret()
 	session.Remote = hostOf(r.RemoteAddr)
+	before, none := s.identify(r)
 	entry := keyturn.AuditEntry{Actor: actorOf(session.Name), Action: "session.begin", Subject: session.Name, Remote: session.Remote}
 	if err := s.Store.CreateSession(keyturn.WithAudit(r.Context(), entry), hashOf(secret), session, s.SessionMax); err != nil {
 		return fmt.Errorf("signing %s in: %w", session.Name, err)
 	}
 	setCookie(w, r, cookieName(r), secret, s.SessionMax)
+	if none == nil {
+		if err := s.end(r, before); err != nil {
+			s.Logger.Warn("a session goes on that nobody can end", zap.Error(err))
+		}
+	}
 	return nil
+}
+
+// end ends a visitor's session.
+func (s *Site) end(r *http.Request, v *visit) error {
+	entry := keyturn.AuditEntry{Actor: actorOf(v.session.Name), Action: "session.end", Subject: v.session.Name, Remote: hostOf(r.RemoteAddr)}
+	return s.Store.EndSession(keyturn.WithAudit(r.Context(), entry), v.hash)
 }
 
 // identify finds out who is signed in.
@@ -122,8 +135,7 @@ func (v *visit) still(ctx context.Context) bool {
 func (s *Site) signOut(w http.ResponseWriter, r *http.Request) {
 	v, err := s.identify(r)
 	if err == nil {
-		entry := keyturn.AuditEntry{Actor: actorOf(v.session.Name), Action: "session.end", Subject: v.session.Name, Remote: hostOf(r.RemoteAddr)}
-		err = s.Store.EndSession(keyturn.WithAudit(r.Context(), entry), v.hash)
+		err = s.end(r, v)
 	}
 	if err != nil && !errors.Is(err, errSignedOut) {
 		s.fail(w, r, nil, fmt.Errorf("signing out: %w", err))

@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -434,10 +436,13 @@ func TestSignInPath(t *testing.T) {
 	if _, err := site.SignInPath(t.Context(), "kt_bad"); err == nil {
 		t.Error("a token that is none made a link")
 	}
-	use := func(path string) *httptest.ResponseRecorder {
+	use := func(path string, cookies ...*http.Cookie) *httptest.ResponseRecorder {
 		_, code, _ := strings.Cut(path, "code=")
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/sign-in/code", strings.NewReader("code="+code))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for _, c := range cookies {
+			req.AddCookie(c)
+		}
 		rec := httptest.NewRecorder()
 		site.ServeHTTP(rec, req)
 		return rec
@@ -449,11 +454,21 @@ func TestSignInPath(t *testing.T) {
 	if strings.Contains(path, "kt_") {
 		t.Errorf("the token is in the link %s", path)
 	}
-	if rec := use(path); rec.Code != http.StatusSeeOther || rec.Header().Get("Set-Cookie") == "" || len(store.sessions) != 1 {
-		t.Errorf("the first use: status %d, %d sessions", rec.Code, len(store.sessions))
+	rec := use(path)
+	if rec.Code != http.StatusSeeOther || rec.Header().Get("Set-Cookie") == "" || len(store.sessions) != 1 {
+		t.Fatalf("the first use: status %d, %d sessions", rec.Code, len(store.sessions))
 	}
+	cookie := rec.Result().Cookies()[0]
 	if rec := use(path); rec.Code != http.StatusUnauthorized || len(store.sessions) != 1 {
 		t.Errorf("the second use: status %d, %d sessions", rec.Code, len(store.sessions))
+	}
+	again, err := site.SignInPath(t.Context(), "kt_good")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := slices.Collect(maps.Keys(store.sessions))[0]
+	if rec := use(again, cookie); rec.Code != http.StatusSeeOther || len(store.sessions) != 1 || store.sessions[first].Name != "" {
+		t.Errorf("signing in again: status %d, %d sessions: the one before goes on", rec.Code, len(store.sessions))
 	}
 	late, err := site.SignInPath(t.Context(), "kt_good")
 	if err != nil {
