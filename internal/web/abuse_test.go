@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keyturn/keyturn"
@@ -68,6 +69,24 @@ func TestAbuse(t *testing.T) {
 		if n := len(f.watches.open); n > maxWatched {
 			t.Errorf("%d rotations are watched", n)
 		}
+	})
+	t.Run("NobodyWaitsForeverForADatabaseThatHangs", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			id := keyturn.NewID(time.Now())
+			site, err := New(Config{API: http.NotFoundHandler(), Store: hangingStore{&fakeStore{rotation: keyturn.Rotation{ID: id}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer site.Close()
+			if _, err := site.watch(t.Context(), id); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("watching gives %v", err)
+			}
+			synctest.Wait()
+			if n := len(site.watches.open); n != 0 {
+				t.Errorf("%d rotations are watched still", n)
+			}
+		})
 	})
 	t.Run("AnAddressInATaskReachesNothingElse", func(t *testing.T) {
 		t.Parallel()
@@ -156,4 +175,12 @@ func TestAbuse(t *testing.T) {
 			}
 		}
 	})
+}
+
+// hangingStore answers about the tasks of a rotation only when it is given up.
+type hangingStore struct{ *fakeStore }
+
+func (hangingStore) RotationCells(ctx context.Context, _ keyturn.ID) ([]keyturn.Cell, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
 }

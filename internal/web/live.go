@@ -17,6 +17,8 @@ import (
 const (
 	// pollEvery is how often the database is asked about a rotation that somebody watches, however many do.
 	pollEvery = time.Second
+	// pollTimeout bounds what is asked at once: whoever waits is told, and asks again.
+	pollTimeout = 10 * time.Second
 	// overlap is how far back is looked for changes: a transaction may commit that much after its time.
 	overlap = 10 * time.Second
 	// rereadEvery is how often everything is read again, so that nothing that was missed stays so.
@@ -207,6 +209,8 @@ func (s *Site) readBoard(ctx context.Context, id keyturn.ID) (*board, time.Time,
 }
 
 func (w *watch) read(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
 	b, now, err := w.site.readBoard(ctx, w.id)
 	if err != nil {
 		return err
@@ -219,7 +223,7 @@ func (w *watch) read(ctx context.Context) error {
 
 // poll asks the database what became of the rotation, and makes an event of it.
 func (w *watch) poll(ctx context.Context, all bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	s := w.site
 	now, err := s.Store.Now(ctx)
