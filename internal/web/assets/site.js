@@ -112,7 +112,7 @@
     var page = root.getAttribute("data-page");
     var mark = root.getAttribute("data-mark");
     var label = document.getElementById("live-state");
-    var failures = 0;
+    var failures = 0, source = null;
 
     function say(text) {
       if (label && label.textContent !== text) {
@@ -170,7 +170,7 @@
         ask(Infinity);
         return;
       }
-      var source = new EventSource(address("events"));
+      source = new EventSource(address("events"));
       source.onopen = function () { failures = 0; say("Live."); };
       source.onmessage = function (event) { take(JSON.parse(event.data)); };
       source.addEventListener("ended", function () { source.close(); ended(); });
@@ -184,8 +184,10 @@
           ask(10);
         }
       };
-      window.addEventListener("pagehide", function () { source.close(); });
     }
+    window.addEventListener("pagehide", function () { if (source) { source.close(); } });
+    // A browser that goes back may show the page as it was.
+    window.addEventListener("pageshow", function (event) { if (event.persisted) { location.reload(); } });
     listen();
   }
 
@@ -198,5 +200,4 @@
   document.addEventListener("htmx:afterSwap", function (event) {
     localTimes(event.target.parentNode || document);
   });
-  window.keyturn = { localTimes: localTimes };
 })();
