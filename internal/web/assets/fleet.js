@@ -290,6 +290,7 @@
       new FormData(form).forEach(function (value, name) { if (value && !(name === "group" && value === "project")) { q.set(name, value); } });
       var url = "/fleet" + (q.toString() ? "?" + q : "");
       if (url === window.location.pathname + window.location.search) { return; }
+      if (!$("fleet")) { window.location.assign(url); return; } // an error stands in its place
       window.htmx.ajax("GET", url, { target: "#fleet", swap: "outerHTML" }).then(function () {
         window.history.replaceState(null, "", url);
       });

@@ -373,6 +373,9 @@ func examines(t *testing.T, b *browser, w *things) {
 	tb.want("How keys would be turned")
 	tb.wantAt("/targets/om-prod")
 	tb.accessible("a target that was examined")
+	ask(tb, chromedp.Evaluate[bool](`document.querySelector("#doctor").innerHTML = "", htmx.ajax("GET", "/targets/nowhere/doctor", "#doctor"), true`))
+	tb.want("There is nothing here") // what is refused is said in its place, not swallowed
+	tb.forgive("status of 404")
 }
 
 func looks(t *testing.T, b *browser, w *things) {
