@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/calendar"
+	"github.com/keyturn/keyturn/internal/resource"
 )
 
 const (
@@ -24,16 +25,15 @@ const (
 
 // event is one entry of a day.
 type event struct {
-	At      time.Time // zero: the whole day
-	Clock   string    // in the time zone of its policy
-	Kind    string    // "past", "planned", "warning", "critical"
-	Chip    chip
-	Text    string
-	Note    string
-	Link    string
-	Policy  string
-	weight  int
-	Planned bool
+	At     time.Time // zero: the whole day
+	Clock  string    // in the time zone of its policy
+	Kind   string    // "past", "planned", "warning", "critical"
+	Chip   chip
+	Text   string
+	Note   string
+	Link   string
+	Policy string
+	weight int
 }
 
 // day is one cell of the calendar.
@@ -58,9 +58,7 @@ type calendarPage struct {
 	Weeks          [][]day
 	Notes          []string
 	Cut            bool
-	Events         int
 	Day            *day // only this one, with all its entries
-	ICal           bool
 	PreviousName   string
 	NextName       string
 	HasBlackouts   bool
@@ -159,9 +157,6 @@ func withoutDay(q url.Values) url.Values {
 func (p *calendarPage) add(date string, e event) {
 	if d := p.byDay[date]; d != nil && (p.Policy == "" || p.Policy == e.Policy) {
 		d.Events = append(d.Events, e)
-		if !d.Outside {
-			p.Events++
-		}
 	}
 }
 
@@ -214,7 +209,7 @@ func (p *calendarPage) readForecast(ctx context.Context, v *visit, now time.Time
 		}
 		p.add(date, event{
 			At: r.At, Clock: clock, Kind: "planned", Chip: chip{Tone: toneWait, Icon: "clock", Text: "planned"}, Text: r.Policy, Policy: r.Policy,
-			Link: "/policies/" + url.PathEscape(r.Policy), Note: plural(r.Units, "unit", "units") + noteText(r.Note), weight: 3, Planned: true,
+			Link: "/policies/" + url.PathEscape(r.Policy), Note: plural(r.Units, "unit", "units") + noteText(r.Note), weight: 3,
 		})
 	}
 	for _, a := range f.Ages {
@@ -298,7 +293,7 @@ func (p *calendarPage) finish(q url.Values) {
 func zonesOf(policies []keyturn.Resource) map[string]*time.Location {
 	zones := map[string]*time.Location{}
 	for _, r := range policies {
-		policy, err := policyOf(r)
+		policy, err := resource.PolicyOf(r)
 		if err != nil {
 			continue
 		}

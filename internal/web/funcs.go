@@ -24,8 +24,6 @@ func functions(assets *assets) template.FuncMap {
 		"duration":  duration,
 		"num":       number,
 		"plural":    plural,
-		"percent":   percent,
-		"short":     short,
 		"words":     func(v any) string { return strings.ReplaceAll(fmt.Sprint(v), "-", " ") },
 		"actor":     actorOf,
 		"component": componentTitle,
@@ -35,7 +33,6 @@ func functions(assets *assets) template.FuncMap {
 
 		"swatch":     swatch,
 		"swatchMark": swatchMark,
-		"event":      eventChip,
 		"check":      checkChip,
 		"life":       lifeChip,
 		"attempts":   attemptsOf,
@@ -198,15 +195,6 @@ func percent(part, whole int) int {
 		return 100
 	}
 	return min(99, max(1, int(math.Round(100*float64(part)/float64(whole)))))
-}
-
-// short is the end of an id, which tells ids of the same hour apart.
-func short(id any) string {
-	s := fmt.Sprint(id)
-	if _, ok := id.(keyturn.ID); ok || len(s) == 36 {
-		return s[len(s)-8:]
-	}
-	return s
 }
 
 // args gives a template several values by name.

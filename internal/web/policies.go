@@ -12,8 +12,6 @@ import (
 	"github.com/keyturn/keyturn/internal/resource"
 )
 
-func policyOf(r keyturn.Resource) (keyturn.Policy, error) { return resource.PolicyOf(r) }
-
 // policyRow is a policy in a list.
 type policyRow struct {
 	keyturn.Policy
@@ -33,7 +31,7 @@ func (s *Site) policies(ctx context.Context, v *visit) (*view, error) {
 	}
 	page := policiesPage{Now: s.Now()}
 	for _, r := range stored.Items {
-		policy, err := policyOf(r)
+		policy, err := resource.PolicyOf(r)
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +72,7 @@ func (s *Site) policy(ctx context.Context, v *visit) (*view, error) {
 	if err := v.get(ctx, path, &stored); err != nil {
 		return nil, err
 	}
-	policy, err := policyOf(stored)
+	policy, err := resource.PolicyOf(stored)
 	if err != nil {
 		return nil, err
 	}

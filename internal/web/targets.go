@@ -39,7 +39,7 @@ func (s *Site) targetRows(ctx context.Context, v *visit, stored []keyturn.Resour
 	}
 	of := map[string][]string{}
 	for _, r := range policies.Items {
-		policy, err := policyOf(r)
+		policy, err := resource.PolicyOf(r)
 		if err != nil {
 			return nil, err
 		}
