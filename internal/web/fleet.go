@@ -6,11 +6,9 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/fleet"
@@ -37,49 +35,13 @@ type FleetStore interface {
 	Now(ctx context.Context) (time.Time, error)
 }
 
-// fleets shares the map of all units among those who look at it.
-type fleets struct {
-	store FleetStore
-	one   singleflight.Group
-
-	mu   sync.Mutex
-	last *fleet.Map
-	at   time.Time
-}
-
-func (f *fleets) get(ctx context.Context, now func() time.Time) (*fleet.Map, error) {
-	f.mu.Lock()
-	last, fresh := f.last, now().Sub(f.at).Abs() < fleetLife
-	f.mu.Unlock()
-	if last != nil && fresh {
-		return last, nil
-	}
-	result := f.one.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fleetTimeout)
-		defer cancel()
-		made, err := f.read(ctx)
-		if err == nil {
-			f.mu.Lock()
-			f.last, f.at = made, now()
-			f.mu.Unlock()
-		}
-		return made, err
-	})
-	select {
-	case r := <-result:
-		made, _ := r.Val.(*fleet.Map)
-		return made, r.Err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (f *fleets) read(ctx context.Context) (*fleet.Map, error) {
-	units, err := f.store.FleetUnits(ctx, "")
+// readFleet makes a map of all units.
+func (s *Site) readFleet(ctx context.Context) (*fleet.Map, error) {
+	units, err := s.Store.FleetUnits(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	stored, err := f.store.ResourcesOf(ctx, keyturn.KindPolicy)
+	stored, err := s.Store.ResourcesOf(ctx, keyturn.KindPolicy)
 	if err != nil {
 		return nil, fmt.Errorf("listing policies: %w", err)
 	}
@@ -91,7 +53,7 @@ func (f *fleets) read(ctx context.Context) (*fleet.Map, error) {
 		}
 		policies = append(policies, policy)
 	}
-	at, err := f.store.Now(ctx)
+	at, err := s.Store.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +130,7 @@ func with(q url.Values, name, value string) string {
 }
 
 func (s *Site) fleetPage(ctx context.Context, v *visit) (*view, error) {
-	all, err := s.fleets.get(ctx, s.Now)
+	all, err := s.fleets.get(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the fleet: %w", err)
 	}
@@ -293,7 +255,7 @@ func (s *Site) fleetCells(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	all, err := s.fleets.get(r.Context(), s.Now)
+	all, err := s.fleets.get(r.Context())
 	if err != nil {
 		s.fail(w, r, &v.session, fmt.Errorf("reading the fleet: %w", err))
 		return
@@ -315,7 +277,7 @@ func (s *Site) fleetPlace(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	all, err := s.fleets.get(r.Context(), s.Now)
+	all, err := s.fleets.get(r.Context())
 	if err != nil {
 		s.fail(w, r, &v.session, fmt.Errorf("reading the fleet: %w", err))
 		return

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"github.com/keyturn/keyturn"
 )
 
@@ -20,43 +18,6 @@ const (
 	overviewTimeout = 10 * time.Second
 	checkTimeout    = time.Second
 )
-
-// overviews shares what the database sums up.
-type overviews struct {
-	read func(context.Context) (keyturn.Overview, error)
-	one  singleflight.Group
-
-	mu   sync.Mutex
-	last keyturn.Overview
-	at   time.Time
-}
-
-func (o *overviews) get(ctx context.Context, now func() time.Time) (keyturn.Overview, error) {
-	o.mu.Lock()
-	last, fresh := o.last, now().Sub(o.at).Abs() < overviewLife
-	o.mu.Unlock()
-	if fresh {
-		return last, nil
-	}
-	result := o.one.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), overviewTimeout)
-		defer cancel()
-		read, err := o.read(ctx)
-		if err == nil {
-			o.mu.Lock()
-			o.last, o.at = read, now()
-			o.mu.Unlock()
-		}
-		return read, err
-	})
-	select {
-	case r := <-result:
-		read, _ := r.Val.(keyturn.Overview)
-		return read, r.Err
-	case <-ctx.Done():
-		return keyturn.Overview{}, ctx.Err()
-	}
-}
 
 // overviewPage is what the overview shows.
 type overviewPage struct {
@@ -83,7 +44,7 @@ type checked struct {
 
 func (s *Site) overview(ctx context.Context, v *visit) (*view, error) {
 	checks := s.check(ctx)
-	sums, err := s.overviews.get(ctx, s.Now)
+	sums, err := s.overviews.get(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("summing up: %w", err)
 	}

@@ -25,7 +25,7 @@ type targetsPage struct {
 
 // targetRows reads the targets with what happens to them.
 func (s *Site) targetRows(ctx context.Context, v *visit, stored []keyturn.Resource) ([]targetRow, error) {
-	sums, err := s.overviews.get(ctx, s.Now)
+	sums, err := s.overviews.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (s *Site) target(ctx context.Context, v *visit) (*view, error) {
 	if page.Source, err = sourceOf(stored); err != nil {
 		return nil, err
 	}
-	all, err := s.fleets.get(ctx, s.Now)
+	all, err := s.fleets.get(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/fleet"
 )
 
 // Store is what the pages read and write besides the API.
@@ -95,8 +96,8 @@ type Site struct {
 	handler   http.Handler
 	limiter   *limiter
 	codes     codes
-	overviews overviews
-	fleets    fleets
+	overviews shared[keyturn.Overview]
+	fleets    shared[*fleet.Map]
 	watches   watches
 	streams   streams
 	oidc      *provider // nil: there is none
@@ -123,8 +124,8 @@ func New(cfg Config) (*Site, error) {
 	s.live, s.stop = context.WithCancel(context.Background())
 	s.limiter = newLimiter(s.Now)
 	s.codes.now = s.Now
-	s.overviews.read = s.Store.Overview
-	s.fleets.store = s.Store
+	s.overviews.read, s.overviews.life, s.overviews.timeout, s.overviews.now = s.Store.Overview, overviewLife, overviewTimeout, s.Now
+	s.fleets.read, s.fleets.life, s.fleets.timeout, s.fleets.now = s.readFleet, fleetLife, fleetTimeout, s.Now
 	if u, err := url.Parse(cfg.PublicURL); err == nil && u.Scheme == "https" {
 		s.tlsHost = u.Host
 	}
