@@ -78,15 +78,10 @@ func (k *Keeper) orphans(ctx context.Context, server KeyServer, job keyturn.KeyJ
 	}
 	found := 0
 	for part := range slices.Chunk(ids, auditPage) {
-		known, err := k.cfg.Store.KnownKeysAmong(ctx, target.Name, part)
+		unknown, err := k.unknown(ctx, target.Name, part)
 		if err != nil {
 			return 0, err
 		}
-		slices.Sort(known)
-		unknown := slices.DeleteFunc(slices.Clone(part), func(id string) bool {
-			_, ok := slices.BinarySearch(known, id)
-			return ok
-		})
 		states, err := server.Keys(ctx, unknown)
 		if err != nil {
 			return 0, err
@@ -106,6 +101,19 @@ func (k *Keeper) orphans(ctx context.Context, server KeyServer, job keyturn.KeyJ
 		found += len(orphans)
 	}
 	return found, nil
+}
+
+// unknown returns those of the keys that neither the history nor the snapshots of a target name.
+func (k *Keeper) unknown(ctx context.Context, target string, keys []string) ([]string, error) {
+	known, err := k.cfg.Store.KnownKeysAmong(ctx, target, keys)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(known)
+	return slices.DeleteFunc(slices.Clone(keys), func(id string) bool {
+		_, ok := slices.BinarySearch(known, id)
+		return ok
+	}), nil
 }
 
 func hasWildcards(pattern string) bool {

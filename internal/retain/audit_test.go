@@ -3,6 +3,7 @@ package retain_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -188,6 +189,21 @@ func TestOrphans(t *testing.T) {
 	w.unit(2, "lost")
 	if facts := w.facts(); len(facts) != 0 {
 		t.Errorf("facts are %+v of a key that is in the history now", facts)
+	}
+}
+
+func TestManyOrphansAreLookedForAtOnce(t *testing.T) {
+	t.Parallel()
+	w, _ := auditedWorld(t)
+	const orphans = 400
+	for i := range orphans {
+		w.kmip.has(fmt.Sprintf("lost-%03d", i), keyturn.KeyActive, w.clock().Add(-2*day))
+	}
+	w.target.KMIP.NamePattern = "mongodb-*"
+	w.do(keyturn.JobAudit)
+	w.store.known = 0
+	if facts := w.facts(); len(facts) != orphans || w.store.known != 1 {
+		t.Errorf("%d facts of %d orphans, by %d questions", len(facts), orphans, w.store.known)
 	}
 }
 

@@ -3,6 +3,7 @@ package retain
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,23 +60,19 @@ func (k *Keeper) Facts(ctx context.Context, now time.Time) ([]keyturn.AlertFact,
 // judged makes facts of keys in a bad state, those of targets that still have a server.
 func (k *Keeper) judged(ctx context.Context, states []keyturn.KeyState, servers map[string]string, now time.Time) ([]keyturn.AlertFact, error) {
 	var names []keyturn.KeyRef
-	var facts []keyturn.AlertFact
+	var strays []keyturn.KeyState
 	for _, s := range states {
-		server, ok := servers[s.Target]
-		if !ok {
-			continue
-		}
-		if !s.Orphan {
+		switch _, ok := servers[s.Target]; {
+		case !ok:
+		case s.Orphan:
+			strays = append(strays, s)
+		default:
 			names = append(names, keyturn.KeyRef{Target: s.Target, KeyID: s.KeyID})
-			continue
 		}
-		known, err := k.cfg.Store.KnownKeysAmong(ctx, s.Target, []string{s.KeyID})
-		if err != nil {
-			return nil, err
-		}
-		if made := s.Made(); len(known) == 0 && made != nil && now.Sub(*made) >= orphanAge {
-			facts = append(facts, orphan(s, server, *made))
-		}
+	}
+	facts, err := k.strays(ctx, strays, servers, now)
+	if err != nil {
+		return nil, err
 	}
 	keys, err := k.retained(ctx, names)
 	if err != nil {
@@ -95,6 +92,30 @@ func (k *Keeper) judged(ctx context.Context, states []keyturn.KeyState, servers 
 
 func factOf(kind keyturn.AlertKind, target, key string) keyturn.AlertFact {
 	return keyturn.AlertFact{Kind: kind, Subject: keyturn.KeyRef{Target: target, KeyID: key}.String(), Target: target}
+}
+
+// strays makes facts of orphans, which are in the order of their targets: of those that are still in no history.
+func (k *Keeper) strays(ctx context.Context, orphans []keyturn.KeyState, servers map[string]string, now time.Time) ([]keyturn.AlertFact, error) {
+	var facts []keyturn.AlertFact
+	for begin := 0; begin < len(orphans); {
+		target := orphans[begin].Target
+		end := begin
+		var ids []string
+		for ; end < len(orphans) && orphans[end].Target == target; end++ {
+			ids = append(ids, orphans[end].KeyID)
+		}
+		unknown, err := k.unknown(ctx, target, ids)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range orphans[begin:end] {
+			if made := s.Made(); slices.Contains(unknown, s.KeyID) && made != nil && now.Sub(*made) >= orphanAge {
+				facts = append(facts, orphan(s, servers[target], *made))
+			}
+		}
+		begin = end
+	}
+	return facts, nil
 }
 
 func orphan(s keyturn.KeyState, server string, made time.Time) keyturn.AlertFact {

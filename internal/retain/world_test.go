@@ -43,6 +43,14 @@ type countingStore struct {
 	mu       sync.Mutex
 	most     int // snapshots saved at once
 	noteFail bool
+	known    int // questions which keys are known
+}
+
+func (s *countingStore) KnownKeysAmong(ctx context.Context, target string, keys []string) ([]string, error) {
+	s.mu.Lock()
+	s.known++
+	s.mu.Unlock()
+	return s.Store.KnownKeysAmong(ctx, target, keys)
 }
 
 func (s *countingStore) SaveSnapshots(ctx context.Context, seen []keyturn.SeenSnapshot) error {
