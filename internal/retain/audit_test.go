@@ -207,6 +207,30 @@ func TestManyOrphansAreLookedForAtOnce(t *testing.T) {
 	}
 }
 
+func TestFactsTakeAPartOfTheTime(t *testing.T) {
+	t.Parallel()
+	w, _ := auditedWorld(t)
+	w.kmip.lacks("k1")
+	w.do(keyturn.JobAudit)
+	w.store.slow = func() { w.advance(3 * time.Second) }
+	was := w.facts()
+	if len(was) != 1 || w.store.bad != 1 {
+		t.Fatalf("facts are %+v after %d looks", was, w.store.bad)
+	}
+	w.advance(56 * time.Second)
+	if facts := w.facts(); len(facts) != 1 || facts[0] != was[0] || w.store.bad != 1 {
+		t.Errorf("facts are %+v after %d looks", facts, w.store.bad)
+	}
+	w.advance(time.Second)
+	if w.facts(); w.store.bad != 2 {
+		t.Errorf("%d looks, want 2", w.store.bad)
+	}
+	w.advance(-time.Hour) // the clock was set back
+	if w.facts(); w.store.bad != 3 {
+		t.Errorf("%d looks, want 3", w.store.bad)
+	}
+}
+
 func TestAuditThatBreaksTakesNothingBack(t *testing.T) {
 	t.Parallel()
 	w, _ := auditedWorld(t)

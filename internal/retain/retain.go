@@ -148,6 +148,7 @@ type Config struct {
 type Keeper struct {
 	cfg   Config
 	asked map[keyturn.KeyJobKind]chan struct{}
+	found remembered
 }
 
 // New returns a keeper. It starts nothing.

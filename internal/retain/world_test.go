@@ -44,6 +44,16 @@ type countingStore struct {
 	most     int // snapshots saved at once
 	noteFail bool
 	known    int // questions which keys are known
+	bad      int // and which are in a bad state
+	slow     func()
+}
+
+func (s *countingStore) BadKeys(ctx context.Context, after keyturn.KeyRef, limit int) ([]keyturn.KeyState, error) {
+	s.bad++
+	if s.slow != nil {
+		s.slow()
+	}
+	return s.Store.BadKeys(ctx, after, limit)
 }
 
 func (s *countingStore) KnownKeysAmong(ctx context.Context, target string, keys []string) ([]string, error) {
