@@ -114,8 +114,8 @@ func internalViolation(from, to string) string {
 }
 
 // adapter returns the adapter that a folder belongs to; "" if it belongs to
-// none: the contract of databases, a Postgres for tests, the digest transport and
-// the fence around changes are there for several adapters.
+// none: the contract of databases, a Postgres for tests, the digest transport,
+// the fence around changes and what HTTP APIs have in common are there for several adapters.
 func adapter(dir string) string {
 	for _, root := range []string{"internal/api", "internal/bus", "internal/client", "internal/simulator", "internal/web"} {
 		if inside(dir, root) {
@@ -125,7 +125,7 @@ func adapter(dir string) string {
 	for _, parent := range []string{"worker", "storage"} {
 		rest, ok := within(dir, parent)
 		name, _, _ := strings.Cut(rest, "/")
-		if ok && rest != "." && !slices.Contains([]string{"storagetest", "pgtest", "digest", "fence"}, name) {
+		if ok && rest != "." && !slices.Contains([]string{"storagetest", "pgtest", "digest", "fence", "rest"}, name) {
 			return path.Join(parent, name)
 		}
 	}

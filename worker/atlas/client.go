@@ -3,15 +3,10 @@ package atlas
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +15,7 @@ import (
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/worker/digest"
-	"github.com/keyturn/keyturn/worker/fence"
+	"github.com/keyturn/keyturn/worker/rest"
 )
 
 const (
@@ -101,7 +96,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("spec.url: %w", err)
 	}
 	if cfg.Base == nil {
-		if cfg.Base, err = newTransport(target); err != nil {
+		if cfg.Base, err = rest.Transport(target, surveyors, idleTimeout); err != nil {
 			return nil, err
 		}
 	}
@@ -158,54 +153,13 @@ func (c *Client) Close() {
 
 // parseURL accepts the URL that a browser shows, and those of the APIs.
 func parseURL(s, api string) (url.URL, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return url.URL{}, errors.New("not a URL such as https://cloud.mongodb.com") // err may quote a password
-	case u.User != nil:
-		return url.URL{}, errors.New("must not contain credentials: they belong in spec.credentials")
-	case u.RawQuery != "" || u.Fragment != "":
-		return url.URL{}, fmt.Errorf("%q must not have a query or a fragment", s)
-	}
-	path := strings.TrimRight(u.Path, "/")
-	for _, known := range []string{pathV1, pathV2} {
-		path = strings.TrimSuffix(path, known)
-	}
+	u, err := rest.Base(s, "https://cloud.mongodb.com", pathV1, pathV2)
 	version := pathV2
 	if api == "v1" {
 		version = pathV1
 	}
-	return url.URL{Scheme: u.Scheme, Host: u.Host, Path: path + version}, nil
-}
-
-// newTransport returns a transport for as many requests at once as the target
-// allows. HTTP/1.1 only: one connection of HTTP/2 would tie the fate of all changes in flight together.
-func newTransport(target keyturn.Target) (*http.Transport, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if file := target.TLS.CAFile; file != "" {
-		pem, err := os.ReadFile(file) //nolint:gosec // the operator names it
-		if err != nil {
-			return nil, fmt.Errorf("reading spec.tls.caFile: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("spec.tls.caFile: %s holds no certificate in PEM form", file)
-		}
-	}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	conns := target.Limits.Concurrency + surveyors
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         fence.Dial((&net.Dialer{Timeout: 10 * time.Second}).DialContext),
-		TLSClientConfig:     config,
-		TLSHandshakeTimeout: 10 * time.Second,
-		Protocols:           protocols,
-		MaxIdleConns:        conns,
-		MaxIdleConnsPerHost: conns,
-		MaxConnsPerHost:     conns,
-		IdleConnTimeout:     idleTimeout,
-	}, nil
+	u.Path += version
+	return u, err
 }
 
 // steadiness remembers since when the clusters of a unit have been seen at rest with a key. A process that begins
@@ -215,10 +169,10 @@ type steadiness struct {
 	now  func() time.Time
 
 	mu    sync.Mutex
-	since map[string]rest
+	since map[string]calm
 }
 
-type rest struct {
+type calm struct {
 	key string
 	at  time.Time
 }
@@ -232,11 +186,11 @@ func (s *steadiness) seen(unit, key string, atRest bool) bool {
 		return false
 	}
 	if s.since == nil {
-		s.since = map[string]rest{}
+		s.since = map[string]calm{}
 	}
 	now := s.now()
 	if was, ok := s.since[unit]; !ok || was.key != key || now.Before(was.at) {
-		s.since[unit] = rest{key: key, at: now}
+		s.since[unit] = calm{key: key, at: now}
 		return false
 	}
 	if now.Sub(s.since[unit].at) < s.need {

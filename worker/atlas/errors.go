@@ -2,8 +2,6 @@ package atlas
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,10 +9,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/worker/digest"
+	"github.com/keyturn/keyturn/worker/rest"
 )
 
 const (
@@ -70,25 +68,8 @@ func (c *Client) unreachable(ctx context.Context, q question, err error) *keytur
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: "canceled"}, err)
 	}
-	code, err := c.explain(err)
+	code, err := rest.NoAnswer(c.target, err)
 	return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Target: true, Code: code}, err)
-}
-
-// explain finds a short word for a network error, and adds what to do about it.
-func (c *Client) explain(err error) (code string, explained error) {
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "tls", fmt.Errorf("%w: set spec.tls.caFile to the certificate of the authority that signed the server's", err)
-	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "tls", fmt.Errorf("%w: check spec.url and the server's certificate", err)
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
-		return "tls", fmt.Errorf("%w: spec.url (%s) says https, but the server does not speak it", err, c.target.URL)
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return "timeout", fmt.Errorf("no answer from %s within spec.timeouts.request (%s): %w", c.target.URL, c.target.Timeouts.Request, err)
-	}
-	return "network", fmt.Errorf("no answer from %s: %w", c.target.URL, err)
 }
 
 // untrusted deals with a service account that got no token.
@@ -96,10 +77,10 @@ func (c *Client) untrusted(q question, te *tokenError) *keyturn.SystemError {
 	e := keyturn.SystemError{Kind: keyturn.KindTransient, Target: true, Code: "http_" + strconv.Itoa(te.status)}
 	switch {
 	case te.status == http.StatusTooManyRequests:
-		e.Code, e.RetryAfter = codeRateLimited, retryAfter(te.header, c.now())
+		e.Code, e.RetryAfter = codeRateLimited, rest.RetryAfter(te.header, c.now(), retryAfterMax)
 		return c.fail(q, e, te)
 	case te.status >= http.StatusInternalServerError:
-		e.RetryAfter = retryAfter(te.header, c.now())
+		e.RetryAfter = rest.RetryAfter(te.header, c.now(), retryAfterMax)
 		return c.fail(q, e, te)
 	case te.status == http.StatusUnauthorized || te.code == "invalid_client" || te.code == "invalid_grant":
 		e.Kind, e.Code = keyturn.KindPermanent, codeUnauthorized
@@ -119,19 +100,14 @@ func (c *Client) unchallenged(q question, ce *digest.ChallengeError) *keyturn.Sy
 	e := keyturn.SystemError{Kind: keyturn.KindTransient, Target: true, Code: "http_" + strconv.Itoa(ce.Status)}
 	switch {
 	case ce.Status == http.StatusTooManyRequests:
-		e.Code, e.RetryAfter = codeRateLimited, retryAfter(ce.Header, c.now())
+		e.Code, e.RetryAfter = codeRateLimited, rest.RetryAfter(ce.Header, c.now(), retryAfterMax)
 	case ce.Status >= http.StatusInternalServerError:
-		e.Target, e.RetryAfter = isOutage(ce.Status), retryAfter(ce.Header, c.now())
+		e.Target, e.RetryAfter = rest.Outage(ce.Status), rest.RetryAfter(ce.Header, c.now(), retryAfterMax)
 	default:
 		e.Kind, e.Code = keyturn.KindPermanent, "not_atlas"
 		return c.fail(q, e, fmt.Errorf("%w: is spec.url (%s) Atlas?", ce, c.target.URL))
 	}
 	return c.fail(q, e, ce)
-}
-
-// isOutage reports a status that speaks of the whole system, not of the request.
-func isOutage(status int) bool {
-	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
 }
 
 // isVersionTrouble reports a refusal of the version that was asked for.
@@ -146,9 +122,9 @@ func (c *Client) refusal(q question, resp *http.Response, change bool) *keyturn.
 	m, listed := meanings()[p.ErrorCode]
 	switch {
 	case status == http.StatusTooManyRequests:
-		e.Kind, e.Target, e.Waits, e.Code, e.RetryAfter = keyturn.KindTransient, q.project == "", true, codeRateLimited, retryAfter(resp.Header, c.now())
+		e.Kind, e.Target, e.Waits, e.Code, e.RetryAfter = keyturn.KindTransient, q.project == "", true, codeRateLimited, rest.RetryAfter(resp.Header, c.now(), retryAfterMax)
 	case status == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "", status >= http.StatusInternalServerError:
-		e.Kind, e.Target, e.RetryAfter = keyturn.KindTransient, isOutage(status), retryAfter(resp.Header, c.now())
+		e.Kind, e.Target, e.RetryAfter = keyturn.KindTransient, rest.Outage(status), rest.RetryAfter(resp.Header, c.now(), retryAfterMax)
 	case isVersionAnswer(status, p):
 		e.Code, hint = codeVersion, c.versionHint(q, status)
 	case listed && status >= 400:
@@ -158,7 +134,7 @@ func (c *Client) refusal(q question, resp *http.Response, change bool) *keyturn.
 		}
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		e.Target, e.Code, hint = c.forbidden(q, status, resp.Header, p)
-	case status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == statusClientGaveUp:
+	case status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == rest.StatusClientGaveUp:
 		e.Kind = keyturn.KindTransient
 	case status == http.StatusNotFound:
 		e.Code, hint = codeNotFound, "it is not there (any more)"
@@ -173,14 +149,11 @@ func (c *Client) refusal(q question, resp *http.Response, change bool) *keyturn.
 		hint = strings.TrimPrefix(hint+"; no error of Atlas's: is spec.url ("+c.target.URL+") right?", "; ")
 	}
 	if change && (status >= http.StatusInternalServerError || e.Code == "unexpected_status" ||
-		status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == statusClientGaveUp) {
+		status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == rest.StatusClientGaveUp) {
 		e.Kind = keyturn.KindAmbiguous
 	}
 	return c.fail(q, e, errors.New(describe(status, p, hint)))
 }
-
-// statusClientGaveUp is nginx's: the request may have got through.
-const statusClientGaveUp = 499
 
 // isVersionAnswer: https://www.mongodb.com/docs/atlas/api/versioned-api-overview/
 func isVersionAnswer(status int, p problem) bool {
@@ -272,15 +245,4 @@ func (c *Client) clean(s string) string {
 	return printable(s)
 }
 
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if runes := []rune(s); len(runes) > detailLimit {
-		return string(runes[:detailLimit]) + "…"
-	}
-	return s
-}
+func printable(s string) string { return rest.Printable(s, detailLimit) }

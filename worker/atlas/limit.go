@@ -3,10 +3,10 @@ package atlas
 import (
 	"context"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/keyturn/keyturn/worker/rest"
 )
 
 // buckets remember until when Atlas wants no requests for a project, or for the whole account (""). Its limits are
@@ -59,7 +59,7 @@ func (b *buckets) hold(project string, d time.Duration) {
 func (b *buckets) answered(project string, status int, h http.Header) {
 	switch {
 	case status == http.StatusTooManyRequests:
-		d := retryAfter(h, b.now())
+		d := rest.RetryAfter(h, b.now(), retryAfterMax)
 		if d == 0 {
 			d = 10 * time.Second
 		}
@@ -91,16 +91,4 @@ func (b *buckets) wait(ctx context.Context, project string, most time.Duration) 
 			return d, false
 		}
 	}
-}
-
-// retryAfter reads a Retry-After header: seconds, or a date (RFC 9110 §10.2.3).
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	value := strings.TrimSpace(h.Get("Retry-After"))
-	var d time.Duration
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
-		d = time.Duration(min(max(seconds, 0), retryAfterMax.Seconds()) * float64(time.Second))
-	} else if at, err := http.ParseTime(value); err == nil {
-		d = at.Sub(now)
-	}
-	return min(max(d, 0), retryAfterMax)
 }

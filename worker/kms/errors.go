@@ -8,12 +8,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/worker/rest"
 )
 
 const (
@@ -95,24 +94,8 @@ func Clean(text string, secrets ...string) string {
 			text = strings.ReplaceAll(text, secret, "***")
 		}
 	}
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	text = strings.TrimSpace(text)
-	if runes := []rune(text); len(runes) > textLimit {
-		return string(runes[:textLimit]) + "…"
-	}
-	return text
+	return strings.TrimSpace(rest.Printable(text, textLimit))
 }
 
-// RetryAfter reads the header in seconds; 0: there is none that makes sense.
-func RetryAfter(h http.Header) time.Duration {
-	seconds, err := strconv.ParseFloat(strings.TrimSpace(h.Get("Retry-After")), 64)
-	if err != nil || seconds < 0 {
-		return 0
-	}
-	return time.Duration(min(seconds, retryAfterMax.Seconds()) * float64(time.Second))
-}
+// RetryAfter reads the header; 0: there is none that makes sense.
+func RetryAfter(h http.Header) time.Duration { return rest.RetryAfter(h, time.Now(), retryAfterMax) }

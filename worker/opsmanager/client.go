@@ -3,15 +3,10 @@ package opsmanager
 import (
 	"bytes"
 	"cmp"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +16,7 @@ import (
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/worker/digest"
-	"github.com/keyturn/keyturn/worker/fence"
+	"github.com/keyturn/keyturn/worker/rest"
 )
 
 const apiPath = "/api/public/v1.0"
@@ -92,9 +87,12 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("spec.credentials: an empty key can't log in")
 	}
 	if cfg.Base == nil {
-		if cfg.Base, err = newTransport(target); err != nil {
+		transport, err := rest.Transport(target, surveyors, idleTimeout)
+		if err != nil {
 			return nil, err
 		}
+		transport.DisableCompression = true // most answers are smaller than what it would save
+		cfg.Base = transport
 	}
 	c := &Client{
 		target: target, base: base, secret: cfg.PrivateKey, log: cfg.Logger, observe: cfg.Observe, now: cfg.Now,
@@ -134,46 +132,7 @@ func (c *Client) Close() {
 
 // parseURL accepts the URL that a browser shows, and the API's own.
 func parseURL(s string) (url.URL, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return url.URL{}, errors.New("not a URL such as https://ops-manager.example.com:8443") // err may quote a password
-	case u.User != nil:
-		return url.URL{}, errors.New("must not contain credentials: they belong in spec.credentials")
-	case u.RawQuery != "" || u.Fragment != "":
-		return url.URL{}, fmt.Errorf("%q must not have a query or a fragment", s)
-	}
-	path := strings.TrimSuffix(strings.TrimRight(u.Path, "/"), apiPath)
-	return url.URL{Scheme: u.Scheme, Host: u.Host, Path: path + apiPath}, nil
-}
-
-// newTransport returns a transport for as many requests at once as the target
-// allows. HTTP/1.1 only: one connection of HTTP/2 would tie the fate of all changes in flight together.
-func newTransport(target keyturn.Target) (*http.Transport, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if file := target.TLS.CAFile; file != "" {
-		pem, err := os.ReadFile(file) //nolint:gosec // the operator names it
-		if err != nil {
-			return nil, fmt.Errorf("reading spec.tls.caFile: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("spec.tls.caFile: %s holds no certificate in PEM form", file)
-		}
-	}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	conns := target.Limits.Concurrency + surveyors
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         fence.Dial((&net.Dialer{Timeout: 10 * time.Second}).DialContext),
-		TLSClientConfig:     config,
-		TLSHandshakeTimeout: 10 * time.Second,
-		Protocols:           protocols,
-		MaxIdleConns:        conns,
-		MaxIdleConnsPerHost: conns,
-		MaxConnsPerHost:     conns,
-		IdleConnTimeout:     idleTimeout,
-		DisableCompression:  true, // most answers are smaller than what it would save
-	}, nil
+	u, err := rest.Base(s, "https://ops-manager.example.com:8443", apiPath)
+	u.Path += apiPath
+	return u, err
 }

@@ -2,8 +2,6 @@ package opsmanager
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,10 +10,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/worker/digest"
+	"github.com/keyturn/keyturn/worker/rest"
 )
 
 const (
@@ -51,25 +49,8 @@ func (c *Client) unreachable(ctx context.Context, q question, err error) *keytur
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Code: "canceled"}, err)
 	}
-	code, err := c.explain(err)
+	code, err := rest.NoAnswer(c.target, err)
 	return c.fail(q, keyturn.SystemError{Kind: keyturn.KindTransient, Target: true, Code: code}, err)
-}
-
-// explain finds a short word for a network error, and adds what to do about it.
-func (c *Client) explain(err error) (code string, explained error) {
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "tls", fmt.Errorf("%w: set spec.tls.caFile to the certificate of the authority that signed the server's", err)
-	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "tls", fmt.Errorf("%w: check spec.url and the server's certificate", err)
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
-		return "tls", fmt.Errorf("%w: spec.url (%s) says https, but the server does not speak it", err, c.target.URL)
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return "timeout", fmt.Errorf("no answer from %s within spec.timeouts.request (%s): %w", c.target.URL, c.target.Timeouts.Request, err)
-	}
-	return "network", fmt.Errorf("no answer from %s: %w", c.target.URL, err)
 }
 
 // unchallenged deals with a server that did not ask for the credentials, so
@@ -78,9 +59,9 @@ func (c *Client) unchallenged(q question, ce *digest.ChallengeError) *keyturn.Sy
 	e := keyturn.SystemError{Kind: keyturn.KindTransient, Code: "http_" + strconv.Itoa(ce.Status)}
 	switch {
 	case ce.Status == http.StatusTooManyRequests:
-		e.Code, e.Target, e.RetryAfter = "rate_limited", true, c.retryAfter(ce.Header)
+		e.Code, e.Target, e.RetryAfter = "rate_limited", true, rest.RetryAfter(ce.Header, c.now(), retryAfterMax)
 	case ce.Status >= http.StatusInternalServerError:
-		e.Target, e.RetryAfter = isOutage(ce.Status), c.retryAfter(ce.Header)
+		e.Target, e.RetryAfter = rest.Outage(ce.Status), rest.RetryAfter(ce.Header, c.now(), retryAfterMax)
 	default:
 		e.Kind, e.Target, e.Code = keyturn.KindPermanent, true, "not_ops_manager"
 		return c.fail(q, e, fmt.Errorf("%w: is spec.url (%s) an Ops Manager?", ce, c.target.URL))
@@ -97,10 +78,10 @@ func (c *Client) refusal(q question, resp *http.Response, change bool) *keyturn.
 	hint := ""
 	switch {
 	case status == http.StatusTooManyRequests:
-		e.Kind, e.Target, e.Code, e.RetryAfter = keyturn.KindTransient, true, "rate_limited", c.retryAfter(resp.Header)
+		e.Kind, e.Target, e.Code, e.RetryAfter = keyturn.KindTransient, true, "rate_limited", rest.RetryAfter(resp.Header, c.now(), retryAfterMax)
 	case status >= http.StatusInternalServerError:
-		e.Kind, e.Target, e.RetryAfter = keyturn.KindTransient, isOutage(status), c.retryAfter(resp.Header)
-	case status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == statusClientGaveUp:
+		e.Kind, e.Target, e.RetryAfter = keyturn.KindTransient, rest.Outage(status), rest.RetryAfter(resp.Header, c.now(), retryAfterMax)
+	case status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == rest.StatusClientGaveUp:
 		e.Kind = keyturn.KindTransient
 	case status == http.StatusUnauthorized:
 		e.Target, e.Code, hint = unauthorized(resp.Header, p)
@@ -119,14 +100,6 @@ func (c *Client) refusal(q question, resp *http.Response, change bool) *keyturn.
 		e.Kind = keyturn.KindAmbiguous
 	}
 	return c.fail(q, e, errors.New(describe(status, p, hint)))
-}
-
-// statusClientGaveUp is nginx's: the request may have got through.
-const statusClientGaveUp = 499
-
-// isOutage reports a status that speaks of the whole system, not of the request.
-func isOutage(status int) bool {
-	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
 }
 
 // unauthorized tells the two meanings of a 401 apart: credentials that are
@@ -192,27 +165,5 @@ func (c *Client) problem(resp *http.Response, sent []byte) problem {
 
 // clean makes a server's text fit for an error's.
 func (c *Client) clean(s string) string {
-	s = strings.ReplaceAll(s, c.secret, "***")
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if runes := []rune(s); len(runes) > detailLimit {
-		return string(runes[:detailLimit]) + "…"
-	}
-	return s
-}
-
-// retryAfter reads a Retry-After header: seconds, or a date (RFC 9110 §10.2.3).
-func (c *Client) retryAfter(h http.Header) time.Duration {
-	value := strings.TrimSpace(h.Get("Retry-After"))
-	var d time.Duration
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
-		d = time.Duration(min(max(seconds, 0), retryAfterMax.Seconds()) * float64(time.Second))
-	} else if at, err := http.ParseTime(value); err == nil {
-		d = at.Sub(c.now())
-	}
-	return min(max(d, 0), retryAfterMax)
+	return rest.Printable(strings.ReplaceAll(s, c.secret, "***"), detailLimit)
 }

@@ -9,13 +9,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/worker/rest"
 )
 
 const (
@@ -222,23 +222,12 @@ func (s *Sender) answer(resp *http.Response, body string, hide []string) keyturn
 		code == http.StatusForbidden, code == http.StatusNotFound, code == http.StatusMethodNotAllowed, code == http.StatusProxyAuthRequired:
 		out.Whole = true
 	}
-	out.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), s.now())
+	out.RetryAfter = rest.RetryAfter(resp.Header, s.now(), keyturn.Day)
 	out.Err = fmt.Errorf("it answered %d", resp.StatusCode)
 	if out.Answer != "" {
 		out.Err = fmt.Errorf("it answered %d: %s", resp.StatusCode, out.Answer)
 	}
 	return out
-}
-
-// retryAfter reads the header: seconds or a date (RFC 9110 §10.2.3).
-func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(at.Sub(now), 0)
-	}
-	return 0
 }
 
 // hidden are what must not be shown if the receiver repeats it.
