@@ -84,7 +84,8 @@ func (s *Site) calendar(ctx context.Context, v *visit) (*view, error) {
 	for _, r := range stored.Items {
 		page.Policies = append(page.Policies, r.Name)
 	}
-	if err := page.readPast(ctx, v, stored.Items); err != nil {
+	zones := zonesOf(stored.Items)
+	if err := page.readPast(ctx, v, zones); err != nil {
 		return nil, err
 	}
 	if page.to.After(now) {
@@ -92,7 +93,7 @@ func (s *Site) calendar(ctx context.Context, v *visit) (*view, error) {
 			return nil, err
 		}
 	}
-	if err := page.readClosed(ctx, v); err != nil {
+	if err := page.readClosed(ctx, v, zones); err != nil {
 		return nil, err
 	}
 	page.finish(v.URL.Query())
@@ -161,8 +162,7 @@ func (p *calendarPage) add(date string, e event) {
 }
 
 // readPast reads the rotations that were asked for, on the days that their policies' time zones have.
-func (p *calendarPage) readPast(ctx context.Context, v *visit, policies []keyturn.Resource) error {
-	zones := zonesOf(policies)
+func (p *calendarPage) readPast(ctx context.Context, v *visit, zones map[string]*time.Location) error {
 	q := url.Values{
 		"from": {p.from.Add(-keyturn.Day).Format(time.RFC3339)}, "to": {p.to.Add(keyturn.Day).Format(time.RFC3339)},
 		"limit": {strconv.Itoa(calendarRotations)}, "policy": {p.Policy},
@@ -232,9 +232,9 @@ func noteText(note string) string {
 	return "; " + note
 }
 
-// readClosed marks the days on which blackouts and windows hold policies.
-func (p *calendarPage) readClosed(ctx context.Context, v *visit) error {
-	q := url.Values{"from": {p.from.Format(time.RFC3339)}, "to": {p.to.Format(time.RFC3339)}}
+// readClosed marks the days, as the policies' time zones have them, on which blackouts and windows hold policies.
+func (p *calendarPage) readClosed(ctx context.Context, v *visit, zones map[string]*time.Location) error {
+	q := url.Values{"from": {p.from.Add(-keyturn.Day).Format(time.RFC3339)}, "to": {p.to.Add(keyturn.Day).Format(time.RFC3339)}}
 	var closed struct {
 		Items []calendar.Closed `json:"items"`
 		Notes []string          `json:"notes"`
@@ -247,20 +247,31 @@ func (p *calendarPage) readClosed(ctx context.Context, v *visit) error {
 		if p.Policy != "" && c.Policy != p.Policy {
 			continue
 		}
-		for at := c.From.UTC().Truncate(keyturn.Day); at.Before(c.To); at = at.AddDate(0, 0, 1) {
-			d := p.byDay[at.Format(time.DateOnly)]
-			switch {
-			case d == nil:
-			case c.Blackout:
-				p.HasBlackouts = true
-				d.Closed = addOnce(d.Closed, c.Policy)
-			case !c.From.After(at) && !c.To.Before(at.AddDate(0, 0, 1)):
-				p.HasWindows = true
-				d.Shut = addOnce(d.Shut, c.Policy)
-			}
-		}
+		p.shade(c, cmp.Or(zones[c.Policy], time.UTC))
 	}
 	return nil
+}
+
+// shade marks the days of one time at which a policy is held.
+func (p *calendarPage) shade(c calendar.Closed, zone *time.Location) {
+	from := c.From.In(zone)
+	// time.Date knows where a day begins whose midnight a clock that is put forward leaves out.
+	for n := from.Day(); ; n++ {
+		begin, end := time.Date(from.Year(), from.Month(), n, 0, 0, 0, 0, zone), time.Date(from.Year(), from.Month(), n+1, 0, 0, 0, 0, zone)
+		if !begin.Before(c.To) {
+			return
+		}
+		d := p.byDay[time.Date(from.Year(), from.Month(), n, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)]
+		switch {
+		case d == nil:
+		case c.Blackout:
+			p.HasBlackouts = true
+			d.Closed = addOnce(d.Closed, c.Policy)
+		case !c.From.After(begin) && !c.To.Before(end):
+			p.HasWindows = true
+			d.Shut = addOnce(d.Shut, c.Policy)
+		}
+	}
 }
 
 func addOnce(names []string, name string) []string {

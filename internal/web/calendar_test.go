@@ -3,6 +3,7 @@ package web_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -59,5 +60,33 @@ func TestCalendarHasWhatWasAndWhatComes(t *testing.T) {
 	}
 	if before := s.get("/calendar?policy=nightly&month=2025-12", false).Body.String(); strings.Contains(before, `class="event `) {
 		t.Error("a month before anything happened has entries")
+	}
+}
+
+func TestCalendarShadesTheDaysOfThePolicysTimeZone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 40, openSQLite)
+	s.ok(s.store.ApplyResources(t.Context(), []keyturn.ResourceChange{{
+		Kind: keyturn.KindPolicy, Name: "far",
+		Spec: []byte(`{"target":"om","schedule":{"cron":"0 12 * * *","timezone":"Pacific/Auckland","blackouts":[{"date":"2026-02-20"}],` +
+			`"windows":[{"days":["mon","tue","wed","thu","fri","sat"],"from":"00:00","to":"24:00"}]}}`),
+	}}))
+	page := s.get("/calendar?policy=far", false).Body.String()
+	cell := regexp.MustCompile(`(?s)<td class="([a-z ]*)">\s*<p class="date"><span[^>]*>(\d+)<`)
+	got := map[string][]string{}
+	for _, m := range cell.FindAllStringSubmatch(page, -1) {
+		if strings.Contains(m[1], "outside") {
+			continue
+		}
+		for class := range strings.FieldsSeq(m[1]) {
+			got[class] = append(got[class], m[2])
+		}
+	}
+	// In UTC the blackout would lie on the 19th, too, and no Sunday would be shut the whole day.
+	if want := "20"; strings.Join(got["closed"], " ") != want {
+		t.Errorf("a blackout shades %v, want %s", got["closed"], want)
+	}
+	if want := "1 8 15 22"; strings.Join(got["shut"], " ") != want {
+		t.Errorf("shut are %v, want the Sundays %s", got["shut"], want)
 	}
 }
