@@ -3,6 +3,7 @@ package fleet
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyturn/keyturn"
 )
@@ -11,10 +12,11 @@ import (
 type Filter struct {
 	Text      string // in a unit's id or name, or in its cluster's or project's; words that must all be there
 	Target    string
-	Project   string // id or name
-	Level     string // Level.String
-	Rotatable string // "yes" or "no"
-	Task      string // keyturn.TaskState
+	Project   string        // id or name
+	Level     string        // Level.String
+	Rotatable string        // "yes" or "no"
+	Task      string        // keyturn.TaskState
+	Older     time.Duration // keys that are known to be at least so old
 }
 
 // Apply returns the cells that the filter lets through, in their order.
@@ -37,6 +39,7 @@ func (f Filter) lets(c *Cell, words []string) bool {
 		(f.Project == "" || c.ProjectID == f.Project || c.ProjectName == f.Project) &&
 		(f.Level == "" || c.Level.String() == f.Level) &&
 		(f.Rotatable == "" || c.Rotatable == (f.Rotatable == "yes")) &&
+		(f.Older <= 0 || c.KeySince != nil && c.Age >= f.Older) &&
 		(f.Task == "" || c.Task == keyturn.TaskState(f.Task)) &&
 		!slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(c.text, w) })
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -73,8 +74,10 @@ type legendItem struct {
 type fleetPage struct {
 	At       time.Time
 	Filter   fleet.Filter
-	Group    string // target, project or cluster
-	View     string // map, projects or table
+	Older    string   // of the address
+	Olders   []string // what is offered
+	Group    string   // target, project or cluster
+	View     string   // map, projects or table
 	Views    []tab
 	Targets  []string
 	Counts   fleet.Counts // of what is shown
@@ -105,8 +108,9 @@ type projectRow struct {
 
 // filterOf reads the filter of an address.
 func filterOf(q url.Values) fleet.Filter {
+	older, _ := keyturn.ParseDuration(q.Get("older")) // nonsense narrows nothing
 	return fleet.Filter{
-		Text: q.Get("q"), Target: q.Get("target"), Project: q.Get("project"), Level: q.Get("level"),
+		Older: older.Std(), Text: q.Get("q"), Target: q.Get("target"), Project: q.Get("project"), Level: q.Get("level"),
 		Rotatable: q.Get("rotatable"), Task: q.Get("task"),
 	}
 }
@@ -138,6 +142,11 @@ func (s *Site) fleetPage(ctx context.Context, v *visit) (*view, error) {
 	page := fleetPage{
 		At: all.At, Filter: filterOf(q), Group: oneOf(q.Get("group"), "project", "target", "cluster"),
 		View: oneOf(q.Get("view"), "map", "projects", "table"), Targets: all.Targets(), All: len(all.Cells), Cells: "/fleet/cells.json" + with(q, "view", ""),
+	}
+	if page.Olders = []string{"90d", "365d"}; page.Filter.Older > 0 {
+		if page.Older = q.Get("older"); !slices.Contains(page.Olders, page.Older) {
+			page.Olders = append(page.Olders, page.Older)
+		}
 	}
 	page.Filtered = page.Filter != fleet.Filter{}
 	cells := page.Filter.Apply(all)

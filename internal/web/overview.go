@@ -26,8 +26,8 @@ type overviewPage struct {
 	Sentence  string // what is wrong, or that nothing is
 	OldestAge time.Duration
 	OldestBad string // the tone of the oldest key
-	Warn      int    // keys between the two ages
-	Old       int    // keys past the second
+	Warn      int    // keys past the first age
+	Old       int    // those of them past the second
 	Units     int
 	Unknown   int
 	Fixed     int
@@ -66,7 +66,7 @@ func (s *Site) overview(ctx context.Context, v *visit) (*view, error) {
 		page.Units += t.Units
 		page.Unknown += t.Unknown
 		page.Fixed += t.Fixed
-		page.Warn += t.Warn - t.Critical
+		page.Warn += t.Warn
 		page.Old += t.Critical
 	}
 	if sums.Oldest != nil && sums.Oldest.KeySince != nil {
@@ -135,8 +135,8 @@ func (p *overviewPage) troubles() (bad, warn []string) {
 	if p.Warning > 0 {
 		warn = append(warn, plural(p.Warning, "warning fires", "warnings fire"))
 	}
-	if p.Warn > 0 {
-		warn = append(warn, plural(p.Warn, "key is", "keys are")+" older than 90 days")
+	if n := p.Warn - p.Old; n > 0 {
+		warn = append(warn, plural(n, "key is", "keys are")+" older than 90 days, not than 365")
 	}
 	return bad, warn
 }
