@@ -42,7 +42,7 @@ func (s *Site) askRotate(ctx context.Context, v *visit) (*view, error) {
 			choice,
 			{Name: "project", Label: "Only this project", Kind: fieldText, Max: 300, Help: "Id, name or glob. Empty: all that the policy selects."},
 			{Name: "cluster", Label: "Only this cluster", Kind: fieldText, Max: 300, Help: "Id, name or glob."},
-			{Name: "reason", Label: "Reason", Kind: fieldText, Help: "Is kept with the rotation and in the audit."},
+			reasonField(),
 		},
 		// Sent twice, it is the same rotation.
 		Hidden: map[string]string{"id": keyturn.NewID(s.Now()).String()},
@@ -71,8 +71,10 @@ func readRotation(ctx context.Context, v *visit) (keyturn.Rotation, error) {
 	return r, v.get(ctx, "/rotations/"+url.PathEscape(v.PathValue("id"))+"?tasks=false&clusters=false", &r)
 }
 
-func reasonField() field {
-	return field{Name: "reason", Label: "Reason", Kind: fieldText, Help: "Is kept with the rotation and in the audit."}
+func reasonField() field { return reasonOf("Is kept with the rotation and in the audit.") }
+
+func reasonOf(help string) field {
+	return field{Name: "reason", Label: "Reason", Kind: fieldText, Help: help}
 }
 
 func (s *Site) askCancelRotation(ctx context.Context, v *visit) (*view, error) {

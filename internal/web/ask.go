@@ -9,7 +9,7 @@ type ask struct {
 	// Fields are filled in with what was sent when the form is shown again.
 	Fields []field
 	Hidden map[string]string // is sent along
-	Button string            // "Cancel the rotation"
+	Button string            // "Cancel the rotation"; empty: nothing can be done, and the page says why
 	Danger bool
 	Back   string // where to go instead
 	Nav    string // the key of the navItem that it belongs to

@@ -56,6 +56,9 @@ func auditLink(e keyturn.AuditEntry) string {
 		return "/rotations/" + subject
 	case what == "policy":
 		return "/policies/" + subject
+	case what == "key":
+		target, key, _ := strings.Cut(e.Subject, "/") // as keyturn.KeyRef has it: no target's name has a slash
+		return keyPath(target, key)
 	case what == "alert":
 		return "/alerts/" + subject
 	case what == "webhook":

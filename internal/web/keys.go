@@ -24,7 +24,8 @@ type keyPage struct {
 type keyRow struct {
 	keyturn.RetainedKey
 	Safe chip
-	More int // uses that are not shown
+	May  string // the page that asks whether it may go; empty: a unit uses it
+	More int    // uses that are not shown
 }
 
 // keyUses is how many of a key's units are named.
@@ -59,6 +60,9 @@ func (s *Site) keys(ctx context.Context, v *visit) (*view, error) {
 	}
 	for _, k := range found.Items {
 		row := keyRow{RetainedKey: k, Safe: safeChip(k, now)}
+		if !k.InUse {
+			row.May = retirePath(k)
+		}
 		if len(k.Units) > keyUses {
 			row.More, row.Units = len(k.Units)-keyUses, k.Units[:keyUses]
 		}

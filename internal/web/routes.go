@@ -72,6 +72,7 @@ func (s *Site) routesOfThings() {
 	s.form("/targets/{name}/observe", s.askObserve, s.observe)
 
 	s.page("GET /keys", s.keys)
+	s.form("/keys/retire", s.askRetire, s.retire)
 	s.form("/targets/{name}/audit-keys", s.askAuditKeys, s.auditKeys)
 }
 

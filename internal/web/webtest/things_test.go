@@ -175,6 +175,7 @@ func TestThings(t *testing.T) {
 		{"OnlyAnAdminSilences", silences},
 		{"AsksForALookAtKeys", looks},
 		{"ExaminesATarget", examines},
+		{"AsksWhetherAnOldKeyMayGo", asksForKey},
 	} {
 		t.Run(f.name, func(t *testing.T) { f.try(t, b, w) })
 	}
@@ -385,4 +386,20 @@ func looks(t *testing.T, b *browser, w *things) {
 	tb.press("Look now")
 	tb.want("A look at its keys begins soon.")
 	w.wantChange(t, "ann", "target.observe", "om-prod", "")
+}
+
+// asksForKey whether it may go: what its target says now, and what to do, since Keyturn disables no keys there.
+func asksForKey(t *testing.T, b *browser, w *things) {
+	tb := b.open(t, w.url)
+	tb.signIn(w.admin)
+	tb.visit("/keys")
+	tb.press("May it be disabled?")
+	tb.want("This key is not disabled from here")
+	tb.want("deactivate it at its KMIP server")
+	if n := ask(tb, chromedp.Evaluate[int](`document.querySelectorAll("#ask button").length`)); n != 0 {
+		t.Errorf("the page offers %d changes", n)
+	}
+	tb.accessible("a key that stays")
+	tb.press("Back")
+	tb.wantAt("/keys")
 }
