@@ -57,6 +57,8 @@ type Config struct {
 	OIDCGroupsClaim  string `koanf:"oidc_groups_claim"`  // of the ID token; default groups
 	// OIDCRoles say what members of groups may do: GROUP=ROLE.
 	OIDCRoles []string `koanf:"oidc_roles"`
+	// OIDCSessionMax is how long a session that the provider began lives at most; default 4h.
+	OIDCSessionMax time.Duration `koanf:"oidc_session_max"`
 
 	// ShutdownGrace is how long running tasks may take to finish; default 45s.
 	ShutdownGrace time.Duration `koanf:"shutdown_grace"`
@@ -70,6 +72,7 @@ func defaults() map[string]any {
 		"roles": []string{RoleScheduler, RoleWorker, RoleAPI}, "log_level": "info", "shutdown_grace": "45s",
 		"public_url": "", "trusted_proxies": []string{}, "session_idle": "8h", "session_max": "24h",
 		"oidc_issuer": "", "oidc_client_id": "", "oidc_client_secret": "", "oidc_groups_claim": "groups", "oidc_roles": []string{},
+		"oidc_session_max": "4h",
 	}
 }
 

@@ -21,8 +21,8 @@ func (c Config) validatePages() error {
 	if _, err := proxied.Parse(c.TrustedProxies); err != nil {
 		return fmt.Errorf("trusted_proxies: %w", err)
 	}
-	if c.SessionIdle < 0 || c.SessionMax < 0 {
-		return errors.New("session_idle and session_max can't be negative")
+	if c.SessionIdle < 0 || c.SessionMax < 0 || c.OIDCSessionMax < 0 {
+		return errors.New("session_idle, session_max and oidc_session_max can't be negative")
 	}
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)
@@ -73,7 +73,8 @@ func (s *Server) openPages(apiHandler http.Handler, checks []api.Check, version 
 	}
 	cfg := web.Config{
 		API: apiHandler, Store: s.store, Ready: ready, Logger: s.log.Named("web"), Version: version,
-		PublicURL: s.cfg.PublicURL, SessionIdle: s.cfg.SessionIdle, SessionMax: s.cfg.SessionMax, OIDC: s.oidc(),
+		PublicURL: s.cfg.PublicURL, SessionIdle: s.cfg.SessionIdle, SessionMax: s.cfg.SessionMax,
+		OIDC: s.oidc(), OIDCSessionMax: s.cfg.OIDCSessionMax,
 	}
 	site, err := web.New(cfg)
 	if err != nil {

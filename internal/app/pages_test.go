@@ -35,6 +35,7 @@ func TestLoadConfig(t *testing.T) {
 		"TrustedProxiesAreAddresses":    {map[string]any{"trusted_proxies": []string{"proxy"}}, "trusted_proxies"},
 		"TakesAddressesAndNetworks":     {map[string]any{"trusted_proxies": []string{"10.0.0.0/8", "::1"}}, ""},
 		"SessionsEndAfterTheyHaveBegun": {map[string]any{"session_idle": "-1h"}, "session_idle"},
+		"SoDoThoseOfAProvider":          {oidc(map[string]any{"oidc_session_max": "-1h"}), "oidc_session_max"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -45,14 +45,17 @@ func hashOf(secret string) [32]byte { return sha256.Sum256([]byte(secret)) }
 // begin makes a session and hands its cookie out. The one that the browser had before ends: nobody could
 // sign out of it any more.
 func (s *Site) begin(w http.ResponseWriter, r *http.Request, session keyturn.Session) error {
-	secret := newSecret()
+	secret, life := newSecret(), s.SessionMax
+	if session.Token.IsZero() { // no token ends it: whom the provider locks out is shut out when it ends
+		life = s.OIDCSessionMax
+	}
 	session.Remote = hostOf(r.RemoteAddr)
 	before, none := s.identify(r)
 	entry := keyturn.AuditEntry{Actor: actorOf(session.Name), Action: "session.begin", Subject: session.Name, Remote: session.Remote}
-	if err := s.Store.CreateSession(keyturn.WithAudit(r.Context(), entry), hashOf(secret), session, s.SessionMax); err != nil {
+	if err := s.Store.CreateSession(keyturn.WithAudit(r.Context(), entry), hashOf(secret), session, life); err != nil {
 		return fmt.Errorf("signing %s in: %w", session.Name, err)
 	}
-	setCookie(w, r, cookieName(r), secret, s.SessionMax)
+	setCookie(w, r, cookieName(r), secret, life)
 	if none == nil {
 		if err := s.end(r, before); err != nil {
 			s.Logger.Warn("a session goes on that nobody can end", zap.Error(err))

@@ -62,6 +62,8 @@ type Config struct {
 	// SessionIdle is how long a session lives without being used, SessionMax how long at most.
 	SessionIdle time.Duration // default 8 h
 	SessionMax  time.Duration // default 24 h
+	// OIDCSessionMax is how long a session lives at most that OIDC began: the provider is not asked again before it ends.
+	OIDCSessionMax time.Duration // default 4 h; never more than SessionMax
 
 	// OIDC names people by an OpenID Connect provider; nil: people sign in with tokens only.
 	OIDC *OIDC
@@ -78,6 +80,10 @@ func (c Config) withDefaults() Config {
 	if c.SessionMax <= 0 {
 		c.SessionMax = 24 * time.Hour
 	}
+	if c.OIDCSessionMax <= 0 {
+		c.OIDCSessionMax = 4 * time.Hour
+	}
+	c.OIDCSessionMax = min(c.OIDCSessionMax, c.SessionMax)
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
