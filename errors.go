@@ -46,6 +46,9 @@ type SystemError struct {
 	// Waits reports that nothing is wrong, but that it is not the unit's turn yet: with KindTransient, it
 	// counts as no failed try.
 	Waits bool
+	// Needless reports that there is nothing to turn the unit to: with KindPermanent, and before anything was
+	// sent, the task is skipped and has not failed.
+	Needless bool
 	// RetryAfter is what the system asked for; 0: nothing.
 	RetryAfter time.Duration
 	// Code is a short stable word for logs and metrics: "rate_limited", "http_500", "unauthorized", "network".

@@ -97,6 +97,8 @@ func (r *rotator) notMade(ctx context.Context, j *job, o opened, took time.Durat
 	failed := keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: o.epoch, State: keyturn.TaskFailed}
 	complete := j.target.Timeouts.Complete
 	switch age := o.age + took; {
+	case err.Kind == keyturn.KindPermanent && err.Needless:
+		return r.needless(ctx, j, o, err)
 	case err.Kind == keyturn.KindPermanent:
 		failed.Reason = err.Error()
 		return r.finish(ctx, j, failed)
@@ -117,4 +119,13 @@ func (r *rotator) notMade(ctx context.Context, j *job, o opened, took time.Durat
 			Unsent: true, After: min(j.target.Timeouts.Settle.Std(), time.Minute),
 		})
 	}
+}
+
+// needless skips a task that has an intent, for which nothing was made and nothing sent. What may have happened is
+// never called skipped, so the intent is given back first. Whoever finds the task in between finds the same again.
+func (r *rotator) needless(ctx context.Context, j *job, o opened, err *keyturn.SystemError) error {
+	if err := r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: o.epoch, State: keyturn.TaskPending}); err != nil {
+		return err
+	}
+	return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskPending, State: keyturn.TaskSkipped, Reason: err.Error()})
 }

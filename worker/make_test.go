@@ -246,6 +246,39 @@ func TestMaker(t *testing.T) {
 		b.checkTruth(0)
 	})
 
+	run("NothingToTurnToIsSkipped", 2, func(t *testing.T, b *bundle) {
+		s := newMaking(b)
+		needless := true
+		s.makings.make = func(_ keyturn.KeyOrder, _ int, made func() keyturn.Intent) (keyturn.Intent, error) {
+			if needless {
+				return keyturn.Intent{}, &keyturn.SystemError{Kind: keyturn.KindPermanent, Needless: true, Code: "no_newer_key", Err: errors.New("nobody made one")}
+			}
+			return made(), nil
+		}
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, time.Minute)
+		if r.State != keyturn.RotationSucceeded || len(s.calls) != 2 {
+			t.Errorf("the rotation is %s, asked %d times", r.State, len(s.calls))
+		}
+		for _, task := range b.tasks(r.ID) {
+			if task.State != keyturn.TaskSkipped || task.Reason != "nobody made one" {
+				t.Errorf("task %+v", task)
+			}
+		}
+		b.checkTruth(0)
+		b.system.prepare = func(string) error {
+			return &keyturn.SystemError{Kind: keyturn.KindPermanent, Needless: true, Code: "none", Err: errors.New("it has none")}
+		}
+		if r := b.await(b.request("b").ID, time.Minute); r.State != keyturn.RotationSucceeded || r.Counts.Skipped != 2 {
+			t.Errorf("the rotation of what needs none before its intent is %+v", r)
+		}
+		b.system.prepare, needless = nil, false // nothing is left behind that keeps the next rotation from turning them
+		if r := b.await(b.request("c").ID, time.Minute); r.Counts.Succeeded != 2 {
+			t.Errorf("the next rotation is %+v", r)
+		}
+		b.checkTruth(1)
+	})
+
 	run("MadeInPlaceIsAppliedOnce", 3, func(t *testing.T, b *bundle) {
 		s := newMaking(b)
 		s.makings.make = func(keyturn.KeyOrder, int, func() keyturn.Intent) (keyturn.Intent, error) {

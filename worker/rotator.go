@@ -280,6 +280,8 @@ func (r *rotator) succeed(ctx context.Context, j *job, epoch int64, how keyturn.
 func (r *rotator) failedBefore(ctx context.Context, j *job, err *keyturn.SystemError) error {
 	r.trouble(ctx, j, err)
 	switch {
+	case err.Kind == keyturn.KindPermanent && err.Needless:
+		return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskPending, State: keyturn.TaskSkipped, Reason: err.Error()})
 	case err.Kind == keyturn.KindPermanent:
 		return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskPending, State: keyturn.TaskFailed, Reason: err.Error()})
 	case err.Target || err.Waits: // not this task's fault: it may wait as long as the target is away

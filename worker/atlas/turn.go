@@ -171,8 +171,8 @@ func (c *Client) provided(ctx context.Context, at place, now setting, named stri
 			return "", c.kmsFailed(at, doing, err)
 		}
 		if key.ID == now.key {
-			return "", c.refuse(at, doing, "no_newer_key",
-				fmt.Sprintf("nobody has made a key that is newer than the one in use (%s): make it first, or name one: keyturn rotate POLICY --key %s=ID", now.key, at.unit))
+			return "", c.fail(at.question("", doing), keyturn.SystemError{Kind: keyturn.KindPermanent, Needless: true, Code: "no_newer_key"},
+				fmt.Errorf("nobody has made a key that is newer than the one in use (%s): make it first, or name one: keyturn rotate POLICY --key %s=ID", now.key, at.unit))
 		}
 		named = key.ID
 	}

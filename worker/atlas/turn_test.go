@@ -230,6 +230,19 @@ func TestProvided_UsesTheKeyThatWasNamedOrTheNewest(t *testing.T) {
 	}
 }
 
+func TestProvided_WithoutANewerKeyIsNothingToDo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(s *setup) { s.target.KMS.Azure.Strategy = keyturn.StrategyProvided })
+	_, err := w.Make(t.Context(), azureUnit, keyturn.KeyOrder{Task: newID()}, keyturn.Intent{Before: azureKey})
+	if err == nil || !kindOf(t, err).Needless || kindOf(t, err).Kind != keyturn.KindPermanent || !strings.Contains(err.Error(), "nobody has made a key that is newer") {
+		t.Errorf("got %v", err)
+	}
+	_, err = w.Make(t.Context(), azureUnit, keyturn.KeyOrder{Task: newID(), Provided: azureKey}, keyturn.Intent{Before: azureKey})
+	if err == nil || kindOf(t, err).Needless {
+		t.Errorf("a key that was named, and is in use: got %v", err)
+	}
+}
+
 func TestProvided_NeedsNoKeyServiceForANamedKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(s *setup) {
