@@ -19,6 +19,10 @@ const (
 	SourceStandard     HookSource = "standard"      // Standard Webhooks
 )
 
+// HookKept is for how long it is known what came in: for so long the same event is told from a new one. It is
+// more than a year, so that what comes once a year can be looked at.
+const HookKept = 400 * Day
+
 // MongoDB reports whether alerts of the source name a project and a cluster.
 func (s HookSource) MongoDB() bool {
 	return s == SourceAtlas || s == SourceCloudManager || s == SourceOpsManager

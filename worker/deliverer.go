@@ -236,19 +236,20 @@ func (d *deliverer) end(ctx context.Context) error {
 	return err
 }
 
+// prune removes what nobody looks at any more: what webhooks were told, and what hooks were.
 func (d *deliverer) prune(ctx context.Context) error {
+	return errors.Join(pruneAll(ctx, d.store.PruneDeliveries, deliveryAge), pruneAll(ctx, d.store.PruneHookRequests, keyturn.HookKept))
+}
+
+func pruneAll(ctx context.Context, some func(ctx context.Context, age time.Duration, limit int) (int, error), age time.Duration) error {
 	for {
-		n, err := d.pruneSome(ctx)
+		one, cancel := context.WithTimeout(ctx, flushTimeout)
+		n, err := some(one, age, pruneMost)
+		cancel()
 		if err != nil || n < pruneMost {
 			return err
 		}
 	}
-}
-
-func (d *deliverer) pruneSome(ctx context.Context) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
-	defer cancel()
-	return d.store.PruneDeliveries(ctx, deliveryAge, pruneMost)
 }
 
 // wake makes the deliverer look now.

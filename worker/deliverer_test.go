@@ -203,6 +203,32 @@ func TestDeliverer(t *testing.T) {
 		}
 	})
 
+	run("RemovesWhatNobodyLooksAtAnyMore", 0, func(t *testing.T, h *hooked) {
+		h.webhooks(keyturn.Webhook{Name: "a", URL: "https://a"})
+		h.add("a", "told/1")
+		stop := h.run("w1")
+		pass(time.Minute)
+		stop()
+		came := func(event string) {
+			if err := h.store.SaveHookRequest(t.Context(), keyturn.HookRequest{Hook: "in", EventID: event, Verdict: keyturn.HookIgnored}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		came("old")
+		pass(keyturn.HookKept)
+		came("new")
+		defer h.run("w2")()
+		pass(11 * time.Minute)
+		left, _, err := h.store.HookRequests(t.Context(), "", keyturn.Page{})
+		if err != nil || len(left) != 1 || left[0].EventID != "new" {
+			t.Errorf("left are %+v, %v", left, err)
+		}
+		told, _, err := h.store.Deliveries(t.Context(), keyturn.DeliveryFilter{Webhook: "a"})
+		if err != nil || len(told) != 0 {
+			t.Errorf("deliveries that are left: %+v, %v", told, err)
+		}
+	})
+
 	run("NobodyToTellCostsNothing", 50, func(t *testing.T, h *hooked) {
 		defer h.run("w1")()
 		h.await(h.request("a").ID, time.Minute)

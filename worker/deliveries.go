@@ -27,6 +27,8 @@ type DeliveryStore interface {
 	EndDeliveries(ctx context.Context) (int, error)
 	// PruneDeliveries removes up to limit deliveries that were delivered or ended longer than age ago.
 	PruneDeliveries(ctx context.Context, age time.Duration, limit int) (int, error)
+	// PruneHookRequests looks at the limit oldest events that came in, and removes those longer than age ago.
+	PruneHookRequests(ctx context.Context, age time.Duration, limit int) (int, error)
 }
 
 // WebhookLister lists the webhooks that there are now.

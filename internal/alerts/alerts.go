@@ -48,6 +48,12 @@ const (
 	stuckGrace   = 30 * time.Minute
 	webhookGrace = 15 * time.Minute
 	driftShown   = 24 * time.Hour // how long drift stays an alert
+
+	pruneEvery = 10 * time.Minute
+	pruneMost  = 1000
+	// alertsKept is how long an alert that is over can be looked at, noticesKept what somebody was told.
+	alertsKept  = 400 * keyturn.Day
+	noticesKept = 90 * keyturn.Day
 )
 
 // Store is what the evaluation needs of the database. Every change is fenced: it is refused with
@@ -96,6 +102,12 @@ type Store interface {
 	// SaveNotice writes down what came of looking at a group, with an announcement of its notice, in one
 	// transaction. When the group's alerts have changed meanwhile it changes nothing.
 	SaveNotice(ctx context.Context, owner string, w keyturn.NoticeWrite) error
+
+	// PruneAlerts removes up to limit alerts that were resolved longer than age ago, with their history. It
+	// and PruneNotices may be called by anybody.
+	PruneAlerts(ctx context.Context, age time.Duration, limit int) (int, error)
+	// PruneNotices looks at the limit oldest notices, and removes those written longer than age ago and told.
+	PruneNotices(ctx context.Context, age time.Duration, limit int) (int, error)
 }
 
 // Raiser takes alerts from those who know of their facts themselves, such as a hook.
@@ -130,6 +142,7 @@ type Evaluator struct {
 	keysTook time.Duration // of the last sweep
 	seen     [32]byte      // the policies at the last look at all old keys
 	fullAt   time.Time     // when that was, by the database's clock
+	prunedAt time.Time     // when nothing was left to be removed, by the database's clock
 	leads    bool          // it evaluated last time
 }
 
@@ -192,6 +205,9 @@ func (e *Evaluator) Pass(ctx context.Context) error {
 		e.keysTook = time.Since(begin)
 	}
 	errs = append(errs, p.timed(ctx, "notices", p.tell))
+	if isDue(e.prunedAt, sweep.Now, pruneEvery) {
+		errs = append(errs, p.prune(ctx))
+	}
 	return errors.Join(errs...)
 }
 
@@ -257,4 +273,17 @@ func (p *pass) silences(ctx context.Context) ([]keyturn.Silence, error) {
 		}
 	}
 	return active, nil
+}
+
+// prune removes some of what is long over. The next pass goes on where more is left.
+func (p *pass) prune(ctx context.Context) error {
+	over, err := p.cfg.Store.PruneAlerts(ctx, alertsKept, pruneMost)
+	if err != nil {
+		return err
+	}
+	told, err := p.cfg.Store.PruneNotices(ctx, noticesKept, pruneMost)
+	if err == nil && over < pruneMost && told < pruneMost {
+		p.prunedAt = p.Now
+	}
+	return err
 }

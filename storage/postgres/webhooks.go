@@ -138,6 +138,15 @@ func (s *Store) PruneDeliveries(ctx context.Context, age time.Duration, limit in
 	return int(n), nil
 }
 
+// PruneHookRequests removes what came in longer than age ago.
+func (s *Store) PruneHookRequests(ctx context.Context, age time.Duration, limit int) (int, error) {
+	n, err := s.q.PruneHookRequests(ctx, s.pool, db.PruneHookRequestsParams{Now: s.clock(), Age: micros(age), Max: int32Of(limit)})
+	if err != nil {
+		return 0, fmt.Errorf("removing old calls of hooks: %w", err)
+	}
+	return int(n), nil
+}
+
 // Deliveries lists deliveries, newest first, without their bodies.
 func (s *Store) Deliveries(ctx context.Context, f keyturn.DeliveryFilter) ([]keyturn.Delivery, string, error) {
 	after, err := cursor(f.Page)

@@ -48,6 +48,9 @@ func alertTests() map[string]func(*testing.T, New) {
 		"ChangeOfAnAcknowledgedOneIsNotOverwritten":   alertVersions,
 		"ListingHasTheOpenOnesFirst":                  alertListing,
 		"HistoryIsAppendOnly":                         alertAppendOnly,
+		"WhatIsLongOverIsRemoved":                     alertPruned,
+		"NoticesThatWereToldAreRemoved":               alertNoticesPruned,
+		"EvaluationRemovesWhatIsLongOver":             alertPrunes,
 	}
 }
 

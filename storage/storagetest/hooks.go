@@ -13,6 +13,7 @@ func hookTests() map[string]func(*testing.T, New) {
 	return map[string]func(*testing.T, New){
 		"EventIsWrittenDownOnce": hookOnce,
 		"ListedNewestFirst":      hookListing,
+		"OldOnesAreRemoved":      hookPrune,
 	}
 }
 
@@ -61,5 +62,32 @@ func hookListing(t *testing.T, newStore New) {
 	f.ok(err)
 	if len(all) != 4 {
 		t.Errorf("%d in all", len(all))
+	}
+}
+
+func hookPrune(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	save := func(event string) {
+		f.ok(f.SaveHookRequest(f.ctx(), keyturn.HookRequest{Hook: "a", EventID: event, Verdict: keyturn.HookIgnored}))
+	}
+	for _, event := range []string{"1", "2", "3"} {
+		save(event)
+	}
+	f.clock.Advance(day)
+	save("young")
+	f.clock.Advance(time.Millisecond)
+	for _, want := range []int{2, 1, 0} {
+		if n, err := f.PruneHookRequests(f.ctx(), day, 2); err != nil || n != want {
+			t.Errorf("removed %d, %v, want %d", n, err, want)
+		}
+	}
+	left, _, err := f.HookRequests(f.ctx(), "", keyturn.Page{})
+	f.ok(err)
+	if len(left) != 1 || left[0].EventID != "young" {
+		t.Errorf("left are %+v", left)
+	}
+	save("1") // it is a new one again
+	if got, err := f.HookRequestOf(f.ctx(), "a", "1"); err != nil || !got.ReceivedAt.Equal(f.clock.Now()) {
+		t.Errorf("it is %+v, %v", got, err)
 	}
 }

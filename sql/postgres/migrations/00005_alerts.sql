@@ -31,8 +31,9 @@ CREATE INDEX alerts_listing ON alerts (open, id);
 CREATE INDEX alerts_of_group ON alerts (kind, group_policy, target, rank DESC, since, id) WHERE open;
 CREATE INDEX alerts_acked ON alerts (acked_until) WHERE state = 'acknowledged' AND acked_until IS NOT NULL;
 CREATE INDEX alerts_gone ON alerts (gone_since) WHERE open AND gone_since IS NOT NULL;
+CREATE INDEX alerts_resolved ON alerts (resolved_at) WHERE resolved_at IS NOT NULL;
 
--- The history of alerts.
+-- The history of alerts. It goes with its alert, long after that is over, and not before.
 CREATE TABLE alert_changes (
     seq      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     alert_id uuid        NOT NULL,
@@ -43,8 +44,18 @@ CREATE TABLE alert_changes (
     note     text        NOT NULL DEFAULT ''
 );
 CREATE INDEX alert_changes_alert ON alert_changes (alert_id, seq);
+-- +goose StatementBegin
+CREATE FUNCTION alert_changes_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT 1 FROM alerts WHERE id = OLD.alert_id) THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION 'alert_changes is append-only: % is refused', TG_OP USING ERRCODE = 'restrict_violation';
+END
+$$;
+-- +goose StatementEnd
 CREATE TRIGGER alert_changes_append_only BEFORE UPDATE OR DELETE ON alert_changes
-    FOR EACH ROW EXECUTE FUNCTION key_records_refuse();
+    FOR EACH ROW EXECUTE FUNCTION alert_changes_refuse();
 CREATE TRIGGER alert_changes_no_truncate BEFORE TRUNCATE ON alert_changes
     FOR EACH STATEMENT EXECUTE FUNCTION key_records_refuse();
 
@@ -98,3 +109,4 @@ CREATE INDEX resources_policies_of ON resources ((spec ->> 'target'), name) WHER
 -- +goose Down
 DROP INDEX resources_policies_of, rotations_ended, rotations_bad, unit_keys_age;
 DROP TABLE alert_sweeper, notices, alert_groups, alert_changes, alerts;
+DROP FUNCTION alert_changes_refuse();

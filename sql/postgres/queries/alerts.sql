@@ -280,3 +280,18 @@ ON CONFLICT (name) DO UPDATE SET
 
 -- name: TargetAnswered :exec
 UPDATE targets SET trouble = '', trouble_since = NULL, trouble_words = '' WHERE name = sqlc.arg('name') AND trouble <> '';
+
+-- name: PruneAlerts :many
+DELETE FROM alerts a WHERE a.id IN (SELECT o.id FROM alerts o
+    WHERE o.resolved_at < coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) - sqlc.arg('age')::bigint * interval '1 microsecond'
+    ORDER BY o.resolved_at LIMIT sqlc.arg('max'))
+RETURNING a.id;
+
+-- name: PruneAlertChanges :exec
+DELETE FROM alert_changes WHERE alert_id = ANY (sqlc.arg('alerts')::uuid[]);
+
+-- name: PruneNotices :execrows
+-- Ids have the order of time: the first ones are the oldest. What nobody was told of yet stays.
+DELETE FROM notices n WHERE n.id IN (SELECT o.id FROM (SELECT f.id, f.at FROM notices f ORDER BY f.id LIMIT sqlc.arg('max')) o
+    WHERE o.at < coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) - sqlc.arg('age')::bigint * interval '1 microsecond'
+        AND NOT EXISTS (SELECT 1 FROM announcements a WHERE a.notice_id = o.id));

@@ -155,6 +155,10 @@ VALUES (sqlc.arg('id'), sqlc.arg('hook'), coalesce(sqlc.narg('now')::timestamptz
     sqlc.arg('status'), sqlc.arg('verdict'), sqlc.arg('reason'), sqlc.narg('rotation_id'), sqlc.arg('excerpt'), sqlc.arg('remote'))
 ON CONFLICT (hook, event_id) DO NOTHING;
 
+-- name: PruneHookRequests :execrows
+DELETE FROM hook_requests h WHERE h.seq IN (SELECT o.seq FROM (SELECT f.seq, f.received_at FROM hook_requests f ORDER BY f.seq LIMIT sqlc.arg('max')) o
+    WHERE o.received_at < coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) - sqlc.arg('age')::bigint * interval '1 microsecond');
+
 -- name: HookRequests :many
 SELECT * FROM hook_requests h
 WHERE (sqlc.arg('hook')::text = '' OR h.hook = sqlc.arg('hook'))

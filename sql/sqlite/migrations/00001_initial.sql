@@ -291,6 +291,7 @@ CREATE TABLE announcements (
     CHECK ((type IN ('tasks', 'keys', 'retired')) = (task_ids <> '[]'))
 ) STRICT;
 CREATE INDEX announcements_topic ON announcements (topic, seq) WHERE topic <> '';
+CREATE INDEX announcements_notice ON announcements (notice_id) WHERE notice_id IS NOT NULL;
 
 -- API tokens: only the SHA-256 of the secret.
 CREATE TABLE tokens (

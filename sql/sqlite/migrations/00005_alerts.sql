@@ -33,8 +33,9 @@ CREATE UNIQUE INDEX alerts_one_open ON alerts (kind, subject) WHERE open;
 CREATE INDEX alerts_listing ON alerts (open, id);
 CREATE INDEX alerts_of_group ON alerts (kind, group_policy, target, rank DESC, since, id) WHERE open;
 CREATE INDEX alerts_acked ON alerts (acked_until) WHERE state = 'acknowledged' AND acked_until IS NOT NULL;
+CREATE INDEX alerts_resolved ON alerts (resolved_at) WHERE resolved_at IS NOT NULL;
 
--- The history of alerts.
+-- The history of alerts. It goes with its alert, long after that is over, and not before.
 CREATE TABLE alert_changes (
     seq      INTEGER PRIMARY KEY AUTOINCREMENT,
     alert_id TEXT    NOT NULL,
@@ -53,6 +54,7 @@ END;
 -- +goose StatementEnd
 -- +goose StatementBegin
 CREATE TRIGGER alert_changes_no_delete BEFORE DELETE ON alert_changes
+WHEN EXISTS (SELECT 1 FROM alerts WHERE id = OLD.alert_id)
 BEGIN
     SELECT RAISE(ABORT, 'alert_changes is append-only: DELETE is refused');
 END;

@@ -1247,6 +1247,69 @@ func (q *Queries) PoliciesOfTargets(ctx context.Context, db DBTX) ([]PoliciesOfT
 	return items, nil
 }
 
+const pruneAlertChanges = `-- name: PruneAlertChanges :exec
+DELETE FROM alert_changes WHERE alert_id = ANY ($1::uuid[])
+`
+
+func (q *Queries) PruneAlertChanges(ctx context.Context, db DBTX, alerts []keyturn.ID) error {
+	_, err := db.Exec(ctx, pruneAlertChanges, alerts)
+	return err
+}
+
+const pruneAlerts = `-- name: PruneAlerts :many
+DELETE FROM alerts a WHERE a.id IN (SELECT o.id FROM alerts o
+    WHERE o.resolved_at < coalesce($1::timestamptz, clock_timestamp()) - $2::bigint * interval '1 microsecond'
+    ORDER BY o.resolved_at LIMIT $3)
+RETURNING a.id
+`
+
+type PruneAlertsParams struct {
+	Now *time.Time
+	Age int64
+	Max int32
+}
+
+func (q *Queries) PruneAlerts(ctx context.Context, db DBTX, arg PruneAlertsParams) ([]keyturn.ID, error) {
+	rows, err := db.Query(ctx, pruneAlerts, arg.Now, arg.Age, arg.Max)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []keyturn.ID
+	for rows.Next() {
+		var id keyturn.ID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pruneNotices = `-- name: PruneNotices :execrows
+DELETE FROM notices n WHERE n.id IN (SELECT o.id FROM (SELECT f.id, f.at FROM notices f ORDER BY f.id LIMIT $1) o
+    WHERE o.at < coalesce($2::timestamptz, clock_timestamp()) - $3::bigint * interval '1 microsecond'
+        AND NOT EXISTS (SELECT 1 FROM announcements a WHERE a.notice_id = o.id))
+`
+
+type PruneNoticesParams struct {
+	Max int32
+	Now *time.Time
+	Age int64
+}
+
+// Ids have the order of time: the first ones are the oldest. What nobody was told of yet stays.
+func (q *Queries) PruneNotices(ctx context.Context, db DBTX, arg PruneNoticesParams) (int64, error) {
+	result, err := db.Exec(ctx, pruneNotices, arg.Max, arg.Now, arg.Age)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const resolveAlerts = `-- name: ResolveAlerts :many
 WITH done AS (
     SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS version

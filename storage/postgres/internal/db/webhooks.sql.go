@@ -562,6 +562,25 @@ func (q *Queries) PruneDeliveries(ctx context.Context, db DBTX, arg PruneDeliver
 	return result.RowsAffected(), nil
 }
 
+const pruneHookRequests = `-- name: PruneHookRequests :execrows
+DELETE FROM hook_requests h WHERE h.seq IN (SELECT o.seq FROM (SELECT f.seq, f.received_at FROM hook_requests f ORDER BY f.seq LIMIT $1) o
+    WHERE o.received_at < coalesce($2::timestamptz, clock_timestamp()) - $3::bigint * interval '1 microsecond')
+`
+
+type PruneHookRequestsParams struct {
+	Max int32
+	Now *time.Time
+	Age int64
+}
+
+func (q *Queries) PruneHookRequests(ctx context.Context, db DBTX, arg PruneHookRequestsParams) (int64, error) {
+	result, err := db.Exec(ctx, pruneHookRequests, arg.Max, arg.Now, arg.Age)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const replayDelivery = `-- name: ReplayDelivery :execrows
 UPDATE deliveries d SET state = 'pending', attempts = 0, claimed = false, finished_at = NULL, begun_at = clock.at, next_at = clock.at
 FROM (SELECT coalesce($2::timestamptz, clock_timestamp()) AS at) clock
