@@ -207,8 +207,11 @@ func isJSON(header http.Header) bool {
 func (h *hooks) take(ctx context.Context, found keyturn.Hook, e hook.Event, remote string) (keyturn.HookRequest, error) {
 	before, err := h.Hooks.HookRequestOf(ctx, found.Name, e.ID)
 	if err == nil {
+		if before.Verdict == keyturn.HookAlerted {
+			err = h.end(ctx, found, e)
+		}
 		before.Verdict = keyturn.HookRepeated
-		return before, nil
+		return before, err
 	}
 	if !errors.Is(err, keyturn.ErrNotFound) {
 		return before, err
@@ -221,6 +224,11 @@ func (h *hooks) take(ctx context.Context, found keyturn.Hook, e hook.Event, remo
 	}
 	if err := h.Hooks.SaveHookRequest(ctx, record); err != nil {
 		return record, err
+	}
+	if record.Verdict == keyturn.HookAlerted {
+		if err := h.end(ctx, found, e); err != nil {
+			return record, err
+		}
 	}
 	h.Logger.Info("hook called", zap.String("hook", found.Name), zap.String("event", record.EventID), zap.String("type", record.Event),
 		zap.String("verdict", string(record.Verdict)), zap.Stringer("rotation", record.Rotation), zap.String("reason", record.Reason))
@@ -271,46 +279,6 @@ func (h *hooks) carryOut(ctx context.Context, found keyturn.Hook, e hook.Event, 
 		h.wake(ctx, rotation)
 	}
 	return nil
-}
-
-func (h *hooks) alert(ctx context.Context, found keyturn.Hook, e hook.Event, record *keyturn.HookRequest) error {
-	if h.Alerts == nil {
-		record.Reason = "this server raises no alerts: it is only written down"
-		return nil
-	}
-	err := h.Alerts.RaiseExternal(ctx, keyturn.ExternalAlert{
-		Hook: found.Name, Key: e.Alert, Open: !e.Over, Severity: severityOf(e.Labels["severity"]), Message: clip(told(e), 500), At: h.Now(),
-	})
-	if err != nil {
-		return fmt.Errorf("raising an alert for hook %s: %w", found.Name, err)
-	}
-	return nil
-}
-
-// told is what an event says, for people.
-func told(e hook.Event) string {
-	text := e.Type
-	if e.Message != "" && e.Message != e.Type {
-		text += ": " + e.Message
-	}
-	if e.Cluster != "" {
-		text += " (cluster " + e.Cluster + ")"
-	}
-	return text
-}
-
-// severityOf reads what senders write, such as the label severity of Prometheus; empty: it is none that is known.
-func severityOf(label string) keyturn.Severity {
-	switch strings.ToLower(label) {
-	case "critical", "error", "page", "emergency", "fatal":
-		return keyturn.SeverityCritical
-	case "warning", "warn":
-		return keyturn.SeverityWarning
-	case "info", "informational", "notice", "none":
-		return keyturn.SeverityInfo
-	default:
-		return ""
-	}
 }
 
 // refuse answers with as little as is useful. What went wrong here and not there is logged, and the caller

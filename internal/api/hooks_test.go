@@ -28,8 +28,12 @@ import (
 type hookMemory struct {
 	mu     sync.Mutex
 	kept   []keyturn.HookRequest
-	raised []keyturn.ExternalAlert
-	fail   error // of the next SaveHookRequest
+	raised []keyturn.ExternalAlert // that begin
+	open   map[string]bool         // those that are not over
+	fail   error                   // of the next SaveHookRequest
+	ending error                   // of the next end of an alert
+	// between is called once, after a beginning was looked up and before it is written down.
+	between func()
 }
 
 func (m *hookMemory) HookRequestOf(_ context.Context, hook, eventID string) (keyturn.HookRequest, error) {
@@ -45,6 +49,12 @@ func (m *hookMemory) HookRequestOf(_ context.Context, hook, eventID string) (key
 
 func (m *hookMemory) SaveHookRequest(_ context.Context, r keyturn.HookRequest) error {
 	m.mu.Lock()
+	if between := m.between; between != nil {
+		m.between = nil
+		m.mu.Unlock()
+		between()
+		m.mu.Lock()
+	}
 	defer m.mu.Unlock()
 	if err := m.fail; err != nil {
 		m.fail = nil
@@ -63,7 +73,16 @@ func (m *hookMemory) HookRequests(context.Context, string, keyturn.Page) ([]keyt
 func (m *hookMemory) RaiseExternal(_ context.Context, a keyturn.ExternalAlert) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.raised = append(m.raised, a)
+	if m.open == nil {
+		m.open = map[string]bool{}
+	}
+	if a.Open {
+		m.raised = append(m.raised, a)
+	} else if err := m.ending; err != nil {
+		m.ending = nil
+		return err
+	}
+	m.open[a.Hook+"/"+a.Key] = a.Open
 	return nil
 }
 
@@ -254,7 +273,7 @@ func TestHookRules(t *testing.T) {
 		"closed":              {alert("a", "AWS_ENCRYPTION_KEY_NEEDS_ROTATION", "CLOSED", "p"), keyturn.HookIgnored, 0},
 		"no project":          {alert("a", "AWS_ENCRYPTION_KEY_NEEDS_ROTATION", "OPEN", ""), keyturn.HookIgnored, 0},
 		"alert only":          {alert("a", "AWS_ENCRYPTION_KEY_INVALID", "OPEN", "p"), keyturn.HookAlerted, 1},
-		"end of an alert":     {alert("a", "AWS_ENCRYPTION_KEY_INVALID", "CLOSED", "p"), keyturn.HookAlerted, 1},
+		"end of an alert":     {alert("a", "AWS_ENCRYPTION_KEY_INVALID", "CLOSED", "p"), keyturn.HookAlerted, 0},
 		"neither nor":         {alert("a", "AWS_ENCRYPTION_KEY_INVALID", "TRACKING", "p"), keyturn.HookIgnored, 0},
 		"informational event": {alert("a", "GCP_ENCRYPTION_KEY_NEEDS_ROTATION", "INFORMATIONAL", "p"), keyturn.HookRotated, 0},
 	}
@@ -273,6 +292,77 @@ func TestHookRules(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHookThatComesLate: an alert whose end is known does not begin any more, in whatever order its calls come.
+func TestHookThatComesLate(t *testing.T) {
+	t.Parallel()
+	alert := func(id, status, updated string) string {
+		return `{"id":"` + id + `","groupId":"p","eventTypeName":"AWS_ENCRYPTION_KEY_INVALID","status":"` + status + `","updated":"` + updated + `"}`
+	}
+	call := func(t *testing.T, f *hookFixture, body string) *httptest.ResponseRecorder {
+		t.Helper()
+		return f.post(t, "/hooks/atlas", body, mms(body, hookSecret))
+	}
+	const now = "2026-03-01T12:00:00Z"
+	for name, calls := range map[string][]string{
+		"end last":      {alert("a", "OPEN", now), alert("a", "CLOSED", now)},
+		"end first":     {alert("a", "CLOSED", now), alert("a", "OPEN", now)},
+		"told again":    {alert("a", "OPEN", now), alert("a", "CLOSED", now), alert("a", "OPEN", "2026-03-01T13:00:00Z")},
+		"ended twice":   {alert("a", "CLOSED", now), alert("a", "CANCELLED", "2026-03-01T13:00:00Z"), alert("a", "OPEN", now)},
+		"long ago":      {alert("a", "OPEN", "2020-03-01T12:00:00Z")},
+		"no rule's end": {strings.Replace(alert("a", "CLOSED", now), "_INVALID", "_LOST", 1), alert("a", "OPEN", now)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newHookFixture(t)
+			for _, body := range calls {
+				wantStatus(t, call(t, f, body), http.StatusAccepted)
+			}
+			if last := f.memory.kept[len(f.memory.kept)-1]; f.memory.open["atlas/a"] || last.Verdict == keyturn.HookIgnored && last.Reason == "" {
+				t.Errorf("open are %v, the last one is %+v", f.memory.open, last)
+			}
+		})
+	}
+	t.Run("another one begins", func(t *testing.T) {
+		t.Parallel()
+		f := newHookFixture(t)
+		for _, body := range []string{alert("a", "CLOSED", now), alert("b", "OPEN", now)} {
+			wantStatus(t, call(t, f, body), http.StatusAccepted)
+		}
+		if !f.memory.open["atlas/b"] {
+			t.Errorf("open are %v", f.memory.open)
+		}
+	})
+	for name, order := range map[string][2]string{"the end comes meanwhile": {"OPEN", "CLOSED"}, "the beginning comes meanwhile": {"CLOSED", "OPEN"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newHookFixture(t)
+			f.memory.between = func() { wantStatus(t, call(t, f, alert("a", order[1], now)), http.StatusAccepted) }
+			wantStatus(t, call(t, f, alert("a", order[0], now)), http.StatusAccepted)
+			if len(f.memory.kept) != 2 || f.memory.open["atlas/a"] {
+				t.Errorf("open are %v after %+v", f.memory.open, f.memory.kept)
+			}
+		})
+	}
+	t.Run("an end that failed halfway comes again", func(t *testing.T) {
+		t.Parallel()
+		f := newHookFixture(t)
+		f.memory.between = func() {
+			wantStatus(t, call(t, f, alert("a", "OPEN", now)), http.StatusAccepted)
+			f.memory.mu.Lock()
+			defer f.memory.mu.Unlock()
+			f.memory.ending = errors.New("the database died")
+		}
+		wantProblem(t, call(t, f, alert("a", "CLOSED", now)), http.StatusServiceUnavailable)
+		if !f.memory.open["atlas/a"] {
+			t.Fatal("nothing is left to be ended")
+		}
+		wantStatus(t, call(t, f, alert("a", "CLOSED", now)), http.StatusAccepted)
+		if f.memory.open["atlas/a"] {
+			t.Error("it goes on for ever")
+		}
+	})
 }
 
 func TestHookNeverWidens(t *testing.T) {

@@ -22,7 +22,11 @@ type Event struct {
 	// ID names the event and the state in which it is: what comes again under it is a repeat.
 	ID string
 	// Alert names what it is about: all its events ask for one rotation at most.
-	Alert   string
+	Alert string
+	// End is the ID that the end of Alert comes under. What has ended does not begin again: the sender then makes
+	// another Alert. Empty: it may begin again, or has no end.
+	End     string
+	At      time.Time // when the sender changed it last; zero: it does not say
 	Type    string
 	Status  string // as the sender writes it; empty: it has none
 	Open    bool   // it tells of something to be done
@@ -60,7 +64,7 @@ func Read(source keyturn.HookSource, header http.Header, body []byte) ([]Event, 
 		if events[i].Alert == "" || events[i].Type == "" {
 			return nil, errors.New("an event has no id or no type")
 		}
-		events[i].Alert, events[i].ID = bounded(events[i].Alert), bounded(events[i].ID)
+		events[i].Alert, events[i].ID, events[i].End = bounded(events[i].Alert), bounded(events[i].ID), bounded(events[i].End)
 	}
 	return events, nil
 }
@@ -109,6 +113,14 @@ func readMongoDB(body []byte) ([]Event, error) {
 	}
 	e.Open = strings.EqualFold(alert.Status, "OPEN") || strings.EqualFold(alert.Status, "INFORMATIONAL")
 	e.Over = strings.EqualFold(alert.Status, "CLOSED") || strings.EqualFold(alert.Status, "CANCELLED") // not TRACKING: it may come back
+	if e.End = alert.ID + ":over"; e.Over {
+		e.ID = e.End
+	}
+	for _, text := range []string{alert.Created, alert.Updated} {
+		if at, err := time.Parse(time.RFC3339, text); err == nil && at.After(e.At) {
+			e.At = at
+		}
+	}
 	return []Event{e}, nil
 }
 
@@ -237,7 +249,7 @@ func readAlertmanager(body []byte) ([]Event, error) {
 		}
 		alert := a.Fingerprint + "@" + a.StartsAt.UTC().Format(time.RFC3339)
 		events = append(events, Event{
-			ID: alert + ":" + a.Status, Alert: alert, Type: a.Labels["alertname"], Status: a.Status, Open: a.Status == "firing", Over: a.Status == "resolved",
+			ID: alert + ":" + a.Status, Alert: alert, End: alert + ":resolved", Type: a.Labels["alertname"], Status: a.Status, Open: a.Status == "firing", Over: a.Status == "resolved",
 			Project: pick(a.Labels, "project_id", "projectId", "group_id", "groupId", "project"),
 			Cluster: pick(a.Labels, "cluster_name", "clusterName", "cl_name", "cluster"),
 			Labels:  a.Labels, Raw: raw, Message: cmp.Or(a.Annotations["summary"], a.Annotations["description"], a.Labels["alertname"]),
