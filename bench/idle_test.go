@@ -16,7 +16,7 @@ import (
 // takes meanwhile: the memory it has from the system, and CPU of one core. Postgres is another process.
 func BenchmarkIdleScheduler(b *testing.B) {
 	pg := seedPostgres(b, manyPolicies)
-	w := &watched{timedStore: pg.open(b), bus: startBus(b), all: &lateness{}}
+	w := &watched{timedStore: pg.open(b), bus: startBus(b), all: newLateness(0)}
 	ctx, stop := context.WithCancel(b.Context())
 	var running sync.WaitGroup
 	running.Go(func() { scheduler.New(scheduler.Config{Store: w, Publisher: w}).Run(ctx) })

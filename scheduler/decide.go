@@ -25,31 +25,61 @@ const (
 type decider struct {
 	tables *timetables
 	room   int // slots that may still fire beyond one for each policy
+	alike  map[alike]*claim
 }
 
 // claim is what becomes of one due policy, with what is to be said about it.
 type claim struct {
 	due        keyturn.Due
 	firing     keyturn.Firing
-	lags       map[string]time.Duration // by slot
-	missed     int                      // slots that were missed and don't fire; at most 100 are counted
-	overlapped bool                     // the slot does not fire because a rotation is under way
-	more       bool                     // slots are left that are due now
+	lags       []time.Duration // of what starts
+	missed     int             // slots that were missed and don't fire; at most 100 are counted
+	overlapped bool            // the slot does not fire because a rotation is under way
+	more       bool            // slots are left that are due now
 	invalid    error
 }
 
+// alike is all that decides about a policy which neither a rotation under way nor the age of keys plays a part in. When
+// many are due together, they have few schedules and slots, and the time of the database is one for all of them.
+type alike struct {
+	timetable     *Timetable // of one that has windows or blackouts there is no other
+	catchUp       keyturn.CatchUp
+	catchUpWindow keyturn.Duration
+	paused        bool
+	slot          keyturn.Slot
+	now           time.Time
+}
+
 // decide says what becomes of a slot that is due.
-func (d *decider) decide(due keyturn.Due, now time.Time) claim {
-	c := claim{due: due}
-	timetable, err := d.tables.load(due.Policy.Schedule)
+func (d *decider) decide(due keyturn.Due, now time.Time) *claim {
+	schedule := &due.Policy.Schedule
+	timetable, err := d.tables.load(schedule)
 	if err != nil {
-		c.invalid = fmt.Errorf("reading the schedule of policy %s: %w", due.Policy.Name, err)
-		return c
+		return &claim{due: due, invalid: fmt.Errorf("reading the schedule of policy %s: %w", due.Policy.Name, err)}
 	}
+	if due.UnderWay || schedule.MaxAge > 0 || schedule.CatchUp == keyturn.CatchUpAll || due.Slot.At.After(now) {
+		return d.decideOne(due, timetable, now)
+	}
+	key := alike{
+		timetable: timetable, catchUp: schedule.CatchUp, catchUpWindow: schedule.CatchUpWindow, paused: due.Policy.Paused, slot: due.Slot, now: now,
+	}
+	c := d.alike[key]
+	if c == nil {
+		if d.alike == nil {
+			d.alike = make(map[alike]*claim)
+		}
+		c = d.decideOne(due, timetable, now)
+		d.alike[key] = c
+	}
+	return c
+}
+
+func (d *decider) decideOne(due keyturn.Due, timetable *Timetable, now time.Time) *claim {
+	c := &claim{due: due}
 	if due.Slot.At.After(now) {
-		d.early(&c, timetable, now)
+		d.early(c, timetable, now)
 	} else {
-		d.catchUp(&c, timetable, now)
+		d.catchUp(c, timetable, now)
 	}
 	return c
 }
@@ -157,11 +187,20 @@ func (d *decider) start(c *claim, t *Timetable, slot keyturn.Slot, now time.Time
 		start.Only.Units = aged
 		start.Reason = fmt.Sprintf("keys of %d units are due at the age of %s", len(aged), policy.Schedule.MaxAge)
 	}
-	c.firing.Start = append(c.firing.Start, start)
-	if c.lags == nil {
-		c.lags = make(map[string]time.Duration, 1)
+	c.firing.Start, c.lags = append(c.firing.Start, start), append(c.lags, now.Sub(slot.At))
+}
+
+// lag is how late a slot of the claim starts.
+func (c *claim) lag(slot string) time.Duration {
+	if c == nil {
+		return 0
 	}
-	c.lags[slot.Name()] = now.Sub(slot.At)
+	for i := range c.firing.Start {
+		if len(c.lags) == 1 || c.firing.Start[i].Slot.Name() == slot {
+			return c.lags[i]
+		}
+	}
+	return 0
 }
 
 // agedUnits returns the units of the policy whose key has come to its age, oldest first.

@@ -145,7 +145,7 @@ func (s *Scheduler) fireOn(ctx context.Context, hand func([]keyturn.Rotation)) e
 // fireBatch fires one batch. more reports that there may be more to do at once.
 func (s *Scheduler) fireBatch(ctx context.Context) (more bool, rotations []keyturn.Rotation, err error) {
 	d := &decider{tables: &s.tables, room: extraSlots}
-	claims := make(map[string]claim) // by policy: a store that repeats its transaction asks again
+	claims := make(map[string]*claim) // by policy: a store that repeats its transaction asks again
 	rotations, err = s.store.FireDue(ctx, s.batch, func(due keyturn.Due, now time.Time) (keyturn.Firing, error) {
 		c := d.decide(due, now)
 		claims[due.Policy.Name] = c
@@ -166,9 +166,10 @@ func (s *Scheduler) fireBatch(ctx context.Context) (more bool, rotations []keytu
 }
 
 // report logs and counts a batch that was committed.
-func (s *Scheduler) report(claims map[string]claim, rotations []keyturn.Rotation) {
-	for _, r := range rotations {
-		lag := claims[r.Policy].lags[r.Slot]
+func (s *Scheduler) report(claims map[string]*claim, rotations []keyturn.Rotation) {
+	for i := range rotations {
+		r := &rotations[i]
+		lag := claims[r.Policy].lag(r.Slot)
 		s.metrics.firedAfter(lag)
 		if e := s.log.Check(zap.DebugLevel, "slot fired"); e != nil {
 			e.Write(zap.String("policy", r.Policy), zap.String("slot", r.Slot), zap.Stringer("rotation", r.ID), zap.Duration("lag", lag))
@@ -241,7 +242,7 @@ func (s *Scheduler) resume(ctx context.Context) error {
 
 // FirstSlot returns the first slot of a schedule after a time; nil: there is none.
 func (s *Scheduler) FirstSlot(schedule keyturn.Schedule, after time.Time) (*keyturn.Slot, error) {
-	timetable, err := s.tables.load(schedule)
+	timetable, err := s.tables.load(&schedule)
 	if err != nil {
 		return nil, err
 	}

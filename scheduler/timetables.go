@@ -27,9 +27,9 @@ type plainSchedule struct {
 	jitter, maxAge keyturn.Duration
 }
 
-func (t *timetables) load(s keyturn.Schedule) (*Timetable, error) {
+func (t *timetables) load(s *keyturn.Schedule) (*Timetable, error) {
 	if len(s.Windows) > 0 || len(s.Blackouts) > 0 {
-		return t.reader.Timetable(s)
+		return t.reader.Timetable(*s)
 	}
 	key := plainSchedule{
 		cron: s.Cron, timezone: s.Timezone, gap: s.Gap, fold: s.Fold, from: nano(s.StartAt), to: nano(s.EndAt), jitter: s.Jitter, maxAge: s.MaxAge,
@@ -40,7 +40,7 @@ func (t *timetables) load(s keyturn.Schedule) (*Timetable, error) {
 	if known != nil {
 		return known, nil
 	}
-	read, err := t.reader.Timetable(s)
+	read, err := t.reader.Timetable(*s)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func opening(t *Timetable, now time.Time) keyturn.Opening {
 // too old, and deadline is run, only blackouts hold it.
 func openingOf(tables *timetables, look keyturn.WindowLook, now time.Time) (keyturn.Opening, error) {
 	policy := look.Policy.WithDefaults()
-	timetable, err := tables.load(policy.Schedule)
+	timetable, err := tables.load(&policy.Schedule)
 	if err != nil {
 		return keyturn.Opening{}, fmt.Errorf("reading the schedule of policy %s: %w", policy.Name, err)
 	}

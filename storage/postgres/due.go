@@ -6,29 +6,71 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// These two statements are written by hand because sqlc knows no ctid, the place of a row: to find a row that
+// These statements are written by hand because sqlc knows no ctid, the place of a row: to find a row that
 // was just read by its place spares an index of all policies: docs/performance.md has what that is worth. A row that is locked stays in its
 // place until the transaction that has locked it updates it:
 // https://www.postgresql.org/docs/current/ddl-system-columns.html
 
-// duePolicies finds and locks what is due before anything is joined to it: the work must not grow with what exists.
-const duePolicies = `-- name: DuePolicies
+// duePlaces finds what is due, and locks nothing.
+const duePlaces = `-- name: DuePlaces
+WITH clock AS MATERIALIZED (
+    SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
+)
+SELECT p.ctid FROM policies p
+WHERE p.wake_at <= (SELECT at FROM clock) AND (p.paused_until IS NULL OR p.paused_until > (SELECT at FROM clock))
+ORDER BY p.wake_at LIMIT $2`
+
+// claimPlaces locks those of the policies in some places that are due, before anything is joined to them: the work must
+// not grow with what exists.
+const claimPlaces = `-- name: ClaimPlaces
 WITH clock AS MATERIALIZED (
     SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
 ), due AS MATERIALIZED (
     SELECT p.name, p.paused, p.next_local, p.next_timezone, p.next_at, p.ctid AS place
     FROM policies p
-    WHERE p.wake_at <= (SELECT at FROM clock) AND (p.paused_until IS NULL OR p.paused_until > (SELECT at FROM clock))
-    ORDER BY p.wake_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    WHERE p.ctid = ANY ($2::tid[])
+        AND p.wake_at <= (SELECT at FROM clock) AND (p.paused_until IS NULL OR p.paused_until > (SELECT at FROM clock))
+    FOR UPDATE SKIP LOCKED
 )
-SELECT d.name, d.paused, d.next_local, d.next_timezone, d.next_at, d.place::text,
+SELECT d.name, d.paused, d.next_local, d.next_timezone, d.next_at, d.place,
     (SELECT r.id FROM rotations r WHERE r.policy = d.name AND r.finished_at IS NULL LIMIT 1) IS NOT NULL,
     s.spec, s.generation, (SELECT at FROM clock)
 FROM due d CROSS JOIN LATERAL (
     SELECT r.spec, r.generation FROM resources r WHERE r.kind = 'Policy' AND r.name = d.name LIMIT 1
 ) s`
+
+// placesAhead is for how many claims the places of what is due are read at once. Each time that they are read, the
+// index still has what has fired just before at its beginning: with 100,000 policies due at once, finding each thousand
+// anew cost more than all that happens to them.
+const placesAhead = 50
+
+// duePlacesList holds places of policies that were due when they were read, oldest slot first. They are
+// no more than hints: who claims one looks at the row again.
+type duePlacesList struct {
+	turn   chan struct{} // whoever has put something into it may use the rest
+	places []pgtype.TID
+}
+
+// take takes up to n places from the list. If that is empty it reads new ones, unless read is nil.
+func (l *duePlacesList) take(ctx context.Context, n int, read func() ([]pgtype.TID, error)) (taken []pgtype.TID, err error) {
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-l.turn }()
+	if len(l.places) == 0 && read != nil {
+		if l.places, err = read(); err != nil {
+			return nil, err
+		}
+	}
+	n = min(n, len(l.places))
+	taken, l.places = l.places[:n:n], l.places[n:]
+	return taken, nil
+}
 
 // duePolicy is a policy whose slot has come.
 type duePolicy struct {
@@ -36,59 +78,117 @@ type duePolicy struct {
 	paused                  bool
 	nextLocal, nextTimezone string
 	nextAt                  time.Time
-	place                   string
+	place                   pgtype.TID
 	underWay                bool
 	spec                    []byte
 	generation              int64
 	now                     time.Time
 }
 
-func (s *Store) duePolicies(ctx context.Context, tx pgx.Tx, limit int) ([]duePolicy, error) {
-	rows, err := tx.Query(ctx, duePolicies, s.clock(), int32Of(limit))
-	if err != nil {
-		return nil, fmt.Errorf("claiming policies: %w", err)
-	}
-	due, err := pgx.AppendRows(make([]duePolicy, 0, limit), rows, func(row pgx.CollectableRow) (d duePolicy, err error) {
-		err = row.Scan(&d.name, &d.paused, &d.nextLocal, &d.nextTimezone, &d.nextAt, &d.place, &d.underWay, &d.spec, &d.generation, &d.now)
-		return d, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("claiming policies: %w", err)
+// duePolicies claims up to limit policies that are due.
+func (s *Store) duePolicies(ctx context.Context, tx pgx.Tx, limit int) (due []duePolicy, err error) {
+	read := func() ([]pgtype.TID, error) { return readPlaces(ctx, tx, s.clock(), placesAhead*limit) }
+	once := read
+	for len(due) < limit {
+		places, err := s.due.take(ctx, limit-len(due), func() ([]pgtype.TID, error) {
+			if once == nil { // what was found is held by others, or was done by them
+				return nil, nil
+			}
+			once = nil
+			return read()
+		})
+		if err != nil {
+			return nil, fmt.Errorf("looking for policies that are due: %w", err)
+		}
+		if len(places) == 0 {
+			break
+		}
+		if due, err = s.claimPlaces(ctx, tx, places, due); err != nil {
+			return nil, fmt.Errorf("claiming policies: %w", err)
+		}
 	}
 	return due, nil
 }
 
-// advancePolicies moves policies on to their next slot. A slot without a time ends the policy's schedule.
+func readPlaces(ctx context.Context, tx pgx.Tx, now *time.Time, most int) ([]pgtype.TID, error) {
+	rows, err := tx.Query(ctx, duePlaces, now, int32Of(most))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[pgtype.TID])
+}
+
+// claimPlaces appends the policies in these places that are due and that nobody else holds.
+func (s *Store) claimPlaces(ctx context.Context, tx pgx.Tx, places []pgtype.TID, due []duePolicy) ([]duePolicy, error) {
+	rows, err := tx.Query(ctx, claimPlaces, s.clock(), places)
+	if err != nil {
+		return nil, err
+	}
+	if due == nil {
+		due = make([]duePolicy, 0, len(places))
+	}
+	var local, timezone shared
+	return pgx.AppendRows(due, rows, func(row pgx.CollectableRow) (d duePolicy, err error) {
+		err = row.Scan(&d.name, &d.paused, &local.read, &timezone.read, &d.nextAt, &d.place, &d.underWay, &d.spec, &d.generation, &d.now)
+		d.nextLocal, d.nextTimezone = local.text(), timezone.text()
+		return d, err
+	})
+}
+
+// shared reads texts of which many that follow each other are the same, and keeps those only once.
+type shared struct {
+	read pgtype.DriverBytes // valid until the next row is read
+	last string
+}
+
+func (s *shared) text() string {
+	if string(s.read) != s.last {
+		s.last = string(s.read)
+	}
+	return s.last
+}
+
+// advancePolicies moves policies on to their next slot, and ends the schedule of one that has none. The rows are
+// locked, so they are in their places.
 const advancePolicies = `-- name: AdvancePolicies
 WITH slot AS MATERIALIZED (
-    SELECT unnest($1::text[])::tid AS place, unnest($2::text[]) AS name, unnest($3::timestamptz[]) AS was,
-        unnest($4::text[]) AS local, unnest($5::text[]) AS timezone,
-        unnest($6::timestamptz[]) AS at, unnest($7::timestamptz[]) AS wake, unnest($8::boolean[]) AS ends,
-        nullif(unnest($9::timestamptz[]), 'epoch') AS deadline -- epoch: none
+    SELECT unnest($1::tid[]) AS place, unnest($2::timestamptz[]) AS was, unnest($3::text[]) AS local, unnest($4::text[]) AS timezone,
+        nullif(unnest($5::timestamptz[]), 'epoch') AS at, -- epoch: none
+        unnest($6::timestamptz[]) AS wake, nullif(unnest($7::timestamptz[]), 'epoch') AS deadline -- left out at the end: none
 )
 UPDATE policies p SET
-    next_local = CASE WHEN NOT s.ends THEN s.local END, next_timezone = CASE WHEN NOT s.ends THEN s.timezone END,
-    next_at = CASE WHEN NOT s.ends THEN s.at END, wake_at = CASE WHEN NOT s.ends THEN s.wake END,
+    next_local = CASE WHEN s.at IS NOT NULL THEN s.local END, next_timezone = CASE WHEN s.at IS NOT NULL THEN s.timezone END,
+    next_at = s.at, wake_at = CASE WHEN s.at IS NOT NULL THEN coalesce(nullif(s.wake, 'epoch'), s.at) END,
     deadline_at = s.deadline
-FROM slot s WHERE p.ctid = s.place AND p.name = s.name AND p.next_at = s.was`
+FROM slot s WHERE p.ctid = s.place AND p.next_at = s.was`
 
 // advance holds the columns of advancePolicies.
 type advance struct {
-	places, names     []string
+	places            []pgtype.TID
 	was               []time.Time
 	locals, timezones []string
-	ats, wakes        []time.Time
-	ends              []bool
-	deadlines         []time.Time
+	ats               []time.Time
+	wakes, deadlines  []time.Time // seldom: see seldom
+}
+
+// seldom adds a value to a column that hardly ever has one. Rows that it leaves out at the end are NULL for the statement.
+func seldom[T comparable](column *[]T, row int, value, none T) {
+	if value == none {
+		return
+	}
+	for len(*column) < row {
+		*column = append(*column, none)
+	}
+	*column = append(*column, value)
 }
 
 func (s *Store) advancePolicies(ctx context.Context, tx pgx.Tx, a *advance) error {
-	tag, err := tx.Exec(ctx, advancePolicies, a.places, a.names, a.was, a.locals, a.timezones, a.ats, a.wakes, a.ends, a.deadlines)
+	tag, err := tx.Exec(ctx, advancePolicies, a.places, a.was, a.locals, a.timezones, a.ats, a.wakes, a.deadlines)
 	if err != nil {
 		return fmt.Errorf("advancing policies: %w", err)
 	}
-	if got := tag.RowsAffected(); got != int64(len(a.names)) { // or their slots would come again
-		return fmt.Errorf("advancing policies: %d of %d rows were in their places", got, len(a.names))
+	if got := tag.RowsAffected(); got != int64(len(a.places)) { // or their slots would come again
+		return fmt.Errorf("advancing policies: %d of %d rows were in their places", got, len(a.places))
 	}
 	return nil
 }

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"go.uber.org/zap"
 
 	"github.com/keyturn/keyturn"
@@ -22,30 +25,45 @@ const leaveAlone = time.Minute
 func (s *Store) FireDue(
 	ctx context.Context, limit int, decide func(due keyturn.Due, now time.Time) (keyturn.Firing, error),
 ) ([]keyturn.Rotation, error) {
-	var fired []keyturn.Rotation
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		rows, err := s.duePolicies(ctx, tx, limit)
-		if err != nil || len(rows) == 0 {
-			fired = nil
-			return err
-		}
-		f, err := s.decide(ctx, tx, rows, decide)
-		if err != nil {
-			return err
-		}
-		fired, err = s.fire(ctx, tx, f)
-		return err
-	})
+	fired, err := s.fireDue(ctx, limit, decide, s.fireNew)
+	if hasCode(err, codeUniqueViolation) { // somebody asked for one of the slots by hand
+		fired, err = s.fireDue(ctx, limit, decide, s.fireMissing)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("firing due policies: %w", err)
 	}
 	return fired, nil
 }
 
+func (s *Store) fireDue(
+	ctx context.Context, limit int, decide func(due keyturn.Due, now time.Time) (keyturn.Firing, error),
+	insert func(context.Context, pgx.Tx, *firing) error,
+) (fired []keyturn.Rotation, err error) {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		fired = nil
+		rows, err := s.duePolicies(ctx, tx, limit)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		f, err := s.decide(ctx, tx, rows, decide)
+		if err != nil {
+			return err
+		}
+		if len(f.rotations) > 0 {
+			if err := insert(ctx, tx, &f); err != nil {
+				return err
+			}
+		}
+		fired = f.rotations
+		return s.moveOn(ctx, tx, &f)
+	})
+	return fired, err
+}
+
 // firing is what is to be written for the policies that are due.
 type firing struct {
 	now       time.Time
-	rotations map[keyturn.ID]keyturn.Rotation
+	rotations []keyturn.Rotation
 	slots     db.FireSlotsParams
 	advance   advance
 	skipped   db.NoteSkippedParams
@@ -56,19 +74,20 @@ type firing struct {
 func (s *Store) decide(
 	ctx context.Context, tx pgx.Tx, rows []duePolicy, decide func(due keyturn.Due, now time.Time) (keyturn.Firing, error),
 ) (firing, error) {
-	f := firing{rotations: make(map[keyturn.ID]keyturn.Rotation, len(rows))}
+	f := newFiring(len(rows))
+	specs, units := policySpecs{}, &oldUnits{store: s, ctx: ctx, tx: tx}
+	before := units.before
 	for i := range rows {
 		row := &rows[i]
 		f.now = row.now.UTC()
 		slot := keyturn.Slot{Local: row.nextLocal, Timezone: row.nextTimezone, At: row.nextAt.UTC()}
-		policy, err := policyOf(row.name, row.spec, row.generation, row.paused)
+		policy, err := specs.policy(row)
 		if err != nil {
 			s.leave(&f, row.name, err)
 			continue
 		}
-		units := &oldUnits{store: s, ctx: ctx, tx: tx, target: policy.Target}
-		due := keyturn.Due{Policy: policy, Slot: slot, UnderWay: row.underWay, OldUnits: units.before}
-		what, err := decide(due, f.now)
+		units.target = policy.Target
+		what, err := decide(keyturn.Due{Policy: policy, Slot: slot, UnderWay: row.underWay, OldUnits: before}, f.now)
 		if units.err != nil { // the transaction is lost, whatever was decided
 			return firing{}, units.err
 		}
@@ -76,7 +95,7 @@ func (s *Store) decide(
 			err = plausible(what, slot, f.now)
 		}
 		if err == nil {
-			err = f.add(s, policy, what)
+			err = f.add(s, &policy, what)
 		}
 		if err != nil {
 			s.leave(&f, row.name, err)
@@ -86,6 +105,35 @@ func (s *Store) decide(
 	}
 	f.slots.Now, f.skipped.Now = f.now, f.now
 	return f, nil
+}
+
+func newFiring(n int) firing {
+	return firing{
+		rotations: make([]keyturn.Rotation, 0, n),
+		slots: db.FireSlotsParams{
+			Ids: make([]keyturn.ID, 0, n), Policies: make([]string, 0, n), Targets: make([]string, 0, n), Slots: make([]string, 0, n),
+		},
+		advance: advance{
+			places: make([]pgtype.TID, 0, n), was: make([]time.Time, 0, n), locals: make([]string, 0, n), timezones: make([]string, 0, n),
+			ats: make([]time.Time, 0, n),
+		},
+	}
+}
+
+// policySpecs reads each spec once of which many policies have the same.
+type policySpecs map[string]keyturn.Policy
+
+func (p policySpecs) policy(row *duePolicy) (keyturn.Policy, error) {
+	policy, ok := p[string(row.spec)]
+	if !ok {
+		var err error
+		if policy, err = policyOf(row.name, row.spec, row.generation, row.paused); err != nil {
+			return keyturn.Policy{}, err
+		}
+		p[string(row.spec)] = policy
+	}
+	policy.Name, policy.Generation, policy.Paused = row.name, row.generation, row.paused
+	return policy, nil
 }
 
 // plausible refuses a decision after which the policy would be due again for ever.
@@ -107,7 +155,7 @@ func wakeAt(what keyturn.Firing) time.Time {
 	return what.Next.At
 }
 
-// oldUnits reads units for one decision.
+// oldUnits reads units for a decision.
 type oldUnits struct {
 	store  *Store
 	ctx    context.Context //nolint:containedctx // lives as long as one call of FireDue
@@ -139,18 +187,17 @@ func (s *Store) leave(f *firing, policy string, err error) {
 }
 
 func (f *firing) advanceTo(row *duePolicy, what keyturn.Firing) {
-	a, slot := &f.advance, what.Next
-	a.places, a.names = append(a.places, row.place), append(a.names, row.name)
-	a.was, a.ends = append(a.was, row.nextAt), append(a.ends, slot == nil)
-	wake := time.Time{}
+	a := &f.advance
+	n, slot, wake := len(a.places), what.Next, time.Unix(0, 0)
 	if slot == nil {
-		slot = &keyturn.Slot{}
-	} else {
-		wake = wakeAt(what)
+		slot = &keyturn.Slot{At: wake}
+	} else if at := wakeAt(what); !at.Equal(slot.At) {
+		wake = at
 	}
-	a.locals, a.timezones = append(a.locals, slot.Local), append(a.timezones, slot.Timezone)
-	a.ats, a.wakes = append(a.ats, slot.At), append(a.wakes, wake)
-	a.deadlines = append(a.deadlines, orEpoch(what.Deadline))
+	a.places, a.was = append(a.places, row.place), append(a.was, row.nextAt)
+	a.locals, a.timezones, a.ats = append(a.locals, slot.Local), append(a.timezones, slot.Timezone), append(a.ats, slot.At)
+	seldom(&a.wakes, n, wake, time.Unix(0, 0))
+	seldom(&a.deadlines, n, orEpoch(what.Deadline), time.Unix(0, 0))
 	if what.Skipped != nil {
 		n := &f.skipped
 		n.Names, n.Slots, n.Reasons = append(n.Names, row.name), append(n.Slots, what.Skipped.Slot), append(n.Reasons, clean(what.Skipped.Reason))
@@ -158,27 +205,44 @@ func (f *firing) advanceTo(row *duePolicy, what keyturn.Firing) {
 }
 
 // add notes the rotations that start.
-func (f *firing) add(s *Store, policy keyturn.Policy, what keyturn.Firing) error {
+func (f *firing) add(s *Store, policy *keyturn.Policy, what keyturn.Firing) error {
 	if policy.Paused {
 		return nil
 	}
-	for _, start := range what.Start {
-		only, err := json.Marshal(start.Only)
+	for i := range what.Start {
+		start := &what.Start[i]
+		only, err := selectionText(&start.Only)
 		if err != nil {
-			return fmt.Errorf("writing the selection of a rotation: %w", err)
+			return err
 		}
-		id, p := s.newID(), &f.slots
-		p.Ids, p.Policies = append(p.Ids, id), append(p.Policies, policy.Name)
-		p.Targets, p.Slots = append(p.Targets, policy.Target), append(p.Slots, start.Slot.Name())
-		p.Reasons, p.Only = append(p.Reasons, clean(start.Reason)), append(p.Only, string(only))
-		p.OpenUntils, p.LookAts = append(p.OpenUntils, orEpoch(start.Opening.Until)), append(p.LookAts, orEpoch(start.Opening.LookAt))
-		p.Supersede = append(p.Supersede, start.Supersedes)
-		f.rotations[id] = keyturn.Rotation{
-			ID: id, Policy: policy.Name, Target: policy.Target, Trigger: keyturn.TriggerSchedule, Slot: start.Slot.Name(),
-			Reason: clean(start.Reason), Only: start.Only, State: keyturn.RotationRequested, RequestedAt: f.now,
-		}
+		p, id, slot, reason := &f.slots, s.newID(), start.Slot.Name(), clean(start.Reason)
+		n := len(p.Ids)
+		p.Ids, p.Policies, p.Targets, p.Slots = append(p.Ids, id), append(p.Policies, policy.Name), append(p.Targets, policy.Target), append(p.Slots, slot)
+		seldom(&p.Reasons, n, reason, "")
+		seldom(&p.Only, n, only, everything)
+		seldom(&p.OpenUntils, n, orEpoch(start.Opening.Until), time.Unix(0, 0))
+		seldom(&p.LookAts, n, orEpoch(start.Opening.LookAt), time.Unix(0, 0))
+		seldom(&p.Supersede, n, start.Supersedes, false)
+		f.rotations = append(f.rotations, keyturn.Rotation{
+			ID: id, Policy: policy.Name, Target: policy.Target, Trigger: keyturn.TriggerSchedule, Slot: slot,
+			Reason: reason, Only: start.Only, State: keyturn.RotationRequested, RequestedAt: f.now,
+		})
 	}
 	return nil
+}
+
+// everything is the selection that selects all.
+const everything = "{}"
+
+func selectionText(only *keyturn.Selection) (string, error) {
+	if reflect.ValueOf(only).Elem().IsZero() {
+		return everything, nil
+	}
+	text, err := json.Marshal(only)
+	if err != nil {
+		return "", fmt.Errorf("writing the selection of a rotation: %w", err)
+	}
+	return string(text), nil
 }
 
 // orEpoch stands for no time in an array that has no room for NULL.
@@ -189,34 +253,40 @@ func orEpoch(t *time.Time) time.Time {
 	return *t
 }
 
-func (s *Store) fire(ctx context.Context, tx pgx.Tx, f firing) ([]keyturn.Rotation, error) {
-	var fired []keyturn.Rotation
-	if len(f.slots.Ids) > 0 {
-		ids, err := s.q.FireSlots(ctx, tx, f.slots)
-		if err != nil {
-			return nil, err
-		}
-		for _, id := range ids {
-			fired = append(fired, f.rotations[id])
-		}
+// fireNew inserts the rotations, of which none is there yet.
+func (s *Store) fireNew(ctx context.Context, tx pgx.Tx, f *firing) error {
+	return s.q.FireNewSlots(ctx, tx, db.FireNewSlotsParams(f.slots))
+}
+
+// fireMissing inserts those rotations that are not there yet, and forgets the others.
+func (s *Store) fireMissing(ctx context.Context, tx pgx.Tx, f *firing) error {
+	inserted, err := s.q.FireSlots(ctx, tx, f.slots)
+	if err != nil {
+		return err
 	}
-	if len(f.advance.names) > 0 {
+	f.rotations = slices.DeleteFunc(f.rotations, func(r keyturn.Rotation) bool { return !slices.Contains(inserted, r.ID) })
+	return nil
+}
+
+// moveOn writes down what becomes of the policies.
+func (s *Store) moveOn(ctx context.Context, tx pgx.Tx, f *firing) error {
+	if len(f.advance.places) > 0 {
 		if err := s.advancePolicies(ctx, tx, &f.advance); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(f.skipped.Names) > 0 {
 		if err := s.q.NoteSkipped(ctx, tx, f.skipped); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(f.broken) > 0 {
 		until := f.now.Add(leaveAlone)
 		if err := s.q.LeavePolicies(ctx, tx, db.LeavePoliciesParams{Until: &until, Names: f.broken}); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return fired, nil
+	return nil
 }
 
 // NextDue returns how long it is until there is something to do; negative: overdue.

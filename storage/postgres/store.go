@@ -43,6 +43,7 @@ type Store struct {
 	q    *db.Queries
 	log  *zap.Logger
 	now  func() time.Time
+	due  duePlacesList
 }
 
 // Open connects to the database, and does not migrate it. Errors say in one line, without the
@@ -74,7 +75,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Store{pool: pool, q: db.New(), log: log, now: cfg.Now}, nil
+	return &Store{pool: pool, q: db.New(), log: log, now: cfg.Now, due: duePlacesList{turn: make(chan struct{}, 1)}}, nil
 }
 
 // Close closes all connections, and waits for those in use.

@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"encoding/json"
 	"errors"
 	"reflect"
 	"slices"
@@ -19,6 +20,8 @@ func scheduleTests() map[string]func(*testing.T, New) {
 		"ErrorOfNextStopsOnlyThatPolicy":  scheduleNextFails,
 		"SlotThatDoesNotAdvanceIsAnError": scheduleStuck,
 		"LimitIsKeptOldestFirst":          scheduleLimit,
+		"BatchesFollowUntilNothingIsDue":  scheduleBatches,
+		"WhatChangedMeanwhileIsLookedAt":  scheduleChanged,
 		"NoMoreSlots":                     scheduleEnds,
 		"NextDueIsTheEarliest":            scheduleNextDue,
 		"AnnouncesEachNewRotation":        scheduleAnnounces,
@@ -136,11 +139,15 @@ func scheduleSlotTaken(t *testing.T, newStore New) {
 	_, _, err := f.Request(f.ctx(), keyturn.Request{Policy: "quarterly", Trigger: keyturn.TriggerSchedule, Slot: slot})
 	f.ok(err)
 	f.drain()
-	if fired := f.fire(after(time.Hour)); len(fired) != 0 {
-		t.Errorf("fired %+v for a slot that has a rotation", fired)
+	f.policy("monthly", "om", slot) // of the same batch
+	if fired := f.fire(after(time.Hour)); len(fired) != 1 || fired[0].Policy != "monthly" {
+		t.Errorf("fired %+v, want nothing for the slot that has a rotation", fired)
 	}
-	if notes := f.drain(); len(notes) != 0 {
+	if notes := f.drain(); !slices.Equal(types(notes), []string{"rotation.requested"}) {
 		t.Errorf("announced %+v", notes)
+	}
+	if all, _, err := f.Rotations(f.ctx(), keyturn.RotationFilter{Page: keyturn.Page{Limit: 10}}); err != nil || len(all) != 2 {
+		t.Errorf("rotations are %+v, %v; want one for each policy", all, err)
 	}
 	if in, _, err := f.NextDue(f.ctx()); err != nil || in != time.Hour {
 		t.Errorf("next due in %v (%v), want 1h", in, err)
@@ -200,6 +207,82 @@ func scheduleLimit(t *testing.T, newStore New) {
 	slices.Sort(names)
 	if !slices.Equal(names, []string{"first", "second"}) {
 		t.Errorf("fired %v, want first and second", names)
+	}
+}
+
+func scheduleBatches(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		f.policy(name, "om", f.slot(0))
+	}
+	seen := map[string]bool{}
+	for _, want := range []int{2, 2, 1, 0} {
+		fired, err := f.FireDue(f.ctx(), 2, fires(after(time.Hour)))
+		f.ok(err)
+		if len(fired) != want {
+			t.Fatalf("fired %d in one batch of 2, want %d", len(fired), want)
+		}
+		for _, r := range fired {
+			seen[r.Policy] = true
+		}
+	}
+	if len(seen) != 5 {
+		t.Errorf("fired %v", seen)
+	}
+	f.clock.Advance(time.Hour)
+	if fired := f.fire(noMore); len(fired) != 5 {
+		t.Errorf("%d fired an hour later, want all 5", len(fired))
+	}
+}
+
+// scheduleChanged is about policies that were due together with others that fired first, and changed since.
+func scheduleChanged(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	f.policy("first", "om", f.slot(0))
+	f.clock.Advance(time.Second)
+	for _, name := range []string{"deleted", "moved", "paused", "replaced", "same"} {
+		f.policy(name, "om", f.slot(0))
+	}
+	fired, err := f.FireDue(f.ctx(), 1, fires(noMore))
+	f.ok(err)
+	if len(fired) != 1 || fired[0].Policy != "first" {
+		t.Fatalf("fired %+v, want first", fired)
+	}
+	earlier := f.slot(-time.Minute)
+	daily, err := json.Marshal(keyturn.Policy{Target: "om", Schedule: keyturn.Schedule{Cron: "@daily"}})
+	f.ok(err)
+	f.ok(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{
+		{Kind: keyturn.KindPolicy, Name: "deleted", Expect: 1},
+		{Kind: keyturn.KindPolicy, Name: "moved", Spec: daily, Next: f.slot(time.Hour), Expect: 1},
+		{Kind: keyturn.KindPolicy, Name: "replaced", Spec: daily, Next: earlier, Expect: 1},
+		{Kind: keyturn.KindPolicy, Name: "new", Spec: daily, Next: f.slot(0)},
+	}))
+	f.ok(f.SetPaused(f.ctx(), "paused", true, "ann", "", nil))
+	asked := map[string]keyturn.Due{}
+	fired = f.fire(func(due keyturn.Due, now time.Time) (*keyturn.Slot, error) {
+		asked[due.Policy.Name] = due
+		return after(time.Hour)(due, now)
+	})
+	var names []string
+	for _, r := range fired {
+		names = append(names, r.Policy)
+	}
+	fired, err = f.FireDue(f.ctx(), 100, fires(after(time.Hour))) // whatever was not found the first time
+	f.ok(err)
+	for _, r := range fired {
+		names = append(names, r.Policy)
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"new", "replaced", "same"}) {
+		t.Errorf("fired %v, want new, replaced and same", names)
+	}
+	if due := asked["replaced"]; due.Policy.Schedule.Cron != "@daily" || !due.Slot.At.Equal(earlier.At) {
+		t.Errorf("replaced is told as %+v", due)
+	}
+	if !asked["paused"].Policy.Paused {
+		t.Error("paused is not told as paused")
 	}
 }
 

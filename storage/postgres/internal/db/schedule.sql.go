@@ -147,6 +147,55 @@ func (q *Queries) EndedPauses(ctx context.Context, db DBTX, arg EndedPausesParam
 	return items, nil
 }
 
+const fireNewSlots = `-- name: FireNewSlots :exec
+WITH slot AS MATERIALIZED (
+    SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS policy,
+        unnest($3::text[]) AS target, unnest($4::text[]) AS slot,
+        unnest($5::text[]) AS reason, unnest($6::boolean[]) AS supersedes, unnest($7::text[]) AS only_units,
+        nullif(unnest($8::timestamptz[]), 'epoch') AS open_until, -- epoch: none
+        nullif(unnest($9::timestamptz[]), 'epoch') AS look_at
+), fired AS (
+    INSERT INTO rotations (id, policy, target, trigger, slot, reason, requested_by, only_units, requested_at, open_until, look_at, supersedes)
+    SELECT id, policy, target, 'schedule', slot, coalesce(reason, ''), '', coalesce(only_units, '{}')::jsonb, $10::timestamptz,
+        open_until, look_at, coalesce(supersedes, false)
+    FROM slot ORDER BY policy, slot
+    RETURNING id
+)
+INSERT INTO announcements (id, type, rotation_id) SELECT id, 'rotation.requested', id FROM fired
+`
+
+type FireNewSlotsParams struct {
+	Ids        []keyturn.ID
+	Policies   []string
+	Targets    []string
+	Slots      []string
+	Reasons    []string
+	Supersede  []bool
+	Only       []string
+	OpenUntils []time.Time
+	LookAts    []time.Time
+	Now        time.Time
+}
+
+// Inserts a rotation for each slot, and an announcement for each of those. In the order of two of the indexes,
+// which spares them some work. Columns that hardly ever have a value end after the last one that has.
+// A rotation is requested once, so its id names the announcement as well.
+func (q *Queries) FireNewSlots(ctx context.Context, db DBTX, arg FireNewSlotsParams) error {
+	_, err := db.Exec(ctx, fireNewSlots,
+		arg.Ids,
+		arg.Policies,
+		arg.Targets,
+		arg.Slots,
+		arg.Reasons,
+		arg.Supersede,
+		arg.Only,
+		arg.OpenUntils,
+		arg.LookAts,
+		arg.Now,
+	)
+	return err
+}
+
 const fireSlots = `-- name: FireSlots :many
 WITH slot AS MATERIALIZED (
     SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS policy,
@@ -156,12 +205,12 @@ WITH slot AS MATERIALIZED (
         nullif(unnest($9::timestamptz[]), 'epoch') AS look_at
 ), fired AS (
     INSERT INTO rotations (id, policy, target, trigger, slot, reason, requested_by, only_units, requested_at, open_until, look_at, supersedes)
-    SELECT id, policy, target, 'schedule', slot, reason, '', only_units::jsonb, $10::timestamptz, open_until, look_at, supersedes FROM slot
-    ORDER BY policy, slot
+    SELECT id, policy, target, 'schedule', slot, coalesce(reason, ''), '', coalesce(only_units, '{}')::jsonb, $10::timestamptz,
+        open_until, look_at, coalesce(supersedes, false)
+    FROM slot ORDER BY policy, slot
     ON CONFLICT (policy, slot) WHERE slot IS NOT NULL DO NOTHING
     RETURNING id
 ), told AS (
-    -- A rotation is requested once, so its id names the announcement as well.
     INSERT INTO announcements (id, type, rotation_id) SELECT id, 'rotation.requested', id FROM fired
 )
 SELECT id FROM fired
@@ -180,8 +229,7 @@ type FireSlotsParams struct {
 	Now        time.Time
 }
 
-// Inserts a rotation for each slot that has none, and an announcement for each of those. In the order of two of
-// the indexes, which spares them some work.
+// Does the same for each slot that has no rotation. To ask for that costs a tenth more.
 func (q *Queries) FireSlots(ctx context.Context, db DBTX, arg FireSlotsParams) ([]keyturn.ID, error) {
 	rows, err := db.Query(ctx, fireSlots,
 		arg.Ids,
