@@ -132,9 +132,9 @@ type QueuedTask struct {
 
 // Due is a policy whose slot has come, as the scheduler claims it.
 type Due struct {
-	Policy Policy
-	Slot   Slot // the slot that is due, or for which a key may get too old
-	// UnderWay reports that a rotation of the policy has not ended.
+	Policy Policy // if its schedule is plain (Schedule.Plain), perhaps no more than Name, Paused, Target and Schedule
+	Slot   Slot   // the slot that is due, or for which a key may get too old
+	// UnderWay reports that a rotation of the policy has not ended. It is told unless the schedule is plain.
 	UnderWay bool
 	// OldUnits returns the units of the policy's target, of all projects, whose key is known to be in use
 	// since before or longer, oldest first: those that can be turned, as the planner last saw them. Units

@@ -43,6 +43,12 @@ type Schedule struct {
 	MaxAge Duration `json:"maxAge,omitzero"`
 }
 
+// Plain reports that nothing but the time decides what becomes of a slot: no windows, no rotation that is under way,
+// no age of a key.
+func (s Schedule) Plain() bool {
+	return len(s.Windows) == 0 && len(s.Blackouts) == 0 && s.Deadline == "" && s.MaxAge == 0 && (s.Overlap == "" || s.Overlap == OverlapQueue)
+}
+
 // Gap is a rule for local times that don't exist.
 type Gap string
 

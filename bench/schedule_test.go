@@ -108,8 +108,10 @@ func seedPostgres(b *testing.B, n int) *schedules {
 	s.exec(b, `INSERT INTO resources (kind, name, spec, generation, created_at, updated_at)
 		SELECT 'Policy', 'policy-' || i, '{"target":"om","schedule":{"cron":"0 2 1 */3 *","timezone":"Europe/Berlin"}}', 1, now(), now()
 		FROM generate_series(1, $1::integer) i`, n)
-	s.exec(b, `INSERT INTO policies (name, next_local, next_timezone, next_at, wake_at)
-		SELECT 'policy-' || i, '2099-01-01T02:00:00', 'Europe/Berlin', now() + interval '10 years', now() + interval '10 years'
+	// As the store writes it when the policies are applied.
+	s.exec(b, `INSERT INTO timetables (id, schedule) VALUES (1, '{"cron":"0 2 1 */3 *","timezone":"Europe/Berlin"}')`)
+	s.exec(b, `INSERT INTO policies (name, target, timetable, next_local, next_timezone, next_at, wake_at)
+		SELECT 'policy-' || i, 'om', 1, '2099-01-01T02:00:00', 'Europe/Berlin', now() + interval '10 years', now() + interval '10 years'
 		FROM generate_series(1, $1::integer) i`, n)
 	s.exec(b, `VACUUM ANALYZE resources, policies`)
 	return s

@@ -29,18 +29,19 @@ const claimPlaces = `-- name: ClaimPlaces
 WITH clock AS MATERIALIZED (
     SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
 ), due AS MATERIALIZED (
-    SELECT p.name, p.paused, p.next_local, p.next_timezone, p.next_at, p.ctid AS place
+    SELECT p.name, p.paused, p.next_local, p.next_timezone, p.next_at, p.ctid AS place, p.target, p.timetable
     FROM policies p
     WHERE p.ctid = ANY ($2::tid[])
         AND p.wake_at <= (SELECT at FROM clock) AND (p.paused_until IS NULL OR p.paused_until > (SELECT at FROM clock))
     FOR UPDATE SKIP LOCKED
 )
-SELECT d.name, d.paused, d.next_local, d.next_timezone, d.next_at, d.place,
-    (SELECT r.id FROM rotations r WHERE r.policy = d.name AND r.finished_at IS NULL LIMIT 1) IS NOT NULL,
+SELECT d.name, d.paused, d.next_local, d.next_timezone, d.next_at, d.place, d.target, d.timetable,
+    d.timetable IS NULL AND (SELECT r.id FROM rotations r WHERE r.policy = d.name AND r.finished_at IS NULL LIMIT 1) IS NOT NULL,
     s.spec, s.generation, (SELECT at FROM clock)
-FROM due d CROSS JOIN LATERAL (
-    SELECT r.spec, r.generation FROM resources r WHERE r.kind = 'Policy' AND r.name = d.name LIMIT 1
-) s`
+FROM due d LEFT JOIN LATERAL (
+    SELECT r.spec, r.generation FROM resources r WHERE d.timetable IS NULL AND r.kind = 'Policy' AND r.name = d.name LIMIT 1
+) s ON true
+WHERE d.timetable IS NOT NULL OR s.spec IS NOT NULL`
 
 // placesAhead is for how many claims the places of what is due are read at once. Each time that they are read, the
 // index still has what has fired just before at its beginning: with 100,000 policies due at once, finding each thousand
@@ -79,9 +80,11 @@ type duePolicy struct {
 	nextLocal, nextTimezone string
 	nextAt                  time.Time
 	place                   pgtype.TID
+	target                  string // of one that has a timetable
+	timetable               *int64 // of one whose schedule is plain: the following are not told
 	underWay                bool
 	spec                    []byte
-	generation              int64
+	generation              *int64
 	now                     time.Time
 }
 
@@ -127,10 +130,10 @@ func (s *Store) claimPlaces(ctx context.Context, tx pgx.Tx, places []pgtype.TID,
 	if due == nil {
 		due = make([]duePolicy, 0, len(places))
 	}
-	var local, timezone shared
+	var local, timezone, target shared
 	return pgx.AppendRows(due, rows, func(row pgx.CollectableRow) (d duePolicy, err error) {
-		err = row.Scan(&d.name, &d.paused, &local.read, &timezone.read, &d.nextAt, &d.place, &d.underWay, &d.spec, &d.generation, &d.now)
-		d.nextLocal, d.nextTimezone = local.text(), timezone.text()
+		err = row.Scan(&d.name, &d.paused, &local.read, &timezone.read, &d.nextAt, &d.place, &target.read, &d.timetable, &d.underWay, &d.spec, &d.generation, &d.now)
+		d.nextLocal, d.nextTimezone, d.target = local.text(), timezone.text(), target.text()
 		return d, err
 	})
 }

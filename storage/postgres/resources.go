@@ -119,11 +119,10 @@ func (s *Store) apply(ctx context.Context, tx pgx.Tx, c keyturn.ResourceChange) 
 		}
 		return s.q.DeletePolicy(ctx, tx, c.Name)
 	case c.Kind == keyturn.KindPolicy:
-		local, timezone, at := slotColumns(c.Next)
 		if err := s.q.LookAgain(ctx, tx, db.LookAgainParams{Now: s.clock(), Policy: c.Name}); err != nil {
 			return err
 		}
-		return s.q.SetSlot(ctx, tx, db.SetSlotParams{Name: c.Name, NextLocal: local, NextTimezone: timezone, NextAt: at, WakeAt: s.firstWake(c)})
+		return s.setSlot(ctx, tx, c)
 	case c.Kind == keyturn.KindTarget && c.Spec == nil:
 		open, err := s.q.UnfinishedOfTarget(ctx, tx, c.Name)
 		if err == nil && open {
@@ -161,16 +160,23 @@ func slotColumns(slot *keyturn.Slot) (local, timezone *string, at *time.Time) {
 	return &slot.Local, &slot.Timezone, &slot.At
 }
 
-// firstWake is when a scheduler first looks at a policy: at its slot, or at once if a window moved that.
-func (s *Store) firstWake(c keyturn.ResourceChange) *time.Time {
+// setSlot writes what schedulers need of a policy.
+func (s *Store) setSlot(ctx context.Context, tx pgx.Tx, c keyturn.ResourceChange) error {
+	local, timezone, at := slotColumns(c.Next)
+	p := db.SetSlotParams{Name: c.Name, NextLocal: local, NextTimezone: timezone, NextAt: at, WakeAt: at}
 	var policy keyturn.Policy
-	if c.Next == nil {
-		return nil
+	if err := json.Unmarshal(c.Spec, &policy); err == nil { // or schedulers will say what is wrong with it
+		if p.Timetable, p.Schedule, err = timetableOf(policy.Schedule); err != nil {
+			return err
+		}
+		if p.Timetable != nil {
+			p.Target = &policy.Target
+		}
+		if at != nil && len(policy.Schedule.Windows) > 0 { // it waits for one: a key may get too old until then
+			p.WakeAt = &time.Time{}
+		}
 	}
-	if err := json.Unmarshal(c.Spec, &policy); err == nil && len(policy.Schedule.Windows) > 0 {
-		return &time.Time{}
-	}
-	return &c.Next.At
+	return s.q.SetSlot(ctx, tx, p)
 }
 
 // SetPaused pauses or resumes a policy. A paused policy keeps its next slot, which schedulers move on

@@ -75,13 +75,17 @@ func (s *Store) decide(
 	ctx context.Context, tx pgx.Tx, rows []duePolicy, decide func(due keyturn.Due, now time.Time) (keyturn.Firing, error),
 ) (firing, error) {
 	f := newFiring(len(rows))
+	schedules, err := s.timetables.schedules(ctx, s, tx, rows)
+	if err != nil {
+		return firing{}, err
+	}
 	specs, units := policySpecs{}, &oldUnits{store: s, ctx: ctx, tx: tx}
 	before := units.before
 	for i := range rows {
 		row := &rows[i]
 		f.now = row.now.UTC()
 		slot := keyturn.Slot{Local: row.nextLocal, Timezone: row.nextTimezone, At: row.nextAt.UTC()}
-		policy, err := specs.policy(row)
+		policy, err := specs.policy(row, schedules)
 		if err != nil {
 			s.leave(&f, row.name, err)
 			continue
@@ -123,16 +127,23 @@ func newFiring(n int) firing {
 // policySpecs reads each spec once of which many policies have the same.
 type policySpecs map[string]keyturn.Policy
 
-func (p policySpecs) policy(row *duePolicy) (keyturn.Policy, error) {
+func (p policySpecs) policy(row *duePolicy, schedules map[int64]*keyturn.Schedule) (keyturn.Policy, error) {
+	if row.timetable != nil {
+		schedule := schedules[*row.timetable]
+		if schedule == nil {
+			return keyturn.Policy{}, fmt.Errorf("the timetable %d of policy %s is missing or can't be read", *row.timetable, row.name)
+		}
+		return keyturn.Policy{Name: row.name, Paused: row.paused, Target: row.target, Schedule: *schedule}, nil
+	}
 	policy, ok := p[string(row.spec)]
 	if !ok {
 		var err error
-		if policy, err = policyOf(row.name, row.spec, row.generation, row.paused); err != nil {
+		if policy, err = policyOf(row.name, row.spec, *row.generation, row.paused); err != nil {
 			return keyturn.Policy{}, err
 		}
 		p[string(row.spec)] = policy
 	}
-	policy.Name, policy.Generation, policy.Paused = row.name, row.generation, row.paused
+	policy.Name, policy.Generation, policy.Paused = row.name, *row.generation, row.paused
 	return policy, nil
 }
 

@@ -44,6 +44,8 @@ type Store struct {
 	log  *zap.Logger
 	now  func() time.Time
 	due  duePlacesList
+
+	timetables timetables
 }
 
 // Open connects to the database, and does not migrate it. Errors say in one line, without the

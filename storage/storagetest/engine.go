@@ -110,9 +110,9 @@ func engineUnderWay(t *testing.T, newStore New) {
 	if got := f.rotation(r.ID); !got.State.Final() {
 		t.Fatalf("rotation is %s", got.State)
 	}
+	skip := encode(t, keyturn.Policy{Target: "om", Schedule: keyturn.Schedule{Overlap: keyturn.OverlapSkip}})
 	for _, name := range []string{"busy", "ended"} {
-		stored := f.resource(keyturn.KindPolicy, name)
-		f.ok(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{{Kind: keyturn.KindPolicy, Name: name, Spec: stored.Spec, Next: f.slot(0), Expect: 1}}))
+		f.ok(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{{Kind: keyturn.KindPolicy, Name: name, Spec: skip, Next: f.slot(0), Expect: 1}}))
 	}
 	asked := map[string]bool{}
 	f.fireWith(func(due keyturn.Due, _ time.Time) (keyturn.Firing, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ func scheduleTests() map[string]func(*testing.T, New) {
 	return map[string]func(*testing.T, New){
 		"FiresWhatIsDueAndAdvances":       scheduleFires,
 		"TellsNextTheSlotAndTheClock":     scheduleTellsNext,
+		"ScheduleThatWasAppliedAnewHolds": scheduleAppliedAnew,
 		"PausedPolicyAdvancesSilently":    schedulePaused,
 		"SlotThatHasARotationOnlyMovesOn": scheduleSlotTaken,
 		"ErrorOfNextStopsOnlyThatPolicy":  scheduleNextFails,
@@ -89,25 +91,66 @@ func scheduleTellsNext(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.target("om")
 	slot := keyturn.Slot{Local: "2026-03-01T13:01:00", Timezone: "Europe/Berlin", At: f.clock.Now().Add(time.Minute)}
-	spec := keyturn.Policy{Target: "om", Schedule: keyturn.Schedule{Cron: "1 13 * * *", Timezone: "Europe/Berlin"}}
-	f.ok(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{{Kind: keyturn.KindPolicy, Name: "daily", Spec: encode(t, spec), Next: &slot}}))
+	daily := keyturn.Schedule{Cron: "1 13 * * *", Timezone: "Europe/Berlin"}
+	aged := keyturn.Schedule{Cron: "1 13 * * *", Timezone: "Europe/Berlin", MaxAge: keyturn.Duration(day)}
+	specs := map[string]keyturn.Policy{
+		"plain":     {Target: "om", Schedule: daily},
+		"the-same":  {Target: "om", Schedule: daily, Select: keyturn.Selection{Projects: []string{"p1"}}},
+		"not-plain": {Target: "om", Schedule: aged, Select: keyturn.Selection{Projects: []string{"p2"}}},
+	}
+	for name, spec := range specs {
+		f.ok(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{{Kind: keyturn.KindPolicy, Name: name, Spec: encode(t, spec), Next: &slot}}))
+	}
 	f.clock.Advance(5 * time.Minute)
-	calls := 0
+	told := map[string]bool{}
 	f.fire(func(due keyturn.Due, now time.Time) (*keyturn.Slot, error) {
-		calls++
+		policy := due.Policy
+		told[policy.Name] = true
 		if due.Slot.Local != slot.Local || due.Slot.Timezone != slot.Timezone || !due.Slot.At.Equal(slot.At) {
 			t.Errorf("due slot is %+v, want %+v", due.Slot, slot)
 		}
 		if !now.Equal(f.clock.Now()) {
 			t.Errorf("now is %v, want %v", now, f.clock.Now())
 		}
-		if due.Policy.Name != "daily" || !reflect.DeepEqual(due.Policy.Schedule, spec.Schedule) || due.Policy.Generation != 1 {
-			t.Errorf("policy is %+v", due.Policy)
+		want := specs[policy.Name]
+		if policy.Target != "om" || policy.Paused || !reflect.DeepEqual(policy.Schedule, want.Schedule) {
+			t.Errorf("policy is %+v, want %+v", policy, want)
+		}
+		if !want.Schedule.Plain() && (policy.Generation != 1 || !reflect.DeepEqual(policy.Select, want.Select)) {
+			t.Errorf("policy is %+v, want the whole of %+v", policy, want)
 		}
 		return nil, nil
 	})
-	if calls != 1 {
-		t.Errorf("next was asked %d times", calls)
+	if len(told) != len(specs) {
+		t.Errorf("next was asked about %v", told)
+	}
+}
+
+// scheduleAppliedAnew is about schedules that change, also from one that only the time decides about to another.
+func scheduleAppliedAnew(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	f.target("other")
+	specs := []keyturn.Policy{
+		{Target: "om", Schedule: keyturn.Schedule{Timezone: "UTC", Cron: "@daily"}},
+		{Target: "other", Schedule: keyturn.Schedule{Timezone: "UTC", Cron: "@weekly"}},
+		{Target: "om", Schedule: keyturn.Schedule{Timezone: "UTC", Cron: "@weekly", Overlap: keyturn.OverlapSkip}},
+		{Target: "other", Schedule: keyturn.Schedule{Timezone: "UTC", Cron: "@daily", Jitter: keyturn.Duration(time.Hour), MinInterval: keyturn.Duration(day)}},
+		{Target: "om", Schedule: keyturn.Schedule{Timezone: "UTC", Cron: "0 1 " + strings.Repeat("1,", 500) + "1 * *"}}, // a long line
+	}
+	for i, spec := range specs {
+		f.ok(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{
+			{Kind: keyturn.KindPolicy, Name: "changing", Spec: encode(t, spec), Next: f.slot(0), Expect: int64(i)},
+		}))
+		var told keyturn.Policy
+		fired := f.fire(func(due keyturn.Due, _ time.Time) (*keyturn.Slot, error) {
+			told = due.Policy
+			return f.slot(time.Hour), nil
+		})
+		if !reflect.DeepEqual(told.Schedule, spec.Schedule) || len(fired) != 1 || fired[0].Target != spec.Target || f.rotation(fired[0].ID).Target != spec.Target {
+			t.Errorf("%d: told %+v, fired %+v; want %+v", i, told, fired, spec)
+		}
+		f.clock.Advance(time.Minute)
 	}
 }
 

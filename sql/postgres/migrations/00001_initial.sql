@@ -15,9 +15,18 @@ CREATE TABLE resources (
     PRIMARY KEY (kind, name)
 );
 
+-- Schedules that policies have in common (docs/decisions/0029). Rows are neither changed nor removed.
+CREATE TABLE timetables (
+    id       bigint PRIMARY KEY, -- the beginning of the schedule's SHA-256
+    schedule text   NOT NULL CHECK (length(schedule) BETWEEN 2 AND 1000)
+);
+
 -- What happens to a policy, as opposed to what was asked for.
 CREATE TABLE policies (
     name          text    PRIMARY KEY,
+    -- What a scheduler needs of the spec, if its schedule is plain; both NULL: it reads the spec.
+    target        text,
+    timetable     bigint,
     paused        boolean NOT NULL DEFAULT false,
     paused_by     text    NOT NULL DEFAULT '',
     pause_note    text    NOT NULL DEFAULT '',
@@ -34,6 +43,7 @@ CREATE TABLE policies (
     skipped_slot   text,
     skipped_reason text,
     skipped_at     timestamptz,
+    CHECK ((target IS NULL) = (timetable IS NULL)),
     CHECK (num_nulls(skipped_slot, skipped_reason, skipped_at) IN (0, 3)),
     CHECK (paused OR paused_until IS NULL),
     CHECK (num_nulls(next_local, next_timezone, next_at, wake_at) IN (0, 4))
@@ -293,5 +303,5 @@ CREATE TABLE tokens (
 );
 
 -- +goose Down
-DROP TABLE tokens, announcements, key_records, feeds, tasks, rotations, unit_keys, units, targets, policies, resources;
+DROP TABLE tokens, announcements, key_records, feeds, tasks, rotations, unit_keys, units, targets, policies, timetables, resources;
 DROP FUNCTION key_records_refuse();

@@ -46,10 +46,20 @@ SELECT (EXISTS (SELECT 1 FROM policies p JOIN rotations r ON r.policy = p.name
     WHERE p.name = sqlc.arg('name')::text AND (p.paused OR r.open_until IS NOT NULL) AND r.finished_at IS NULL))::boolean;
 
 -- name: SetSlot :exec
-INSERT INTO policies (name, next_local, next_timezone, next_at, wake_at)
-VALUES (sqlc.arg('name'), sqlc.narg('next_local'), sqlc.narg('next_timezone'), sqlc.narg('next_at'), sqlc.narg('wake_at'))
-ON CONFLICT (name) DO UPDATE SET next_local = excluded.next_local, next_timezone = excluded.next_timezone,
-    next_at = excluded.next_at, wake_at = excluded.wake_at, deadline_at = NULL;
+-- Should two schedules have the same id, the second is read from the spec.
+WITH timetable AS (
+    INSERT INTO timetables (id, schedule) SELECT sqlc.narg('timetable')::bigint, sqlc.narg('schedule')::text WHERE sqlc.narg('timetable')::bigint IS NOT NULL
+    ON CONFLICT DO NOTHING
+), plain AS (
+    SELECT sqlc.narg('timetable')::bigint IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM timetables t WHERE t.id = sqlc.narg('timetable')::bigint AND t.schedule <> sqlc.narg('schedule')::text) AS is
+)
+INSERT INTO policies (name, target, timetable, next_local, next_timezone, next_at, wake_at)
+SELECT sqlc.arg('name'), CASE WHEN plain.is THEN sqlc.narg('target')::text END, CASE WHEN plain.is THEN sqlc.narg('timetable')::bigint END,
+    sqlc.narg('next_local'), sqlc.narg('next_timezone'), sqlc.narg('next_at'), sqlc.narg('wake_at')
+FROM plain
+ON CONFLICT (name) DO UPDATE SET target = excluded.target, timetable = excluded.timetable, next_local = excluded.next_local,
+    next_timezone = excluded.next_timezone, next_at = excluded.next_at, wake_at = excluded.wake_at, deadline_at = NULL;
 
 -- name: DeletePolicy :exec
 DELETE FROM policies WHERE name = sqlc.arg('name');

@@ -37,6 +37,9 @@ WITH slot AS MATERIALIZED (
 )
 SELECT id FROM fired;
 
+-- name: Timetables :many
+SELECT id, schedule FROM timetables WHERE id = ANY (sqlc.arg('ids')::bigint[]);
+
 -- name: LeavePolicies :exec
 UPDATE policies SET wake_at = sqlc.arg('until') WHERE name = ANY (sqlc.arg('names')::text[]) AND next_at IS NOT NULL;
 

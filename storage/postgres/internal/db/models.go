@@ -158,6 +158,11 @@ type Rotation struct {
 	MaxFailures *int32
 }
 
+type Timetable struct {
+	ID       int64
+	Schedule string
+}
+
 type WebhookState struct {
 	Webhook         string
 	FailingSince    *time.Time

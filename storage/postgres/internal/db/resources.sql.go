@@ -275,27 +275,43 @@ func (q *Queries) ResumePolicy(ctx context.Context, db DBTX, arg ResumePolicyPar
 }
 
 const setSlot = `-- name: SetSlot :exec
-INSERT INTO policies (name, next_local, next_timezone, next_at, wake_at)
-VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (name) DO UPDATE SET next_local = excluded.next_local, next_timezone = excluded.next_timezone,
-    next_at = excluded.next_at, wake_at = excluded.wake_at, deadline_at = NULL
+WITH timetable AS (
+    INSERT INTO timetables (id, schedule) SELECT $3::bigint, $8::text WHERE $3::bigint IS NOT NULL
+    ON CONFLICT DO NOTHING
+), plain AS (
+    SELECT $3::bigint IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM timetables t WHERE t.id = $3::bigint AND t.schedule <> $8::text) AS is
+)
+INSERT INTO policies (name, target, timetable, next_local, next_timezone, next_at, wake_at)
+SELECT $1, CASE WHEN plain.is THEN $2::text END, CASE WHEN plain.is THEN $3::bigint END,
+    $4, $5, $6, $7
+FROM plain
+ON CONFLICT (name) DO UPDATE SET target = excluded.target, timetable = excluded.timetable, next_local = excluded.next_local,
+    next_timezone = excluded.next_timezone, next_at = excluded.next_at, wake_at = excluded.wake_at, deadline_at = NULL
 `
 
 type SetSlotParams struct {
 	Name         string
+	Target       *string
+	Timetable    *int64
 	NextLocal    *string
 	NextTimezone *string
 	NextAt       *time.Time
 	WakeAt       *time.Time
+	Schedule     *string
 }
 
+// Should two schedules have the same id, the second is read from the spec.
 func (q *Queries) SetSlot(ctx context.Context, db DBTX, arg SetSlotParams) error {
 	_, err := db.Exec(ctx, setSlot,
 		arg.Name,
+		arg.Target,
+		arg.Timetable,
 		arg.NextLocal,
 		arg.NextTimezone,
 		arg.NextAt,
 		arg.WakeAt,
+		arg.Schedule,
 	)
 	return err
 }

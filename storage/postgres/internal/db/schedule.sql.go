@@ -470,3 +470,27 @@ func (q *Queries) Superseded(ctx context.Context, db DBTX, max int32) ([]keyturn
 	}
 	return items, nil
 }
+
+const timetables = `-- name: Timetables :many
+SELECT id, schedule FROM timetables WHERE id = ANY ($1::bigint[])
+`
+
+func (q *Queries) Timetables(ctx context.Context, db DBTX, ids []int64) ([]Timetable, error) {
+	rows, err := db.Query(ctx, timetables, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Timetable
+	for rows.Next() {
+		var i Timetable
+		if err := rows.Scan(&i.ID, &i.Schedule); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
