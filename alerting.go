@@ -14,15 +14,25 @@ const GroupWait = 5 * time.Second
 const NoticeAlerts = 50
 
 // AlertGroup names the alerts that a person is told of together: one notice for each group, however
-// many alerts it has. The zero Policy stands for kinds that are not about one policy.
+// many alerts it has.
 type AlertGroup struct {
-	Kind   AlertKind
-	Policy string
+	Kind AlertKind
+	// Name is what its alerts are of: a policy; the webhook of AlertWebhookFailing, and the hook of AlertExternal,
+	// since what becomes of one of them says nothing of another. Empty: they may be of several policies.
+	Name   string
 	Target string
 }
 
 // String is the group as notices name it: "key.age/quarterly/om-prod".
-func (g AlertGroup) String() string { return fmt.Sprintf("%s/%s/%s", g.Kind, g.Policy, g.Target) }
+func (g AlertGroup) String() string { return fmt.Sprintf("%s/%s/%s", g.Kind, g.Name, g.Target) }
+
+// PolicyName is the policy that its alerts are about; empty: they are not about one policy.
+func (g AlertGroup) PolicyName() string {
+	if g.Kind == AlertWebhookFailing || g.Kind == AlertExternal {
+		return ""
+	}
+	return g.Name
+}
 
 // AlertFact is something that holds now and that a person must know: what an alert begins with.
 type AlertFact struct {
@@ -42,8 +52,13 @@ func (f AlertFact) Group() AlertGroup {
 	switch f.Kind {
 	case AlertPolicyMissed, AlertTargetUnreachable, AlertCredentialsRejected, AlertKeyMissing, AlertKeyDeactivated, AlertKeyOrphan:
 		return AlertGroup{Kind: f.Kind, Target: f.Target}
+	case AlertWebhookFailing:
+		return AlertGroup{Kind: f.Kind, Name: f.Subject}
+	case AlertExternal:
+		hook, _, _ := strings.Cut(f.Subject, "/")
+		return AlertGroup{Kind: f.Kind, Name: hook, Target: f.Target}
 	default:
-		return AlertGroup{Kind: f.Kind, Policy: f.Policy, Target: f.Target}
+		return AlertGroup{Kind: f.Kind, Name: f.Policy, Target: f.Target}
 	}
 }
 
@@ -179,10 +194,10 @@ func (s Silence) Active(at time.Time) bool {
 func (s Silence) MatchGroup(g AlertGroup) (some, all bool) {
 	some = matchAny(s.Match.Kinds, string(g.Kind)) && matchAny(s.Match.Targets, g.Target)
 	whole := len(s.Match.Clusters) == 0 && len(s.Match.Subjects) == 0
-	if g.Policy == "" { // its alerts may be about several policies
+	if g.PolicyName() == "" { // its alerts may be about several policies
 		return some, some && whole && len(s.Match.Policies) == 0
 	}
-	some = some && matchAny(s.Match.Policies, g.Policy)
+	some = some && matchAny(s.Match.Policies, g.PolicyName())
 	return some, some && whole
 }
 
@@ -290,7 +305,7 @@ func (a OpenAlert) Become(f AlertFact) AlertUpdate {
 // alerts of the group are not resolved.
 func AckNotice(g AlertGroup, ack Ack, alerts []Alert, count, open int, now time.Time) Notice {
 	n := Notice{
-		Group: g.String(), Kind: g.Kind, State: AlertAcknowledged, Policy: g.Policy, Target: g.Target, At: now, Since: now, Count: open, Alerts: alerts,
+		Group: g.String(), Kind: g.Kind, State: AlertAcknowledged, Policy: g.PolicyName(), Target: g.Target, At: now, Since: now, Count: open, Alerts: alerts,
 	}
 	for _, a := range alerts {
 		if a.Severity.Rank() > n.Severity.Rank() {

@@ -123,7 +123,7 @@ func TestThatAWebhookFailsReachesAnotherOne(t *testing.T) {
 		for _, d := range h.receivers.taken("mail") {
 			got = append(got, d.Event+" "+d.Order)
 		}
-		if want := []string{"alert.firing alert:webhook.failing//", "alert.resolved alert:webhook.failing//"}; !slices.Equal(got, want) {
+		if want := []string{"alert.firing alert:webhook.failing/chat/", "alert.resolved alert:webhook.failing/chat/"}; !slices.Equal(got, want) {
 			t.Errorf("the other one was told %v, want %v", got, want)
 		}
 		if n := len(h.receivers.taken("chat")); n != 3 {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/keyturn/keyturn"
 )
@@ -55,19 +56,21 @@ func told(w keyturn.Webhook, e Event, hooks []keyturn.Webhook) bool {
 	if e.Notice == nil || e.Notice.Kind != keyturn.AlertWebhookFailing {
 		return w.Wants(e.Type)
 	}
-	if len(e.Notice.Alerts) == 0 { // it is over: also for those who were told only as a fallback
-		return w.Wants(e.Type) || slices.ContainsFunc(hooks, func(h keyturn.Webhook) bool { return h.Name != w.Name && h.Fallback == w.Name })
+	failing := failingOf(e.Notice)
+	if failing == w.Name {
+		return false
 	}
-	for _, alert := range e.Notice.Alerts {
-		if alert.Subject == w.Name {
-			continue
-		}
-		fallback := fallbackOf(alert.Subject, hooks)
-		if fallback == w.Name || fallback == "" && w.Wants(e.Type) {
-			return true
-		}
+	fallback := fallbackOf(failing, hooks)
+	return fallback == w.Name || fallback == "" && w.Wants(e.Type)
+}
+
+// failingOf is the webhook that a notice is about. Each is a group of its own, and when it is over no alert is left.
+func failingOf(n *keyturn.Notice) string {
+	if len(n.Alerts) > 0 {
+		return n.Alerts[0].Subject
 	}
-	return false
+	name, _, _ := strings.Cut(strings.TrimPrefix(n.Group, string(n.Kind)+"/"), "/")
+	return name
 }
 
 // fallbackOf is the webhook that is told when another fails; empty: all the others.

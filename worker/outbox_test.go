@@ -19,28 +19,28 @@ func TestThatAWebhookFailsIsToldToOthers(t *testing.T) {
 		{Name: "rotations", Events: []string{"rotation.*"}},
 	}
 	tests := map[string]struct {
-		failing []string
+		failing string
 		want    []string
 	}{
-		"all others that want alerts":       {[]string{"chat"}, []string{"pager", "lost"}},
-		"the fallback only":                 {[]string{"pager"}, []string{"mail"}},
-		"a fallback that is not there":      {[]string{"lost"}, []string{"chat", "pager"}},
-		"two, of which each hears of one":   {[]string{"chat", "lost"}, []string{"chat", "pager", "lost"}},
-		"all, and fallbacks, that it ended": {nil, []string{"chat", "pager", "mail", "lost"}},
+		"all others that want alerts":  {"chat", []string{"pager", "lost"}},
+		"the fallback only":            {"pager", []string{"mail"}},
+		"a fallback that is not there": {"lost", []string{"chat", "pager"}},
+		"one that was removed":         {"removed", []string{"chat", "pager", "lost"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			notice := keyturn.Notice{Group: "webhook.failing", Kind: keyturn.AlertWebhookFailing, State: keyturn.AlertFiring}
-			for _, f := range tc.failing {
-				notice.Alerts = append(notice.Alerts, keyturn.Alert{Kind: keyturn.AlertWebhookFailing, Subject: f})
-			}
-			var got []string
-			for _, d := range route(hooks, []Event{{ID: "1", Type: "alert.firing", Notice: &notice}}) {
-				got = append(got, d.Webhook)
-			}
-			if !slices.Equal(got, tc.want) {
-				t.Errorf("told are %v, want %v", got, tc.want)
+			fact := keyturn.AlertFact{Kind: keyturn.AlertWebhookFailing, Subject: tc.failing}
+			firing := keyturn.Notice{Group: fact.Group().String(), Kind: fact.Kind, State: keyturn.AlertFiring, Alerts: []keyturn.Alert{{Kind: fact.Kind, Subject: fact.Subject}}}
+			over := keyturn.Notice{Group: firing.Group, Kind: fact.Kind, State: keyturn.AlertResolved}
+			for _, notice := range []keyturn.Notice{firing, over} { // that it is over is told to the same
+				var got []string
+				for _, d := range route(hooks, []Event{{ID: "1", Type: "alert." + string(notice.State), Notice: &notice}}) {
+					got = append(got, d.Webhook)
+				}
+				if !slices.Equal(got, tc.want) {
+					t.Errorf("told that it is %s are %v, want %v", notice.State, got, tc.want)
+				}
 			}
 		})
 	}

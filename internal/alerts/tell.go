@@ -76,7 +76,7 @@ func (p *pass) tellGroup(ctx context.Context, ps *policies, silences []keyturn.S
 		}
 		w.Seen.Urgent = false
 	case sum.Firing > 0:
-		repeat := ps.by[g.Group.Policy].Alerts.RepeatOf(sum.Worst)
+		repeat := ps.by[g.Group.PolicyName()].Alerts.RepeatOf(sum.Worst)
 		news, next := isNews(w.Seen, sum, repeat, p.Now)
 		w.DueAt = earlier(w.DueAt, next)
 		if news {
@@ -252,7 +252,7 @@ func (p *pass) over(ps *policies, g keyturn.AlertGroupState) *keyturn.Notice {
 
 func notice(g keyturn.AlertGroupState, state keyturn.AlertState, now time.Time) *keyturn.Notice {
 	return &keyturn.Notice{
-		Group: g.Group.String(), Kind: g.Group.Kind, State: state, Policy: g.Group.Policy, Target: g.Group.Target, At: now, Alerts: []keyturn.Alert{},
+		Group: g.Group.String(), Kind: g.Group.Kind, State: state, Policy: g.Group.PolicyName(), Target: g.Group.Target, At: now, Alerts: []keyturn.Alert{},
 	}
 }
 
@@ -263,7 +263,7 @@ func (p *pass) words(ctx context.Context, ps *policies, g keyturn.AlertGroup, su
 	if sum.Clusters > 0 {
 		in = " in " + count(sum.Clusters, "cluster", "clusters")
 	}
-	pol, known := ps.by[g.Policy]
+	pol, known := ps.by[g.PolicyName()]
 	switch g.Kind {
 	case keyturn.AlertKeyAge, keyturn.AlertKeyDueSoon:
 		of := n + " keys"
@@ -291,27 +291,27 @@ func (p *pass) words(ctx context.Context, ps *policies, g keyturn.AlertGroup, su
 	case keyturn.AlertKeyOrphan:
 		return fmt.Sprintf("%s keys at the KMIP server of target %s are in no history", n, g.Target), nil
 	case keyturn.AlertTaskParked:
-		return fmt.Sprintf("%s tasks%s of policy %s are parked: a person must decide", n, in, g.Policy), nil
+		return fmt.Sprintf("%s tasks%s of policy %s are parked: a person must decide", n, in, g.Name), nil
 	case keyturn.AlertPolicyMissed:
 		return fmt.Sprintf("%s policies of target %s missed a slot: no scheduler made their rotations", n, g.Target), nil
 	case keyturn.AlertRotationStuck:
-		return fmt.Sprintf("%s rotations of policy %s make no progress", n, g.Policy), nil
-	case keyturn.AlertWebhookFailing:
-		return n + " webhooks do not take what they are told; see: keyturn webhooks", nil
+		return fmt.Sprintf("%s rotations of policy %s make no progress", n, g.Name), nil
+	case keyturn.AlertExternal:
+		return fmt.Sprintf("%s alerts of hook %s", n, g.Name), nil
 	default:
 		return fmt.Sprintf("%s alerts %s", n, g), nil
 	}
 }
 
 func overWords(ps *policies, g keyturn.AlertGroup) string {
-	warn := ps.by[g.Policy].Alerts.WarnAfter
+	warn := ps.by[g.PolicyName()].Alerts.WarnAfter
 	switch g.Kind {
 	case keyturn.AlertKeyAge:
-		return fmt.Sprintf("no key of policy %s on target %s is past %s any more", g.Policy, g.Target, warn)
+		return fmt.Sprintf("no key of policy %s on target %s is past %s any more", g.Name, g.Target, warn)
 	case keyturn.AlertKeyDueSoon:
-		return fmt.Sprintf("no key of policy %s on target %s is about to be past %s any more", g.Policy, g.Target, warn)
+		return fmt.Sprintf("no key of policy %s on target %s is about to be past %s any more", g.Name, g.Target, warn)
 	case keyturn.AlertKeyDrift:
-		return fmt.Sprintf("nobody else turned a key of policy %s on target %s within the last day", g.Policy, g.Target)
+		return fmt.Sprintf("nobody else turned a key of policy %s on target %s within the last day", g.Name, g.Target)
 	case keyturn.AlertKeyMissing:
 		return fmt.Sprintf("every key of target %s is at its KMIP server again", g.Target)
 	case keyturn.AlertKeyDeactivated:
@@ -319,11 +319,11 @@ func overWords(ps *policies, g keyturn.AlertGroup) string {
 	case keyturn.AlertKeyOrphan:
 		return fmt.Sprintf("no key at the KMIP server of target %s is in no history any more", g.Target)
 	case keyturn.AlertTaskParked:
-		return fmt.Sprintf("no task of policy %s is parked any more", g.Policy)
+		return fmt.Sprintf("no task of policy %s is parked any more", g.Name)
 	case keyturn.AlertRotationFailed, keyturn.AlertRotationPartial:
-		return fmt.Sprintf("nothing is missing any more of the rotation of policy %s", g.Policy)
+		return fmt.Sprintf("nothing is missing any more of the rotation of policy %s", g.Name)
 	case keyturn.AlertRotationStuck:
-		return fmt.Sprintf("rotations of policy %s go on", g.Policy)
+		return fmt.Sprintf("rotations of policy %s go on", g.Name)
 	case keyturn.AlertPolicyMissed:
 		return fmt.Sprintf("no policy of target %s waits for its slot any more", g.Target)
 	case keyturn.AlertTargetUnreachable:
@@ -331,9 +331,9 @@ func overWords(ps *policies, g keyturn.AlertGroup) string {
 	case keyturn.AlertCredentialsRejected:
 		return fmt.Sprintf("target %s takes the API key again", g.Target)
 	case keyturn.AlertWebhookFailing:
-		return "every webhook takes what it is told again"
+		return fmt.Sprintf("webhook %s does not fail any more", g.Name)
 	case keyturn.AlertExternal:
-		return "no alert of others is open any more"
+		return fmt.Sprintf("no alert of hook %s is open any more", g.Name)
 	default:
 		return g.String()
 	}

@@ -201,7 +201,7 @@ func (s *Store) saveAlerts(ctx context.Context, tx pgx.Tx, now time.Time, batch 
 }
 
 func touch(touched map[keyturn.AlertGroup]bool, kind, policy, target string, urgent bool) {
-	g := keyturn.AlertGroup{Kind: keyturn.AlertKind(kind), Policy: policy, Target: target}
+	g := keyturn.AlertGroup{Kind: keyturn.AlertKind(kind), Name: policy, Target: target}
 	touched[g] = touched[g] || urgent
 }
 
@@ -236,7 +236,7 @@ func (s *Store) beginAlerts(
 		arg.Ids, arg.Kinds, arg.Subjects = append(arg.Ids, s.newID()), append(arg.Kinds, string(f.Kind)), append(arg.Subjects, clean(f.Subject))
 		arg.Severities, arg.Policies = append(arg.Severities, string(f.Severity)), append(arg.Policies, f.Policy)
 		arg.Targets, arg.Projects = append(arg.Targets, f.Target), append(arg.Projects, f.Project)
-		arg.Clusters, arg.GroupPolicies = append(arg.Clusters, f.Cluster), append(arg.GroupPolicies, f.Group().Policy)
+		arg.Clusters, arg.GroupPolicies = append(arg.Clusters, f.Cluster), append(arg.GroupPolicies, clean(f.Group().Name))
 		arg.Messages = append(arg.Messages, clean(f.Message))
 	}
 	groups, err := s.q.BeginAlerts(ctx, tx, arg)
@@ -252,7 +252,7 @@ func (s *Store) touchGroups(ctx context.Context, tx pgx.Tx, now time.Time, touch
 	}
 	arg := db.TouchGroupsParams{Now: now, Wait: micros(keyturn.GroupWait)}
 	for g, urgent := range touched {
-		arg.Kinds, arg.Policies = append(arg.Kinds, string(g.Kind)), append(arg.Policies, g.Policy)
+		arg.Kinds, arg.Policies = append(arg.Kinds, string(g.Kind)), append(arg.Policies, g.Name)
 		arg.Targets, arg.Urgents = append(arg.Targets, g.Target), append(arg.Urgents, urgent)
 	}
 	return s.q.TouchGroups(ctx, tx, arg)

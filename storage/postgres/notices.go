@@ -22,7 +22,7 @@ func (s *Store) DueGroups(ctx context.Context, now time.Time, limit int) ([]keyt
 	out := make([]keyturn.AlertGroupState, len(rows))
 	for i, r := range rows {
 		out[i] = keyturn.AlertGroupState{
-			Group:   keyturn.AlertGroup{Kind: keyturn.AlertKind(r.Kind), Policy: r.Policy, Target: r.Target},
+			Group:   keyturn.AlertGroup{Kind: keyturn.AlertKind(r.Kind), Name: r.Policy, Target: r.Target},
 			Version: r.Version, Touched: r.Touched, Urgent: r.Urgent, ToldState: keyturn.AlertState(r.ToldState), ToldSeverity: keyturn.Severity(r.ToldSeverity),
 			ToldAt: timeOf(r.ToldAt), ToldSince: timeOf(r.ToldSince),
 		}
@@ -32,11 +32,11 @@ func (s *Store) DueGroups(ctx context.Context, now time.Time, limit int) ([]keyt
 
 // SummarizeGroup sums up the open alerts of a group.
 func (s *Store) SummarizeGroup(ctx context.Context, g keyturn.AlertGroup) (keyturn.AlertGroupSummary, error) {
-	row, err := s.q.SummarizeGroup(ctx, s.pool, db.SummarizeGroupParams{Kind: string(g.Kind), Policy: g.Policy, Target: g.Target})
+	row, err := s.q.SummarizeGroup(ctx, s.pool, db.SummarizeGroupParams{Kind: string(g.Kind), Policy: g.Name, Target: g.Target})
 	if err != nil {
 		return keyturn.AlertGroupSummary{}, fmt.Errorf("summing up alerts %s: %w", g, err)
 	}
-	clusters, err := s.q.CountClusters(ctx, s.pool, db.CountClustersParams{Kind: string(g.Kind), Policy: g.Policy, Target: g.Target})
+	clusters, err := s.q.CountClusters(ctx, s.pool, db.CountClustersParams{Kind: string(g.Kind), Policy: g.Name, Target: g.Target})
 	if err != nil {
 		return keyturn.AlertGroupSummary{}, fmt.Errorf("counting the clusters of alerts %s: %w", g, err)
 	}
@@ -48,7 +48,7 @@ func (s *Store) SummarizeGroup(ctx context.Context, g keyturn.AlertGroup) (keytu
 
 // FiringAlerts returns the alerts of a group that fire, the worst and oldest first, behind after.
 func (s *Store) FiringAlerts(ctx context.Context, g keyturn.AlertGroup, after *keyturn.Alert, limit int) ([]keyturn.Alert, error) {
-	arg := db.GroupFiringParams{Kind: string(g.Kind), Policy: g.Policy, Target: g.Target, AfterRank: math.MinInt16, Max: int32Of(limit)}
+	arg := db.GroupFiringParams{Kind: string(g.Kind), Policy: g.Name, Target: g.Target, AfterRank: math.MinInt16, Max: int32Of(limit)}
 	if after != nil {
 		arg.AfterRank, arg.AfterSince, arg.AfterID = -int32Of(after.Severity.Rank()), after.Since, after.ID
 	}
@@ -84,7 +84,7 @@ func (s *Store) SaveNotice(ctx context.Context, owner string, w keyturn.NoticeWr
 			return err
 		}
 		arg := db.TellGroupParams{
-			Kind: string(g.Kind), Policy: g.Policy, Target: g.Target, Version: w.Seen.Version, DueAt: w.DueAt,
+			Kind: string(g.Kind), Policy: g.Name, Target: g.Target, Version: w.Seen.Version, DueAt: w.DueAt,
 			Told: w.Notice != nil, Urgent: w.Seen.Urgent && w.Notice == nil,
 			ToldState: string(w.Seen.ToldState), ToldSeverity: string(w.Seen.ToldSeverity),
 			ToldAt: nonZero(w.Seen.ToldAt), ToldSince: nonZero(w.Seen.ToldSince),
@@ -115,7 +115,7 @@ func (s *Store) insertNotice(ctx context.Context, tx pgx.Tx, g keyturn.AlertGrou
 		return fmt.Errorf("writing the notice: %w", err)
 	}
 	return s.q.InsertNotice(ctx, tx, db.InsertNoticeParams{
-		ID: n.ID, Kind: string(g.Kind), Policy: g.Policy, Target: g.Target, State: string(n.State), At: n.At, Body: body, Announcement: s.newID(), NoticeGroup: g.String(),
+		ID: n.ID, Kind: string(g.Kind), Policy: g.Name, Target: g.Target, State: string(n.State), At: n.At, Body: body, Announcement: s.newID(), NoticeGroup: g.String(),
 	})
 }
 
@@ -144,10 +144,10 @@ func (s *Store) AckAlert(ctx context.Context, id keyturn.ID, ack keyturn.Ack) (k
 		if !row.Open {
 			return fmt.Errorf("it is resolved, there is nothing to acknowledge: %w", keyturn.ErrConflict)
 		}
-		g := keyturn.AlertGroup{Kind: keyturn.AlertKind(row.Kind), Policy: row.GroupPolicy, Target: row.Target}
+		g := keyturn.AlertGroup{Kind: keyturn.AlertKind(row.Kind), Name: row.GroupPolicy, Target: row.Target}
 		acked, err := s.q.AckAlerts(ctx, tx, db.AckAlertsParams{
 			Now: s.clock(), By: ack.By, Until: ack.Until, Note: ack.Note, ID: id, Whole: ack.Group,
-			Kind: string(g.Kind), Policy: g.Policy, Target: g.Target,
+			Kind: string(g.Kind), Policy: g.Name, Target: g.Target,
 		})
 		if err != nil {
 			return err
@@ -160,7 +160,7 @@ func (s *Store) AckAlert(ctx context.Context, id keyturn.ID, ack keyturn.Ack) (k
 		if err != nil {
 			return err
 		}
-		open, err := s.q.SummarizeGroup(ctx, tx, db.SummarizeGroupParams{Kind: string(g.Kind), Policy: g.Policy, Target: g.Target})
+		open, err := s.q.SummarizeGroup(ctx, tx, db.SummarizeGroupParams{Kind: string(g.Kind), Policy: g.Name, Target: g.Target})
 		if err != nil {
 			return err
 		}

@@ -304,7 +304,7 @@ func (s *Store) beginAlert(ctx context.Context, tx *tx, f keyturn.AlertFact, tou
 	n, err := changed(tx.ExecContext(ctx, `INSERT INTO alerts
 		(id, kind, subject, severity, rank, state, open, policy, target, project, cluster, group_policy, message, since)
 		VALUES (?1, ?2, ?3, ?4, ?5, 'firing', 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (kind, subject) WHERE open DO NOTHING`,
-		id.String(), string(f.Kind), f.Subject, string(f.Severity), f.Severity.Rank(), f.Policy, f.Target, f.Project, f.Cluster, g.Policy,
+		id.String(), string(f.Kind), f.Subject, string(f.Severity), f.Severity.Rank(), f.Policy, f.Target, f.Project, f.Cluster, g.Name,
 		f.Message, tx.now))
 	if err != nil || n == 0 {
 		return err
@@ -321,7 +321,7 @@ func touchGroups(ctx context.Context, tx *tx, touched map[keyturn.AlertGroup]boo
 		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO alert_groups AS g (kind, policy, target, due_at, urgent) VALUES (?1, ?2, ?3, ?4, ?5)
 			ON CONFLICT (kind, policy, target) DO UPDATE SET due_at = min(coalesce(g.due_at, excluded.due_at), excluded.due_at),
-				urgent = g.urgent OR excluded.urgent, version = g.version + 1`, string(g.Kind), g.Policy, g.Target, due, urgent); err != nil {
+				urgent = g.urgent OR excluded.urgent, version = g.version + 1`, string(g.Kind), g.Name, g.Target, due, urgent); err != nil {
 			return err
 		}
 	}

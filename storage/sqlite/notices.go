@@ -16,7 +16,7 @@ func (s *Store) DueGroups(ctx context.Context, now time.Time, limit int) ([]keyt
 	out, err := collect(ctx, s.read, func(rows *sql.Rows) (keyturn.AlertGroupState, error) {
 		var g keyturn.AlertGroupState
 		var told, since sql.NullInt64
-		err := rows.Scan(&g.Group.Kind, &g.Group.Policy, &g.Group.Target, &g.Version, &g.Urgent, &g.ToldState, &g.ToldSeverity, &told, &since, &g.Touched)
+		err := rows.Scan(&g.Group.Kind, &g.Group.Name, &g.Group.Target, &g.Version, &g.Urgent, &g.ToldState, &g.ToldSeverity, &told, &since, &g.Touched)
 		g.ToldAt, g.ToldSince = timeOf(told), timeOf(since)
 		return g, err
 	}, `SELECT kind, policy, target, version, urgent, told_state, told_severity, told_at, told_since, version <> told_version
@@ -48,7 +48,7 @@ func summarize(ctx context.Context, on querier, g keyturn.AlertGroup) (keyturn.A
 			count(*) FILTER (WHERE severity = 'warning'), coalesce(max(rank) FILTER (WHERE state = 'firing'), 0), coalesce(min(since), 0),
 			coalesce(max(since) FILTER (WHERE state = 'firing'), 0), count(DISTINCT CASE WHEN cluster <> '' THEN project || '/' || cluster END),
 			count(*) FILTER (WHERE silenced)
-		FROM alerts WHERE open AND kind = ?1 AND group_policy = ?2 AND target = ?3`, string(g.Kind), g.Policy, g.Target))
+		FROM alerts WHERE open AND kind = ?1 AND group_policy = ?2 AND target = ?3`, string(g.Kind), g.Name, g.Target))
 }
 
 const alertColumns = `a.id, a.kind, a.severity, a.state, a.subject, a.message, a.since, a.policy, a.target, a.cluster, a.resolved_at,
@@ -76,7 +76,7 @@ func (s *Store) FiringAlerts(ctx context.Context, g keyturn.AlertGroup, after *k
 	}
 	out, err := collect(ctx, s.read, scanAlert, `SELECT `+alertColumns+`, a.told_at FROM alerts a
 		WHERE a.open AND a.kind = ?1 AND a.group_policy = ?2 AND a.target = ?3 AND a.state = 'firing' AND (-a.rank, a.since, a.id) > (?4, ?5, ?6)
-		ORDER BY a.rank DESC, a.since, a.id LIMIT ?7`, string(g.Kind), g.Policy, g.Target, rank, since, id, limit)
+		ORDER BY a.rank DESC, a.since, a.id LIMIT ?7`, string(g.Kind), g.Name, g.Target, rank, since, id, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing alerts %s: %w", g, err)
 	}
@@ -110,7 +110,7 @@ func (s *Store) SaveNotice(ctx context.Context, owner string, w keyturn.NoticeWr
 		changes, err := changed(tx.ExecContext(ctx, `UPDATE alert_groups SET version = version + ?5,
 			told_version = CASE WHEN ?5 THEN version + 1 ELSE told_version END, urgent = ?6, due_at = ?7,
 			told_state = ?8, told_severity = ?9, told_at = ?10, told_since = ?11
-			WHERE kind = ?1 AND policy = ?2 AND target = ?3 AND version = ?4`, string(g.Kind), g.Policy, g.Target, w.Seen.Version,
+			WHERE kind = ?1 AND policy = ?2 AND target = ?3 AND version = ?4`, string(g.Kind), g.Name, g.Target, w.Seen.Version,
 			w.Notice != nil, w.Seen.Urgent && w.Notice == nil, fromTimePtr(w.DueAt), string(told.ToldState), string(told.ToldSeverity),
 			nonZero(told.ToldAt), nonZero(told.ToldSince)))
 		if err != nil || changes == 0 || w.Notice == nil {
@@ -129,7 +129,7 @@ func (s *Store) insertNotice(ctx context.Context, tx *tx, g keyturn.AlertGroup, 
 		return fmt.Errorf("writing the notice: %w", err)
 	}
 	if _, err := tx.ExecContext(ctx, `INSERT INTO notices (id, kind, policy, target, state, at, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)`,
-		n.ID.String(), string(g.Kind), g.Policy, g.Target, string(n.State), n.At.UnixMilli(), string(body)); err != nil {
+		n.ID.String(), string(g.Kind), g.Name, g.Target, string(n.State), n.At.UnixMilli(), string(body)); err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO announcements (id, type, notice_id, notice_group) VALUES (?1, 'notice', ?2, ?3)`,
@@ -165,7 +165,7 @@ func (s *Store) AckAlert(ctx context.Context, id keyturn.ID, ack keyturn.Ack) (o
 		g := found.Fact.Group()
 		acked, err := collect(ctx, tx, scanOpen, `SELECT `+openColumns+` FROM alerts a WHERE a.open AND (a.id = ?1 OR (?2
 			AND a.kind = ?3 AND a.group_policy = ?4 AND a.target = ?5)) ORDER BY a.rank DESC, a.since, a.id`,
-			id.String(), ack.Group, string(g.Kind), g.Policy, g.Target)
+			id.String(), ack.Group, string(g.Kind), g.Name, g.Target)
 		if err != nil {
 			return err
 		}

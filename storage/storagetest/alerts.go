@@ -39,6 +39,7 @@ func alertTests() map[string]func(*testing.T, New) {
 		"WebhookThatTakesNothing":                     alertWebhook,
 		"WhatAWebhookDidNotTake":                      alertWebhookParked,
 		"WebhookThatWantsNothing":                     alertWebhookGone,
+		"EachWebhookAndHookIsToldOfByItself":          alertWebhooks,
 		"KeyOfAParkedTaskIsNoDrift":                   alertDriftParked,
 		"RaisedByOthers":                              alertRaised,
 		"SourceOfItsOwn":                              alertSource,

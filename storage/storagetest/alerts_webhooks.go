@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func alertWebhook(t *testing.T, newStore New) {
 	f.quiet(f.after(14 * time.Minute))
 	told := f.tell(f.after(2*time.Minute), keyturn.AlertWebhookFailing, keyturn.AlertFiring)
 	a := f.oneOpen(keyturn.AlertWebhookFailing)
-	if a.Subject != "a" || a.Severity != keyturn.SeverityWarning || told.Group != "webhook.failing//" ||
+	if a.Subject != "a" || a.Severity != keyturn.SeverityWarning || told.Group != "webhook.failing/a/" || told.Policy != "" ||
 		!strings.Contains(told.Message, "webhook a takes nothing since 2026-03-01T12:00:00Z: it answered 503") {
 		t.Errorf("alert is %+v, told %q", a, told.Message)
 	}
@@ -68,4 +69,46 @@ func alertWebhookGone(t *testing.T, newStore New) {
 	f.ok(err)
 	f.after(10 * time.Second)
 	f.tell(f.after(time.Minute), keyturn.AlertWebhookFailing, keyturn.AlertResolved)
+}
+
+// alertWebhooks: that one webhook is back is told, whatever becomes of another; alerts of one hook say nothing of another's.
+func alertWebhooks(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	for _, name := range []string{"a", "b"} {
+		f.webhook(name)
+		f.enqueue(name, "e-"+name, "")
+		f.result(f.claimDeliveries(name)[0], gone)
+	}
+	groups := func(told []keyturn.Notice, kind keyturn.AlertKind, state keyturn.AlertState) (out []string) {
+		t.Helper()
+		for _, n := range told {
+			if n.Kind != kind || n.State != state || n.Policy != "" || n.Target != "" {
+				t.Errorf("told %s", show([]keyturn.Notice{n}))
+			}
+			out = append(out, n.Group)
+		}
+		slices.Sort(out)
+		return out
+	}
+	told := groups(f.after(10*time.Second), keyturn.AlertWebhookFailing, keyturn.AlertFiring)
+	if want := []string{"webhook.failing/a/", "webhook.failing/b/"}; !slices.Equal(told, want) {
+		t.Fatalf("told %v, want %v", told, want)
+	}
+	f.apply(keyturn.KindWebhook, "a", nil)
+	f.after(10 * time.Second)
+	if n := f.tell(f.after(time.Minute), keyturn.AlertWebhookFailing, keyturn.AlertResolved); n.Group != told[0] || n.Message != "resolved: webhook a does not fail any more" {
+		t.Errorf("told %s", show([]keyturn.Notice{n}))
+	}
+	for _, subject := range []string{"x/1", "x/2", "y/1"} {
+		f.raise(subject)
+	}
+	told = groups(f.after(0), keyturn.AlertExternal, keyturn.AlertFiring)
+	if want := []string{"external/x/", "external/y/"}; !slices.Equal(told, want) {
+		t.Fatalf("told %v, want %v", told, want)
+	}
+	f.resolve("y/1")
+	f.resolve("x/1") // another one of x goes on
+	if n := f.tell(f.after(0), keyturn.AlertExternal, keyturn.AlertResolved); n.Group != told[1] || n.Message != "resolved: no alert of hook y is open any more" {
+		t.Errorf("told %s", show([]keyturn.Notice{n}))
+	}
 }

@@ -14,7 +14,7 @@ CREATE TABLE alerts (
     target       text        NOT NULL,
     project      text        NOT NULL,
     cluster      text        NOT NULL,
-    group_policy text        NOT NULL, -- with kind and target: who is told of it together
+    group_policy text        NOT NULL, -- a policy, webhook or hook; with kind and target: who is told of it together
     message      text        NOT NULL,
     since        timestamptz NOT NULL,
     gone_since   timestamptz, -- its fact is gone, but not for long enough to be over
@@ -59,7 +59,7 @@ CREATE TRIGGER alert_changes_append_only BEFORE UPDATE OR DELETE ON alert_change
 CREATE TRIGGER alert_changes_no_truncate BEFORE TRUNCATE ON alert_changes
     FOR EACH STATEMENT EXECUTE FUNCTION key_records_refuse();
 
--- What was told of the alerts of one kind, policy and target, and when to look at them again. The
+-- What was told of the alerts of one kind, policy (or webhook, or hook) and target, and when to look at them again. The
 -- alerts are the outbox of notices: a change sets due_at in its own transaction.
 CREATE TABLE alert_groups (
     kind          text   NOT NULL,

@@ -15,7 +15,7 @@ CREATE TABLE alerts (
     target       TEXT    NOT NULL,
     project      TEXT    NOT NULL,
     cluster      TEXT    NOT NULL,
-    group_policy TEXT    NOT NULL, -- with kind and target: who is told of it together
+    group_policy TEXT    NOT NULL, -- a policy, webhook or hook; with kind and target: who is told of it together
     message      TEXT    NOT NULL,
     since        INTEGER NOT NULL,
     gone_since   INTEGER, -- its fact is gone, but not for long enough to be over
@@ -60,7 +60,7 @@ BEGIN
 END;
 -- +goose StatementEnd
 
--- What was told of the alerts of one kind, policy and target, and when to look at them again. The
+-- What was told of the alerts of one kind, policy (or webhook, or hook) and target, and when to look at them again. The
 -- alerts are the outbox of notices: a change sets due_at in its own transaction.
 CREATE TABLE alert_groups (
     kind          TEXT    NOT NULL,
