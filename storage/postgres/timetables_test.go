@@ -11,13 +11,13 @@ import (
 func TestTimetables_SameIDOfTwoSchedules(t *testing.T) {
 	t.Parallel()
 	store := newStore(t, nil)
-	apply(t, store, keyturn.ResourceChange{Kind: keyturn.KindTarget, Name: "om", Spec: []byte(`{}`)})
+	applyOne(t, store, keyturn.ResourceChange{Kind: keyturn.KindTarget, Name: "om", Spec: []byte(`{}`)})
 	first, second := policyDueAt("first", time.Now().Add(time.Hour)), policyDueAt("second", time.Now().Add(-time.Minute))
-	apply(t, store, first)
+	applyOne(t, store, first)
 	if err := store.Exec(t.Context(), `UPDATE timetables SET schedule = '{"cron":"@yearly"}'`); err != nil {
 		t.Fatal(err)
 	}
-	apply(t, store, second)
+	applyOne(t, store, second)
 	if got := toldOf(t, store); len(got) != 1 || got["second"].Schedule.Cron != "@daily" || got["second"].Generation != 1 {
 		t.Errorf("told %+v, want the spec of second", got)
 	}
@@ -27,12 +27,12 @@ func TestTimetables_SameIDOfTwoSchedules(t *testing.T) {
 func TestTimetables_AreReadOnce(t *testing.T) {
 	t.Parallel()
 	store := newStore(t, nil)
-	apply(t, store, keyturn.ResourceChange{Kind: keyturn.KindTarget, Name: "om", Spec: []byte(`{}`)})
-	apply(t, store, policyDueAt("first", time.Now().Add(-time.Minute)))
+	applyOne(t, store, keyturn.ResourceChange{Kind: keyturn.KindTarget, Name: "om", Spec: []byte(`{}`)})
+	applyOne(t, store, policyDueAt("first", time.Now().Add(-time.Minute)))
 	if got := toldOf(t, store); got["first"].Schedule.Cron != "@daily" {
 		t.Fatalf("told %+v", got)
 	}
-	apply(t, store, policyDueAt("second", time.Now().Add(-time.Minute)))
+	applyOne(t, store, policyDueAt("second", time.Now().Add(-time.Minute)))
 	if err := store.Exec(t.Context(), `UPDATE timetables SET schedule = 'no JSON'`); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func policyDueAt(name string, at time.Time) keyturn.ResourceChange {
 	}
 }
 
-func apply(t *testing.T, store testStore, change keyturn.ResourceChange) {
+func applyOne(t *testing.T, store testStore, change keyturn.ResourceChange) {
 	t.Helper()
 	if err := store.ApplyResources(t.Context(), []keyturn.ResourceChange{change}); err != nil {
 		t.Fatal(err)
