@@ -68,8 +68,9 @@ type Store interface {
 	SweepPolicies(ctx context.Context) ([]keyturn.Policy, error)
 	ResourcesOf(ctx context.Context, kind keyturn.ResourceKind) ([]keyturn.Resource, error)
 
-	// OldKeys returns keys that are in use since before or longer, behind the cursor, the oldest first.
-	OldKeys(ctx context.Context, before time.Time, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error)
+	// OldKeys returns keys that are in use since before or longer, behind the cursor, the oldest first: all, or
+	// those whose unit has an open alert of one of the kinds.
+	OldKeys(ctx context.Context, before time.Time, after keyturn.KeyCursor, alerted []keyturn.AlertKind, limit int) ([]keyturn.KeyedUnit, error)
 	// BaselessKeyAlerts looks at open alerts of a kind by subject behind after, limit at most, and returns
 	// those whose key is younger than the cutoff of its target, or unknown, with the next after; "" at the end.
 	BaselessKeyAlerts(ctx context.Context, kind keyturn.AlertKind, cutoffs map[string]time.Time, after string, limit int) (

@@ -25,7 +25,7 @@ func (p *pass) oldKeys(ctx context.Context) error {
 	if ps.fingerprint == p.seen && !p.KeysAt.IsZero() && !isDue(p.fullAt, p.Now, fullEvery) {
 		for _, age := range ps.ages {
 			from, to := p.KeysAt.Add(-age-ageOverlap), p.Now.Add(-age)
-			if _, err := p.everyKey(ctx, from, to); err != nil {
+			if _, err := p.everyKey(ctx, from, to, nil); err != nil {
 				return err
 			}
 		}
@@ -49,7 +49,7 @@ func (p *pass) allKeys(ctx context.Context, ps *policies) error {
 			}
 		}
 		var err error
-		if facts, err = p.everyKey(ctx, time.Unix(0, 0), latest); err != nil {
+		if facts, err = p.everyKey(ctx, time.Unix(0, 0), latest, nil); err != nil {
 			return err
 		}
 	}
@@ -74,13 +74,14 @@ func (p *pass) allKeys(ctx context.Context, ps *policies) error {
 	return nil
 }
 
-// turnedKeys looks at keys that were turned lately, so that their alerts end within seconds.
+// turnedKeys looks at keys that were turned lately, so that their alerts end within seconds. Most of them have none: a
+// rotation of ten thousand keys must not be looked at one by one here.
 func (p *pass) turnedKeys(ctx context.Context) error {
 	since := p.TurnedAt
 	if since.IsZero() || since.After(p.Now) {
 		since = p.Now
 	}
-	if _, err := p.everyKey(ctx, since.Add(-turnedOverlap), p.Now.Add(turnedOverlap)); err != nil {
+	if _, err := p.everyKey(ctx, since.Add(-turnedOverlap), p.Now.Add(turnedOverlap), keyKinds()); err != nil {
 		return err
 	}
 	if isDue(p.TurnedAt, p.Now, turnedNoted) { // the overlap spares a write at every pass
@@ -90,10 +91,10 @@ func (p *pass) turnedKeys(ctx context.Context) error {
 }
 
 // everyKey judges the keys that are in use since a time between from and to, page by page, and counts those
-// that must have an alert.
-func (p *pass) everyKey(ctx context.Context, from, to time.Time) (facts int, err error) {
+// that must have an alert: all, or only those that have one of the kinds.
+func (p *pass) everyKey(ctx context.Context, from, to time.Time, alerted []keyturn.AlertKind) (facts int, err error) {
 	for after := (keyturn.KeyCursor{Since: from.UTC()}); ; {
-		keys, err := p.cfg.Store.OldKeys(ctx, to, after, keysPage)
+		keys, err := p.cfg.Store.OldKeys(ctx, to, after, alerted, keysPage)
 		if err != nil || len(keys) == 0 {
 			return facts, err
 		}

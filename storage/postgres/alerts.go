@@ -52,9 +52,14 @@ func (s *Store) SweepPolicies(ctx context.Context) ([]keyturn.Policy, error) {
 	return out, nil
 }
 
-// OldKeys returns keys that are in use since before or longer, behind the cursor, the oldest first.
-func (s *Store) OldKeys(ctx context.Context, before time.Time, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error) {
-	rows, err := s.q.OldKeys(ctx, s.pool, db.OldKeysParams{Before: before, AfterSince: after.Since, AfterUnit: after.Unit, Max: int32Of(limit)})
+// OldKeys returns keys that are in use since before or longer, behind the cursor, the oldest first: all, or
+// those whose unit has an open alert of one of the kinds.
+func (s *Store) OldKeys(
+	ctx context.Context, before time.Time, after keyturn.KeyCursor, alerted []keyturn.AlertKind, limit int,
+) ([]keyturn.KeyedUnit, error) {
+	rows, err := s.q.OldKeys(ctx, s.pool, db.OldKeysParams{
+		Before: before, AfterSince: after.Since, AfterUnit: after.Unit, Alerted: namesOf(alerted), Max: int32Of(limit),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading old keys: %w", err)
 	}
@@ -104,12 +109,17 @@ func (s *Store) BaselessKeyAlerts(
 
 // OpenAlertsOf returns the open alerts of the kinds about the subjects.
 func (s *Store) OpenAlertsOf(ctx context.Context, kinds []keyturn.AlertKind, subjects []string) ([]keyturn.OpenAlert, error) {
-	arg := db.OpenAlertsOfParams{Subjects: subjects}
-	for _, k := range kinds {
-		arg.Kinds = append(arg.Kinds, string(k))
-	}
-	rows, err := s.q.OpenAlertsOf(ctx, s.pool, arg)
+	rows, err := s.q.OpenAlertsOf(ctx, s.pool, db.OpenAlertsOfParams{Subjects: subjects, Kinds: namesOf(kinds)})
 	return openAlerts("of some subjects", rows, err)
+}
+
+// namesOf is never nil: an array of a statement has to be one.
+func namesOf(kinds []keyturn.AlertKind) []string {
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = string(k)
+	}
+	return names
 }
 
 // OpenAlerts returns the open alerts of a kind, by subject.

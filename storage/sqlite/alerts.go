@@ -112,11 +112,22 @@ func scanKeyed(rows *sql.Rows) (keyturn.KeyedUnit, error) {
 }
 
 // OldKeys implements alerts.Store.
-func (s *Store) OldKeys(ctx context.Context, before time.Time, after keyturn.KeyCursor, limit int) ([]keyturn.KeyedUnit, error) {
+func (s *Store) OldKeys(
+	ctx context.Context, before time.Time, after keyturn.KeyCursor, alerted []keyturn.AlertKind, limit int,
+) ([]keyturn.KeyedUnit, error) {
+	kinds, err := json.Marshal(alerted)
+	if err != nil {
+		return nil, err
+	}
+	where := ""
+	if len(alerted) > 0 { // the first test is made once, and mostly there is no such alert at all
+		where = `AND EXISTS (SELECT 1 FROM alerts a WHERE a.open AND a.kind IN (SELECT value FROM json_each(?5)))
+			AND EXISTS (SELECT 1 FROM alerts a WHERE a.open AND a.kind IN (SELECT value FROM json_each(?5)) AND a.subject = k.unit_id)`
+	}
 	out, err := collect(ctx, s.read, scanKeyed, `
 		SELECT `+keyedColumns+` FROM unit_keys k INDEXED BY unit_keys_age CROSS JOIN units u ON u.id = k.unit_id
-		WHERE k.key_since IS NOT NULL AND k.key_since <= ?1 AND (k.key_since, k.unit_id) > (?2, ?3)
-		ORDER BY k.key_since, k.unit_id LIMIT ?4`, before.UnixMilli(), after.Since.UnixMilli(), after.Unit, limit)
+		WHERE k.key_since IS NOT NULL AND k.key_since <= ?1 AND (k.key_since, k.unit_id) > (?2, ?3) `+where+`
+		ORDER BY k.key_since, k.unit_id LIMIT ?4`, before.UnixMilli(), after.Since.UnixMilli(), after.Unit, limit, string(kinds))
 	if err != nil {
 		return nil, fmt.Errorf("reading old keys: %w", err)
 	}

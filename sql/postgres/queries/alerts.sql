@@ -30,12 +30,16 @@ ORDER BY s.name;
 
 -- name: OldKeys :many
 -- Keys that are in use since a time or longer, the oldest first. Only a page of them is looked up among
--- the units, one by one: the plan must not depend on how many units there are.
+-- the units, one by one: the plan must not depend on how many units there are. The same is why the alerts, if only
+-- keys with some are asked for, are no EXISTS; that there are none at all is found out once.
 SELECT u.id, u.target, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name, u.rotatable, u.reason,
     k.key_since::timestamptz AS key_since, k.key_exact
 FROM (SELECT unit_id, key_since, key_exact FROM unit_keys
     WHERE key_since <= sqlc.arg('before')::timestamptz
         AND (key_since, unit_id) > (sqlc.arg('after_since')::timestamptz, sqlc.arg('after_unit')::text)
+        AND (cardinality(sqlc.arg('alerted')::text[]) = 0
+            OR ((SELECT true FROM alerts a WHERE a.open AND a.kind = ANY (sqlc.arg('alerted')::text[]) LIMIT 1)
+                AND (SELECT true FROM alerts a WHERE a.open AND a.kind = ANY (sqlc.arg('alerted')::text[]) AND a.subject = unit_keys.unit_id LIMIT 1)))
     ORDER BY key_since, unit_id LIMIT sqlc.arg('max')) k
 CROSS JOIN LATERAL (SELECT * FROM units WHERE units.id = k.unit_id LIMIT 1) u
 ORDER BY k.key_since, k.unit_id;

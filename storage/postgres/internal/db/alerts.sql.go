@@ -963,7 +963,10 @@ SELECT u.id, u.target, u.project_id, u.project_name, u.cluster_id, u.cluster_nam
 FROM (SELECT unit_id, key_since, key_exact FROM unit_keys
     WHERE key_since <= $1::timestamptz
         AND (key_since, unit_id) > ($2::timestamptz, $3::text)
-    ORDER BY key_since, unit_id LIMIT $4) k
+        AND (cardinality($4::text[]) = 0
+            OR ((SELECT true FROM alerts a WHERE a.open AND a.kind = ANY ($4::text[]) LIMIT 1)
+                AND (SELECT true FROM alerts a WHERE a.open AND a.kind = ANY ($4::text[]) AND a.subject = unit_keys.unit_id LIMIT 1)))
+    ORDER BY key_since, unit_id LIMIT $5) k
 CROSS JOIN LATERAL (SELECT id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason FROM units WHERE units.id = k.unit_id LIMIT 1) u
 ORDER BY k.key_since, k.unit_id
 `
@@ -972,6 +975,7 @@ type OldKeysParams struct {
 	Before     time.Time
 	AfterSince time.Time
 	AfterUnit  string
+	Alerted    []string
 	Max        int32
 }
 
@@ -991,12 +995,14 @@ type OldKeysRow struct {
 }
 
 // Keys that are in use since a time or longer, the oldest first. Only a page of them is looked up among
-// the units, one by one: the plan must not depend on how many units there are.
+// the units, one by one: the plan must not depend on how many units there are. The same is why the alerts, if only
+// keys with some are asked for, are no EXISTS; that there are none at all is found out once.
 func (q *Queries) OldKeys(ctx context.Context, db DBTX, arg OldKeysParams) ([]OldKeysRow, error) {
 	rows, err := db.Query(ctx, oldKeys,
 		arg.Before,
 		arg.AfterSince,
 		arg.AfterUnit,
+		arg.Alerted,
 		arg.Max,
 	)
 	if err != nil {
