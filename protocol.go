@@ -117,6 +117,26 @@ type TaskResult struct {
 	UnsentFor time.Duration
 }
 
+// Finished is what became of results.
+type Finished struct {
+	Taken []bool // for each result, in their order: it was recorded
+	Told  Told   // what tells the world of the tasks that ended
+}
+
+// Told is an announcement of tasks that ended, with what there is to tell of them: whoever recorded it need not
+// read it again. Without an ID it is nothing: no task ended, or one that had an intent before, of which there may be more to tell.
+type Told struct {
+	ID      ID // the announcement's
+	Tasks   []Task
+	Records []KeyRecord // that the tasks made; Until is set when the same task made the next one
+}
+
+// Whole reports whether the result that ends a task made all that there is to tell of it: the task's only intent
+// is the one that the result closes, or it had none.
+func (r TaskResult) Whole(attempts int) bool {
+	return attempts == 0 || attempts == 1 && r.From == TaskIntended
+}
+
 // QueuedTask is a task that is handed to the workers' queue. Everything in it
 // is a hint: the row decides.
 type QueuedTask struct {

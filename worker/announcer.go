@@ -21,12 +21,13 @@ const (
 // announcer publishes what the outbox says happened, until the bus has it.
 // An event can be published twice, under the same id; none is left out.
 type announcer struct {
-	source string // the CloudEvents source
-	store  AnnounceStore
-	queue  Queue
-	lease  time.Duration
-	outbox outbox
-	log    *zap.Logger
+	source   string // the CloudEvents source
+	store    AnnounceStore
+	queue    Queue
+	lease    time.Duration
+	outbox   outbox
+	recorded recorded
+	log      *zap.Logger
 }
 
 func (a *announcer) run(ctx context.Context) {
@@ -79,10 +80,16 @@ func (a *announcer) announce(ctx context.Context) (int, error) {
 func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([]Event, error) {
 	var events []Event
 	var ended, seen, retired []keyturn.ID
+	var err error
 	for _, note := range notes {
 		switch note.Type {
 		case "tasks":
-			ended = append(ended, note.Tasks...)
+			what, ok := a.recorded.take(note.ID)
+			if !ok {
+				ended = append(ended, note.Tasks...)
+			} else if events, err = a.taskEvents(events, what.Tasks, what.Records); err != nil {
+				return nil, err
+			}
 			continue
 		case "keys":
 			seen = append(seen, note.Keys...)
@@ -113,9 +120,12 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 			return nil, err
 		}
 	}
-	var err error
 	if len(ended) > 0 {
-		if events, err = a.taskEvents(ctx, events, ended); err != nil {
+		tasks, records, err := a.store.AnnouncedTasks(ctx, ended)
+		if err != nil {
+			return nil, err
+		}
+		if events, err = a.taskEvents(events, tasks, records); err != nil {
 			return nil, err
 		}
 	}
@@ -134,11 +144,8 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 	return a.keyEvents(events, records)
 }
 
-func (a *announcer) taskEvents(ctx context.Context, events []Event, ended []keyturn.ID) ([]Event, error) {
-	tasks, records, err := a.store.AnnouncedTasks(ctx, ended)
-	if err != nil {
-		return nil, err
-	}
+func (a *announcer) taskEvents(events []Event, tasks []keyturn.Task, records []keyturn.KeyRecord) ([]Event, error) {
+	var err error
 	for _, t := range tasks {
 		var at time.Time
 		if t.FinishedAt != nil {

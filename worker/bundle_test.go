@@ -220,9 +220,9 @@ type flakyStore struct {
 	until time.Time
 }
 
-func (s *flakyStore) Finish(ctx context.Context, results []keyturn.TaskResult) ([]bool, error) {
+func (s *flakyStore) Finish(ctx context.Context, results []keyturn.TaskResult) (keyturn.Finished, error) {
 	if time.Now().Before(s.until) {
-		return nil, errors.New("database is away")
+		return keyturn.Finished{}, errors.New("database is away")
 	}
 	return s.Store.Finish(ctx, results)
 }

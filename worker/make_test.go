@@ -500,10 +500,10 @@ func (s *dyingStore) Amend(ctx context.Context, epoch int64, write keyturn.Inten
 	return err
 }
 
-func (s *dyingStore) Finish(ctx context.Context, results []keyturn.TaskResult) ([]bool, error) {
+func (s *dyingStore) Finish(ctx context.Context, results []keyturn.TaskResult) (keyturn.Finished, error) {
 	s.at("Finish", false)
 	if err := s.gone(); err != nil {
-		return nil, err
+		return keyturn.Finished{}, err
 	}
 	ok, err := s.Store.Finish(ctx, results)
 	s.at("Finish", true)

@@ -118,8 +118,8 @@ type TaskStore interface {
 	// At most one open intent exists for each unit, and for each name that is not empty in Intent.Exclusive.
 	Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]keyturn.IntentOutcome, error)
 	// Finish records results; with TaskSucceeded also the key record, the unit's key and an
-	// announcement. It answers false for a result that was refused, which changed nothing.
-	Finish(ctx context.Context, results []keyturn.TaskResult) ([]bool, error)
+	// announcement. A result that was not taken was refused, and changed nothing.
+	Finish(ctx context.Context, results []keyturn.TaskResult) (keyturn.Finished, error)
 	// Reintend renews an open intent that owner holds with this epoch, before its change is sent
 	// again: a new epoch, one more attempt, ApplyFor and lease counted anew, the same key before.
 	// It answers ErrNotFound when the intent is not owner's any more, and ErrConflict when its

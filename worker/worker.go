@@ -105,7 +105,7 @@ func New(cfg Config) *Worker {
 			flush: cfg.Store.Intend, max: commitMost, observe: cfg.Metrics.observeCommit("intent"),
 		},
 		results: &batcher[keyturn.TaskResult, bool]{
-			flush: cfg.Store.Finish, max: commitMost, observe: cfg.Metrics.observeCommit("result"),
+			flush: w.record, max: commitMost, observe: cfg.Metrics.observeCommit("result"),
 		},
 	}
 	w.looker = &looker{
@@ -113,6 +113,16 @@ func New(cfg Config) *Worker {
 		rotator: w.rotator, health: health, asked: make(chan struct{}, 1), log: cfg.Logger, metrics: cfg.Metrics,
 	}
 	return w
+}
+
+// record makes results durable, and keeps what there is to tell of them for the announcer.
+func (w *Worker) record(ctx context.Context, results []keyturn.TaskResult) ([]bool, error) {
+	done, err := w.cfg.Store.Finish(ctx, results)
+	if err != nil {
+		return nil, err
+	}
+	w.announcer.recorded.add(done.Told)
+	return done.Taken, nil
 }
 
 // Plan returns what a rotation of the policy would do now: with a rollout, in the order and with the number of

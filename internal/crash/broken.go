@@ -150,7 +150,7 @@ type forgetStore struct {
 	turned atomic.Int64
 }
 
-func (s *forgetStore) Finish(ctx context.Context, results []keyturn.TaskResult) ([]bool, error) {
+func (s *forgetStore) Finish(ctx context.Context, results []keyturn.TaskResult) (keyturn.Finished, error) {
 	kept := slices.Clone(results)
 	for i := range kept {
 		if kept[i].State == keyturn.TaskSucceeded && s.turned.Add(1)%forgetEach == 0 {

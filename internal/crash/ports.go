@@ -204,7 +204,7 @@ func (p storePoints) Feed(a0 context.Context, a1 string, a2 int) ([]keyturn.Queu
 	return r0, r1
 }
 
-func (p storePoints) Finish(a0 context.Context, a1 []keyturn.TaskResult) ([]bool, error) {
+func (p storePoints) Finish(a0 context.Context, a1 []keyturn.TaskResult) (keyturn.Finished, error) {
 	p.at.Pass("store.Finish.before")
 	r0, r1 := p.Store.Finish(a0, a1)
 	p.at.Pass("store.Finish.after")

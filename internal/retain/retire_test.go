@@ -149,7 +149,7 @@ func (w *world) rotate(unit string, state keyturn.TaskState) {
 		result.Reason, result.KeyAfter, result.Resolution = "", "k2", keyturn.ResolutionConfirmed
 	}
 	done, err := w.store.Finish(w.ctx(), []keyturn.TaskResult{result})
-	if err != nil || !done[0] {
+	if err != nil || !done.Taken[0] {
 		w.t.Fatal(done, err)
 	}
 }

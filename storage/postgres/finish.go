@@ -15,8 +15,8 @@ import (
 
 // Finish records results, in one statement. A result that the table of states does not allow, or that
 // lacks what its state asks for, is refused by itself and logged: it is an error of the caller.
-func (s *Store) Finish(ctx context.Context, results []keyturn.TaskResult) ([]bool, error) {
-	ok := make([]bool, len(results))
+func (s *Store) Finish(ctx context.Context, results []keyturn.TaskResult) (keyturn.Finished, error) {
+	out := keyturn.Finished{Taken: make([]bool, len(results))}
 	first := make(map[keyturn.ID]int, len(results))
 	batch := make([]keyturn.TaskResult, 0, len(results))
 	for i, r := range results {
@@ -32,18 +32,60 @@ func (s *Store) Finish(ctx context.Context, results []keyturn.TaskResult) ([]boo
 		batch = append(batch, r)
 	}
 	if len(batch) == 0 {
-		return ok, nil
+		return out, nil
 	}
 	slices.SortFunc(batch, func(a, b keyturn.TaskResult) int { return bytes.Compare(a.Task[:], b.Task[:]) })
 	arg := s.finishParams(batch)
-	moved, err := retry(ctx, func() ([]keyturn.ID, error) { return s.q.Finish(ctx, s.pool, arg) })
+	moved, err := retry(ctx, func() ([]db.FinishRow, error) { return s.q.Finish(ctx, s.pool, arg) })
 	if err != nil {
-		return nil, fmt.Errorf("recording %d results: %w", len(results), err)
+		return keyturn.Finished{}, fmt.Errorf("recording %d results: %w", len(results), err)
 	}
-	for _, id := range moved {
-		ok[first[id]] = true
+	for i := range moved {
+		out.Taken[first[moved[i].ID]] = true
 	}
-	return ok, nil
+	out.Told = told(arg.Announcement, moved)
+	return out, nil
+}
+
+// told is what the statement announced of the tasks that it ended: as AnnouncedTasks reads it.
+func told(announcement keyturn.ID, moved []db.FinishRow) keyturn.Told {
+	t := keyturn.Told{Tasks: make([]keyturn.Task, 0, len(moved)), Records: make([]keyturn.KeyRecord, 0, len(moved))}
+	for i := range moved {
+		r := &moved[i]
+		if r.FinishedAt == nil {
+			continue
+		}
+		if !(keyturn.TaskResult{From: keyturn.TaskState(r.Was)}).Whole(int(r.Attempts)) {
+			return keyturn.Told{}
+		}
+		t.ID = announcement
+		t.Tasks = append(t.Tasks, keyturn.Task{
+			ID: r.ID, Rotation: r.RotationID, Unit: r.UnitID, State: keyturn.TaskState(r.State), Resolution: keyturn.Resolution(r.Resolution),
+			Reason: r.Reason, Attempts: int(r.Attempts), KeyBefore: r.KeyBefore, KeyAfter: r.KeyAfter,
+			StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt),
+		})
+		if keyturn.TaskState(r.Was) != keyturn.TaskIntended {
+			continue
+		}
+		turned := keyturn.TaskState(r.State) == keyturn.TaskSucceeded
+		if r.KnownKey != r.KeyBefore {
+			seen := keyturn.KeyRecord{
+				ID: r.SeenID, Unit: r.UnitID, KeyID: r.KeyBefore, PreviousKeyID: r.KnownKey, From: r.IntendedAt.UTC(),
+				Origin: keyturn.OriginObserved, Rotation: r.RotationID, Task: r.ID,
+			}
+			if turned {
+				seen.Until = utc(r.FinishedAt)
+			}
+			t.Records = append(t.Records, seen)
+		}
+		if turned {
+			t.Records = append(t.Records, keyturn.KeyRecord{
+				ID: r.TurnedID, Unit: r.UnitID, KeyID: r.KeyAfter, PreviousKeyID: r.KeyBefore, From: r.FinishedAt.UTC(),
+				Origin: keyturn.OriginRotated, Rotation: r.RotationID, Task: r.ID,
+			})
+		}
+	}
+	return t
 }
 
 // impossible says why no task can move as the result says; "" if one can.

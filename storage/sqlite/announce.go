@@ -33,14 +33,21 @@ func (s *Store) announceTasks(ctx context.Context, tx *tx, tasks []keyturn.ID) e
 
 func (s *Store) announceAll(ctx context.Context, tx *tx, kind string, all []keyturn.ID) error {
 	for ids := range slices.Chunk(all, maxAnnounced) {
-		err := s.q.InsertAnnouncement(ctx, tx, db.InsertAnnouncementParams{
-			ID: s.ids.next(tx.now).String(), Type: kind, TaskIds: jsonIDs(ids),
-		})
-		if err != nil {
-			return fmt.Errorf("announcing %s: %w", kind, err)
+		if _, err := s.announceSome(ctx, tx, kind, ids); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// announceSome adds one announcement, of maxAnnounced at most.
+func (s *Store) announceSome(ctx context.Context, tx *tx, kind string, ids []keyturn.ID) (keyturn.ID, error) {
+	id := s.ids.next(tx.now)
+	err := s.q.InsertAnnouncement(ctx, tx, db.InsertAnnouncementParams{ID: id.String(), Type: kind, TaskIds: jsonIDs(ids)})
+	if err != nil {
+		return id, fmt.Errorf("announcing %s: %w", kind, err)
+	}
+	return id, nil
 }
 
 // Unannounced implements worker.AnnounceStore.

@@ -112,7 +112,7 @@ func turn(b *testing.B, s *sqlite.Store, tasks []keyturn.Task) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for i, ok := range accepted {
+	for i, ok := range accepted.Taken {
 		if !ok {
 			b.Fatalf("result of task %s was refused: %+v", tasks[i].ID, outcomes[i])
 		}

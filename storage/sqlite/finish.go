@@ -11,21 +11,21 @@ import (
 )
 
 // Finish implements worker.TaskStore.
-func (s *Store) Finish(ctx context.Context, results []keyturn.TaskResult) ([]bool, error) {
+func (s *Store) Finish(ctx context.Context, results []keyturn.TaskResult) (keyturn.Finished, error) {
 	if len(results) == 0 {
-		return nil, nil
+		return keyturn.Finished{}, nil
 	}
 	ids := make([]keyturn.ID, len(results))
 	for i := range results {
 		ids[i] = results[i].Task
 	}
-	out := make([]bool, len(results))
+	out := keyturn.Finished{Taken: make([]bool, len(results))}
 	err := s.inTx(ctx, "recording results", func(ctx context.Context, tx *tx) error {
 		tasks, err := tx.finishing(ctx, ids)
 		if err != nil {
 			return err
 		}
-		var ended []keyturn.ID
+		told, whole := &keyturn.Told{}, true
 		for i, result := range results {
 			task := tasks[result.Task.String()]
 			if !fits(task, result) {
@@ -36,20 +36,38 @@ func (s *Store) Finish(ctx context.Context, results []keyturn.TaskResult) ([]boo
 					zap.String("state", string(result.State)), zap.String("reason", result.Reason))
 				continue
 			}
-			if err := s.finish(ctx, tx, task, result); err != nil {
+			if err := s.finish(ctx, tx, task, result, told); err != nil {
 				return fmt.Errorf("task %s: %w", result.Task, err)
 			}
-			task.state, out[i] = result.State, true
-			if result.State.Final() {
-				ended = append(ended, result.Task)
-			}
+			task.state, out.Taken[i] = result.State, true
+			whole = whole && (!result.State.Final() || result.Whole(int(task.attempts)))
 		}
-		return s.announceTasks(ctx, tx, ended)
+		if err := s.tell(ctx, tx, told); err != nil {
+			return err
+		}
+		if whole {
+			out.Told = *told
+		}
+		return nil
 	})
 	if err != nil {
-		return nil, err
+		return keyturn.Finished{}, err
 	}
 	return out, nil
+}
+
+// tell announces the tasks that ended. What takes more than one announcement is read again by whoever tells it.
+func (s *Store) tell(ctx context.Context, tx *tx, told *keyturn.Told) (err error) {
+	ids := make([]keyturn.ID, len(told.Tasks))
+	for i := range told.Tasks {
+		ids[i] = told.Tasks[i].ID
+	}
+	if len(ids) == 0 || len(ids) > maxAnnounced {
+		*told = keyturn.Told{}
+		return s.announceTasks(ctx, tx, ids)
+	}
+	told.ID, err = s.announceSome(ctx, tx, "tasks", ids)
+	return err
 }
 
 // fits reports whether the task is where the result takes it from.
@@ -76,9 +94,10 @@ func possible(r keyturn.TaskResult) bool {
 	}
 }
 
-func (s *Store) finish(ctx context.Context, tx *tx, task *finishing, r keyturn.TaskResult) error {
+// finish moves a task on, and adds what there is to tell of it if it ends.
+func (s *Store) finish(ctx context.Context, tx *tx, task *finishing, r keyturn.TaskResult, told *keyturn.Told) error {
 	if r.From == keyturn.TaskIntended && r.State != keyturn.TaskIntended {
-		if err := s.recordKeys(ctx, tx, task, r); err != nil {
+		if err := s.recordKeys(ctx, tx, task, r, told); err != nil {
 			return err
 		}
 	}
@@ -99,6 +118,11 @@ func (s *Store) finish(ctx context.Context, tx *tx, task *finishing, r keyturn.T
 	if r.State == keyturn.TaskSucceeded {
 		p.KeyAfter = r.KeyAfter
 	}
+	told.Tasks = append(told.Tasks, keyturn.Task{
+		ID: r.Task, Rotation: task.rotationID, Unit: task.unit, State: r.State, Resolution: r.Resolution, Reason: r.Reason,
+		Attempts: int(task.attempts), KeyBefore: task.keyBefore, KeyAfter: p.KeyAfter,
+		StartedAt: toTimePtr(task.startedAt), FinishedAt: toTimePtr(p.Now),
+	})
 	return one(s.q.EndTask(ctx, tx, p))
 }
 
@@ -115,18 +139,25 @@ func (s *Store) putBackIntended(ctx context.Context, tx *tx, task *finishing, r 
 
 // recordKeys writes down what an intent that is over tells about the keys of its unit: the key
 // that it found in use, unless that is known already, and the new one.
-func (s *Store) recordKeys(ctx context.Context, tx *tx, task *finishing, r keyturn.TaskResult) error {
+func (s *Store) recordKeys(ctx context.Context, tx *tx, task *finishing, r keyturn.TaskResult, told *keyturn.Told) error {
 	known, turned := task.unitKey, r.State == keyturn.TaskSucceeded
 	p := db.SetUnitKeyParams{UnitID: task.unit, KeyID: task.keyBefore, KeySince: at(task.intendedAt)}
 	if task.keyBefore != known {
-		if err := s.recordKey(ctx, tx, task, task.keyBefore, keyturn.OriginObserved, task.intendedAt); err != nil {
+		seen, err := s.recordKey(ctx, tx, task, r.Task, task.keyBefore, keyturn.OriginObserved, task.intendedAt)
+		if err != nil {
 			return err
 		}
+		if turned {
+			seen.Until = toTimePtr(at(tx.now))
+		}
+		told.Records = append(told.Records, seen)
 	}
 	if turned {
-		if err := s.recordKey(ctx, tx, task, r.KeyAfter, keyturn.OriginRotated, tx.now); err != nil {
+		made, err := s.recordKey(ctx, tx, task, r.Task, r.KeyAfter, keyturn.OriginRotated, tx.now)
+		if err != nil {
 			return err
 		}
+		told.Records = append(told.Records, made)
 		p.KeyID, p.KeySince, p.Exact, p.TurnedAt = r.KeyAfter, at(tx.now), 1, at(tx.now)
 	}
 	if !turned && task.unitKey == known {
@@ -139,16 +170,21 @@ func (s *Store) recordKeys(ctx context.Context, tx *tx, task *finishing, r keytu
 }
 
 // recordKey adds a key to the history.
-func (s *Store) recordKey(ctx context.Context, tx *tx, task *finishing, key string, origin keyturn.Origin, from int64) error {
-	err := s.q.InsertKeyRecord(ctx, tx, db.InsertKeyRecordParams{
-		ID: s.ids.next(tx.now).String(), UnitID: task.unit, KeyID: key, PreviousKeyID: task.unitKey, UsedFrom: from,
+func (s *Store) recordKey(
+	ctx context.Context, tx *tx, task *finishing, id keyturn.ID, key string, origin keyturn.Origin, from int64,
+) (keyturn.KeyRecord, error) {
+	record := keyturn.KeyRecord{
+		ID: s.ids.next(tx.now), Unit: task.unit, KeyID: key, PreviousKeyID: task.unitKey, From: toTime(from), Origin: origin,
+		Rotation: task.rotationID, Task: id,
+	}
+	if err := s.q.InsertKeyRecord(ctx, tx, db.InsertKeyRecordParams{
+		ID: record.ID.String(), UnitID: task.unit, KeyID: key, PreviousKeyID: task.unitKey, UsedFrom: from,
 		Origin: string(origin), RotationID: text(task.rotation), TaskID: text(task.id),
-	})
-	if err != nil {
-		return fmt.Errorf("adding to the history: %w", err)
+	}); err != nil {
+		return keyturn.KeyRecord{}, fmt.Errorf("adding to the history: %w", err)
 	}
 	task.unitKey = key
-	return nil
+	return record, nil
 }
 
 // number is a boolean as SQLite stores it.

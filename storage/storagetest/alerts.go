@@ -183,7 +183,7 @@ func (f *fixture) turnAllTo(tasks []keyturn.Task, key string) {
 	}
 	taken, err := f.Finish(f.ctx(), results)
 	f.ok(err)
-	for _, ok := range taken {
+	for _, ok := range taken.Taken {
 		if !ok {
 			f.t.Fatal("a result was refused")
 		}

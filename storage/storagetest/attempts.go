@@ -201,7 +201,7 @@ func attemptsBatch(t *testing.T, newStore New) {
 		results[i] = keyturn.TaskResult{Task: task.ID, From: keyturn.TaskPending, State: keyturn.TaskPending, Reason: task.Unit}
 	}
 	results[1].State = keyturn.TaskSkipped // its own row says why
-	ok, err := f.Finish(f.ctx(), results)
+	ok, err := f.record(f.ctx(), results)
 	f.ok(err)
 	if !ok[0] || !ok[1] || !ok[2] {
 		t.Fatalf("answers are %v", ok)

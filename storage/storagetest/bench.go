@@ -70,7 +70,7 @@ func benchmark(b *testing.B, store Store, size int, intents, results bool) {
 		}
 		ok, err := f.Finish(f.ctx(), done)
 		f.ok(err)
-		for _, taken := range ok {
+		for _, taken := range ok.Taken {
 			if !taken {
 				b.Fatal("a result was refused")
 			}

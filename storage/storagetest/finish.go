@@ -187,7 +187,7 @@ func finishImpossible(t *testing.T, newStore New) {
 	epoch := f.mustIntend(tasks[0].ID, "a")
 	e1, e2 := f.mustIntend(tasks[1].ID, "a"), f.mustIntend(tasks[2].ID, "a")
 	noKey := succeeded(tasks[1].ID, e1, "")
-	ok, err := f.Finish(f.ctx(), []keyturn.TaskResult{
+	ok, err := f.record(f.ctx(), []keyturn.TaskResult{
 		noKey,
 		{Task: tasks[2].ID, From: keyturn.TaskIntended, Epoch: e2, State: keyturn.TaskSkipped, Reason: "no"},
 		{Task: tasks[3].ID, From: keyturn.TaskPending, State: keyturn.TaskSucceeded, Resolution: keyturn.ResolutionConfirmed, KeyAfter: "b"},
@@ -206,7 +206,7 @@ func finishTwiceInBatch(t *testing.T, newStore New) {
 	f.estate()
 	r, tasks := f.running("quarterly", makeUnit("om", "p1", 1))
 	epoch := f.mustIntend(tasks[0].ID, "a")
-	ok, err := f.Finish(f.ctx(), []keyturn.TaskResult{succeeded(tasks[0].ID, epoch, "b"), succeeded(tasks[0].ID, epoch, "c")})
+	ok, err := f.record(f.ctx(), []keyturn.TaskResult{succeeded(tasks[0].ID, epoch, "b"), succeeded(tasks[0].ID, epoch, "c")})
 	f.ok(err)
 	if !ok[0] || ok[1] {
 		t.Errorf("answers are %v, want true, false", ok)
@@ -318,7 +318,7 @@ func finishAnnounces(t *testing.T, newStore New) {
 	_, tasks := f.running("quarterly", makeUnits("om", "p1", 3)...)
 	e0, e1 := f.mustIntend(tasks[0].ID, "a"), f.mustIntend(tasks[1].ID, "a")
 	f.drain()
-	_, err := f.Finish(f.ctx(), []keyturn.TaskResult{
+	_, err := f.record(f.ctx(), []keyturn.TaskResult{
 		succeeded(tasks[0].ID, e0, "b"),
 		{Task: tasks[1].ID, From: keyturn.TaskIntended, Epoch: e1, State: keyturn.TaskParked, Reason: "unknown"},
 		{Task: tasks[2].ID, From: keyturn.TaskPending, State: keyturn.TaskPending},
@@ -335,7 +335,7 @@ func finishOrder(t *testing.T, newStore New) {
 	f.estate()
 	_, tasks := f.running("quarterly", makeUnits("om", "p1", 3)...)
 	e2 := f.mustIntend(tasks[2].ID, "a")
-	ok, err := f.Finish(f.ctx(), []keyturn.TaskResult{
+	ok, err := f.record(f.ctx(), []keyturn.TaskResult{
 		succeeded(tasks[2].ID, e2, "b"), succeeded(tasks[1].ID, 1, "b"),
 		{Task: tasks[0].ID, From: keyturn.TaskPending, State: keyturn.TaskSkipped, Reason: "no"},
 	})
@@ -351,7 +351,7 @@ func finishOddText(t *testing.T, newStore New) {
 	f.estate()
 	_, tasks := f.running("quarterly", makeUnits("om", "p1", 2)...)
 	e1 := f.mustIntend(tasks[1].ID, "a")
-	ok, err := f.Finish(f.ctx(), []keyturn.TaskResult{
+	ok, err := f.record(f.ctx(), []keyturn.TaskResult{
 		{Task: tasks[0].ID, From: keyturn.TaskPending, State: keyturn.TaskFailed, Reason: "caf\xc3 \x00 \xff"},
 		succeeded(tasks[1].ID, e1, "b"),
 	})

@@ -1,10 +1,13 @@
 package storagetest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -219,10 +222,46 @@ func (f *fixture) mustIntend(task keyturn.ID, before string) int64 {
 	return out.Epoch
 }
 
+// record records results and returns which were taken. What it says of the tasks that ended has to be what
+// AnnouncedTasks reads.
+func (f *fixture) record(ctx context.Context, results []keyturn.TaskResult) ([]bool, error) {
+	f.t.Helper()
+	done, err := f.Finish(ctx, results)
+	if err != nil {
+		return done.Taken, err
+	}
+	var ids []keyturn.ID
+	ends := map[keyturn.ID]keyturn.TaskResult{}
+	for i, r := range results {
+		if done.Taken[i] && r.State.Final() {
+			ids, ends[r.Task] = append(ids, r.Task), r
+		}
+	}
+	tasks, records, err := f.AnnouncedTasks(ctx, ids)
+	f.ok(err)
+	whole := len(tasks) > 0
+	for _, t := range tasks {
+		whole = whole && ends[t.ID].Whole(t.Attempts)
+	}
+	if whole == done.Told.ID.IsZero() {
+		f.t.Fatalf("these tasks ended: %+v; what is told of them is %+v", tasks, done.Told)
+	}
+	byTask := func(a, b keyturn.Task) int { return bytes.Compare(a.ID[:], b.ID[:]) }
+	byID := func(a, b keyturn.KeyRecord) int { return bytes.Compare(a.ID[:], b.ID[:]) }
+	slices.SortFunc(tasks, byTask)
+	slices.SortFunc(done.Told.Tasks, byTask)
+	slices.SortFunc(records, byID)
+	slices.SortFunc(done.Told.Records, byID)
+	if whole && !(reflect.DeepEqual(done.Told.Tasks, tasks) && slices.EqualFunc(done.Told.Records, records, func(a, b keyturn.KeyRecord) bool { return reflect.DeepEqual(a, b) })) {
+		f.t.Errorf("told are\n%+v\n%+v\nthe database has\n%+v\n%+v", done.Told.Tasks, done.Told.Records, tasks, records)
+	}
+	return done.Taken, nil
+}
+
 // finish records one result and returns whether it was taken.
 func (f *fixture) finish(result keyturn.TaskResult) bool {
 	f.t.Helper()
-	ok, err := f.Finish(f.ctx(), []keyturn.TaskResult{result})
+	ok, err := f.record(f.ctx(), []keyturn.TaskResult{result})
 	f.ok(err)
 	if len(ok) != 1 {
 		f.t.Fatalf("%d answers to one result", len(ok))

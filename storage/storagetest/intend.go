@@ -266,7 +266,7 @@ func intendNothing(t *testing.T, newStore New) {
 	if err != nil || len(out) != 0 {
 		t.Errorf("no writes answered %v, %v", out, err)
 	}
-	ok, err := f.Finish(f.ctx(), nil)
+	ok, err := f.record(f.ctx(), nil)
 	if err != nil || len(ok) != 0 {
 		t.Errorf("no results answered %v, %v", ok, err)
 	}

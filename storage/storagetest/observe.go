@@ -190,7 +190,7 @@ func observeRace(t *testing.T, newStore New) {
 					t.Errorf("intent: %+v, %v", out, err)
 					return
 				}
-				if ok, err := f.Finish(f.ctx(), []keyturn.TaskResult{succeeded(task.ID, out[0].Epoch, "k1-"+task.Unit)}); err != nil || !ok[0] {
+				if ok, err := f.Finish(f.ctx(), []keyturn.TaskResult{succeeded(task.ID, out[0].Epoch, "k1-"+task.Unit)}); err != nil || !ok.Taken[0] {
 					t.Errorf("result: %v, %v", ok, err)
 				}
 			}

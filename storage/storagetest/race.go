@@ -146,7 +146,7 @@ func raceFinish(t *testing.T, newStore New) {
 			t.Error(err)
 			return
 		}
-		won[i] = ok[0]
+		won[i] = ok.Taken[0]
 	})
 	n := 0
 	for _, ok := range won {
@@ -353,7 +353,7 @@ func raceBatches(t *testing.T, newStore New) {
 			t.Error(err)
 			return
 		}
-		for _, o := range ok {
+		for _, o := range ok.Taken {
 			if o {
 				taken[i]++
 			}

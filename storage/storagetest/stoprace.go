@@ -49,7 +49,7 @@ func stopRaceIntend(t *testing.T, newStore New) {
 	results := slices.Concat(granted...)
 	ok, err := f.Finish(f.ctx(), results)
 	f.ok(err)
-	if slices.Contains(ok, false) {
+	if slices.Contains(ok.Taken, false) {
 		t.Error("the result of an intent that got leave was refused")
 	}
 	end := f.ended()

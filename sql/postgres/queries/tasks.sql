@@ -70,7 +70,7 @@ WHERE t.id = ANY (sqlc.arg('ids')::uuid[]);
 
 -- name: Finish :many
 -- Moves tasks on. What leaves the state intended leaves its key in the history: the key that the
--- intent saw, unless it is known already, and the new one.
+-- intent saw, unless it is known already, and the new one. It answers with all that is to be told of them.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 ), result AS MATERIALIZED (
@@ -92,8 +92,10 @@ WITH clock AS MATERIALIZED (
         finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
     FROM result r, clock
     WHERE t.id = r.id AND t.state = r.was AND (r.was = 'pending' OR t.epoch = r.epoch)
-    RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, r.seen_id, r.turned_id,
-        t.attempts, t.reason, t.resolution
+    -- No lock is needed to read the key that is known: only the unit's one open intent, which is ours, lets it be written.
+    RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, t.started_at, t.finished_at,
+        r.seen_id, r.turned_id, t.attempts, t.reason, t.resolution,
+        coalesce((SELECT k.key_id FROM unit_keys k WHERE k.unit_id = t.unit_id), '')::text AS known_key
 ), logged AS (
     -- Only what did not go as it should: a clean success writes nothing. Of two statements at once about one
     -- task, which only a repeated one can be, one line is enough.
@@ -109,10 +111,7 @@ WITH clock AS MATERIALIZED (
     DELETE FROM task_log
     WHERE (task_id, n) IN (SELECT g.task_id, g.n - sqlc.arg('log_last')::integer FROM logged g WHERE g.n - sqlc.arg('log_last')::integer > sqlc.arg('log_first')::integer)
 ), known AS MATERIALIZED (
-    -- No lock is needed to read it: only the unit's one open intent, which is ours, lets its key be written.
-    SELECT m.*, k.key_id AS known_key
-    FROM moved m JOIN unit_keys k ON k.unit_id = m.unit_id
-    WHERE m.was = 'intended' AND m.state <> 'intended'
+    SELECT * FROM moved WHERE was = 'intended' AND state <> 'intended'
 ), seen AS (
     INSERT INTO key_records (id, unit_id, key_id, previous_key_id, used_from, origin, rotation_id, task_id)
     SELECT seen_id, unit_id, key_before, known_key, intended_at, 'observed', rotation_id, id
@@ -135,7 +134,9 @@ WITH clock AS MATERIALIZED (
     SELECT sqlc.arg('announcement')::uuid, 'tasks', array_agg(id ORDER BY id)
     FROM moved WHERE state NOT IN ('pending', 'intended') HAVING count(*) > 0
 )
-SELECT id FROM moved;
+SELECT id, rotation_id, unit_id, was::text AS was, state, resolution, reason, attempts, key_before, key_after, intended_at, started_at,
+    finished_at, seen_id::uuid AS seen_id, turned_id::uuid AS turned_id, known_key
+FROM moved ORDER BY id;
 
 -- name: Take :one
 -- An owner that is still there says that a lease ended; whoever puts a task back leaves it without one.

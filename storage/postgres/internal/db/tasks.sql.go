@@ -34,8 +34,10 @@ WITH clock AS MATERIALIZED (
         finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
     FROM result r, clock
     WHERE t.id = r.id AND t.state = r.was AND (r.was = 'pending' OR t.epoch = r.epoch)
-    RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, r.seen_id, r.turned_id,
-        t.attempts, t.reason, t.resolution
+    -- No lock is needed to read the key that is known: only the unit's one open intent, which is ours, lets it be written.
+    RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, t.started_at, t.finished_at,
+        r.seen_id, r.turned_id, t.attempts, t.reason, t.resolution,
+        coalesce((SELECT k.key_id FROM unit_keys k WHERE k.unit_id = t.unit_id), '')::text AS known_key
 ), logged AS (
     -- Only what did not go as it should: a clean success writes nothing. Of two statements at once about one
     -- task, which only a repeated one can be, one line is enough.
@@ -51,10 +53,7 @@ WITH clock AS MATERIALIZED (
     DELETE FROM task_log
     WHERE (task_id, n) IN (SELECT g.task_id, g.n - $16::integer FROM logged g WHERE g.n - $16::integer > $17::integer)
 ), known AS MATERIALIZED (
-    -- No lock is needed to read it: only the unit's one open intent, which is ours, lets its key be written.
-    SELECT m.id, m.rotation_id, m.unit_id, m.state, m.was, m.key_before, m.key_after, m.intended_at, m.seen_id, m.turned_id, m.attempts, m.reason, m.resolution, k.key_id AS known_key
-    FROM moved m JOIN unit_keys k ON k.unit_id = m.unit_id
-    WHERE m.was = 'intended' AND m.state <> 'intended'
+    SELECT id, rotation_id, unit_id, state, was, key_before, key_after, intended_at, started_at, finished_at, seen_id, turned_id, attempts, reason, resolution, known_key FROM moved WHERE was = 'intended' AND state <> 'intended'
 ), seen AS (
     INSERT INTO key_records (id, unit_id, key_id, previous_key_id, used_from, origin, rotation_id, task_id)
     SELECT seen_id, unit_id, key_before, known_key, intended_at, 'observed', rotation_id, id
@@ -77,7 +76,9 @@ WITH clock AS MATERIALIZED (
     SELECT $18::uuid, 'tasks', array_agg(id ORDER BY id)
     FROM moved WHERE state NOT IN ('pending', 'intended') HAVING count(*) > 0
 )
-SELECT id FROM moved
+SELECT id, rotation_id, unit_id, was::text AS was, state, resolution, reason, attempts, key_before, key_after, intended_at, started_at,
+    finished_at, seen_id::uuid AS seen_id, turned_id::uuid AS turned_id, known_key
+FROM moved ORDER BY id
 `
 
 type FinishParams struct {
@@ -101,9 +102,28 @@ type FinishParams struct {
 	Announcement keyturn.ID
 }
 
+type FinishRow struct {
+	ID         keyturn.ID
+	RotationID keyturn.ID
+	UnitID     string
+	Was        string
+	State      string
+	Resolution string
+	Reason     string
+	Attempts   int32
+	KeyBefore  string
+	KeyAfter   string
+	IntendedAt *time.Time
+	StartedAt  *time.Time
+	FinishedAt *time.Time
+	SeenID     keyturn.ID
+	TurnedID   keyturn.ID
+	KnownKey   string
+}
+
 // Moves tasks on. What leaves the state intended leaves its key in the history: the key that the
-// intent saw, unless it is known already, and the new one.
-func (q *Queries) Finish(ctx context.Context, db DBTX, arg FinishParams) ([]keyturn.ID, error) {
+// intent saw, unless it is known already, and the new one. It answers with all that is to be told of them.
+func (q *Queries) Finish(ctx context.Context, db DBTX, arg FinishParams) ([]FinishRow, error) {
 	rows, err := db.Query(ctx, finish,
 		arg.Now,
 		arg.Ids,
@@ -128,13 +148,30 @@ func (q *Queries) Finish(ctx context.Context, db DBTX, arg FinishParams) ([]keyt
 		return nil, err
 	}
 	defer rows.Close()
-	var items []keyturn.ID
+	var items []FinishRow
 	for rows.Next() {
-		var id keyturn.ID
-		if err := rows.Scan(&id); err != nil {
+		var i FinishRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.RotationID,
+			&i.UnitID,
+			&i.Was,
+			&i.State,
+			&i.Resolution,
+			&i.Reason,
+			&i.Attempts,
+			&i.KeyBefore,
+			&i.KeyAfter,
+			&i.IntendedAt,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.SeenID,
+			&i.TurnedID,
+			&i.KnownKey,
+		); err != nil {
 			return nil, err
 		}
-		items = append(items, id)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
