@@ -70,8 +70,7 @@ func (c *call) getAutomation() {
 		}
 	case endpointNoSecrets:
 		if a == nil {
-			configWriter{j: &c.buf, project: c.project}.write(1)
-			c.buf.b = withoutSecrets(c.buf.b)
+			configWriter{j: &c.buf, project: c.project, redacted: true}.write(1)
 		} else {
 			c.buf.b = append(c.buf.b, a.config(false)...)
 		}

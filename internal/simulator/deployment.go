@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,23 +57,36 @@ type configWriter struct {
 	j          *jsonBuf
 	project    *project
 	automation *automation // nil: nothing of it can be changed
+	redacted   bool        // without secrets
+}
+
+// secret returns a secret of configSecrets, quoted: invented, or redacted.
+func (c configWriter) secret(i int) string {
+	if c.redacted {
+		return configSecrets()[i][1]
+	}
+	return configSecrets()[i][0]
 }
 
 // write writes the configuration, with secrets in it as the real
-// one has them. They are invented.
+// one has them.
 func (c configWriter) write(version int64) {
 	j := c.j
+	j.b = slices.Grow(j.b, int(c.project.configSize.Load()))
+	before := len(j.b)
+	defer func() { c.project.configSize.Store(int64(len(j.b) - before)) }()
 	j.open('{')
 	j.raw("agentVersion", `{"name":"10.14.29.6350-1"}`)
 	if c.automation != nil {
 		j.raw("unknownToClients", oddities)
 	}
-	j.raw("auth", `{"autoPwd":"simulated-automation-password","autoUser":"mms-automation","disabled":false,"key":"simulated-keyfile-content","keyfile":"/var/lib/mongodb-mms-automation/keyfile"}`)
+	j.raw("auth", `{"autoPwd":`+c.secret(0)+`,"autoUser":"mms-automation","disabled":false,"key":`+c.secret(1)+`,"keyfile":"/var/lib/mongodb-mms-automation/keyfile"}`)
 	j.key("processes")
 	j.open('[')
+	password := c.secret(2)
 	for _, p := range processes(c.project) {
 		if p.entity.managed() {
-			j.process(p, c.automation != nil)
+			j.process(p, c.automation != nil, password)
 		}
 	}
 	j.close(']')
@@ -86,10 +100,10 @@ func (c configWriter) write(version int64) {
 const oddities = ` { "big":12345678901234567890123, "exact":9007199254740993,"float":1.10 ,"tiny":1E-7,
 	"text":"Zo\u00eb \/ \ud83d\udd11 \"quoted\" ü","empty":{ },"none":null,"list":[ [],[{}], 0.0 ],"name":"not a process","Processes":[]} `
 
-func (j *jsonBuf) process(p process, odd bool) {
+func (j *jsonBuf) process(p process, odd bool, password string) {
 	e := p.entity
 	j.open('{')
-	j.args(p)
+	j.args(p, password)
 	j.num("authSchemaVersion", 5)
 	if p.mongos() {
 		j.str("cluster", e.clusterName)
@@ -117,7 +131,7 @@ func (j *jsonBuf) process(p process, odd bool) {
 }
 
 // args are the settings of a process.
-func (j *jsonBuf) args(p process) {
+func (j *jsonBuf) args(p process, password string) {
 	e := p.entity
 	j.key("args2_6")
 	j.open('{')
@@ -138,7 +152,7 @@ func (j *jsonBuf) args(p process) {
 			j.close('}')
 		}
 		if e.modern {
-			j.raw("security", e.security())
+			j.raw("security", e.security(password))
 		}
 		j.raw("storage", `{"dbPath":"/data"}`)
 	}
@@ -146,7 +160,7 @@ func (j *jsonBuf) args(p process) {
 }
 
 // security are the settings of encryption at rest with a KMIP server.
-func (c *entity) security() string {
+func (c *entity) security(password string) string {
 	if c.leaveOut == ReasonFCV42 {
 		return `{"authorization":"enabled"}`
 	}
@@ -154,7 +168,7 @@ func (c *entity) security() string {
 	if c.leaveOut == ReasonKeyIdentifier {
 		identifier = `"keyIdentifier":"1",`
 	}
-	return `{"enableEncryption":true,"kmip":{` + identifier + `"clientCertificateFile":"/etc/kmip/client.pem","clientCertificatePassword":"simulated-certificate-password",` +
+	return `{"enableEncryption":true,"kmip":{` + identifier + `"clientCertificateFile":"/etc/kmip/client.pem","clientCertificatePassword":` + password + `,` +
 		`"port":5696,"serverCAFile":"/etc/kmip/ca.pem","serverName":"kmip.example.net"}}`
 }
 

@@ -69,6 +69,7 @@ type project struct {
 	id, name, orgID string
 	live            atomic.Pointer[[]*entity] // in the order of listings; replaced when one is removed
 	automation      *automation               // nil: there are no agents that could turn a key
+	configSize      atomic.Int64              // of the automation config when it was written last
 }
 
 // Unit is one thing with a key of its own, as a rotation has to find it.
