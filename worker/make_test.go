@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -360,6 +361,52 @@ func TestMaker_Crashes(t *testing.T) {
 						t.Errorf("sent %d times, want once", got)
 					}
 					b.checkTruth(1)
+				})
+			}
+		}
+	}
+}
+
+// TestMaker_NeedlessCrashes: the first worker finds nothing to turn to, and dies, or is stopped for long, while it gives
+// the intent back. By then somebody may have made a key.
+func TestMaker_NeedlessCrashes(t *testing.T) {
+	t.Parallel()
+	run := bundled(t)
+	for _, after := range []bool{false, true} {
+		for _, late := range []bool{false, true} {
+			for _, made := range []bool{false, true} {
+				run(fmt.Sprintf("after=%v/goesOn=%v/madeMeanwhile=%v", after, late, made), 1, func(t *testing.T, b *bundle) {
+					s := newMaking(b)
+					var found atomic.Bool
+					s.makings.make = func(_ keyturn.KeyOrder, _ int, key func() keyturn.Intent) (keyturn.Intent, error) {
+						if found.Load() {
+							return key(), nil
+						}
+						return keyturn.Intent{}, &keyturn.SystemError{Kind: keyturn.KindPermanent, Needless: true, Code: "no_newer_key", Err: errors.New("nobody made one")}
+					}
+					dying := &dyingStore{Store: b.store, step: "Finish", after: after, died: make(chan struct{})}
+					if late {
+						dying.wakes = 5 * time.Minute
+					}
+					first := b.startOn("w1", dying)
+					r := b.request("a")
+					<-dying.died
+					found.Store(made)
+					second := b.start("w2")
+					b.await(r.ID, 20*time.Minute)
+					pass(dying.wakes + time.Minute)
+					second()
+					dying.end()
+					first()
+					want, turns := keyturn.TaskSkipped, 0
+					if made {
+						want, turns = keyturn.TaskSucceeded, 1
+					}
+					if task := b.only(r.ID); task.State != want {
+						t.Errorf("task %+v, want it %s", task, want)
+					}
+					s.check(t, turns)
+					b.checkTruth(turns)
 				})
 			}
 		}
