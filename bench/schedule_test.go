@@ -223,16 +223,17 @@ func newLateness(slots int) *lateness {
 }
 
 func (w *watched) FireDue(ctx context.Context, limit int, decide func(keyturn.Due, time.Time) (keyturn.Firing, error)) ([]keyturn.Rotation, error) {
-	at := make(map[string]int64)
+	at := make(map[uint64]int64, limit)
 	fired, err := w.timedStore.FireDue(ctx, limit, func(due keyturn.Due, now time.Time) (keyturn.Firing, error) {
-		at[due.Policy.Name] = due.Slot.At.UnixMicro()
+		at[maphash.String(w.all.seed, due.Policy.Name)] = due.Slot.At.UnixMicro()
 		return decide(due, now)
 	})
 	w.all.mu.Lock()
 	defer w.all.mu.Unlock()
 	for i := range fired {
-		w.all.slots[fired[i].ID] = at[fired[i].Policy]
-		w.all.fired[maphash.String(w.all.seed, fired[i].Policy)]++
+		policy := maphash.String(w.all.seed, fired[i].Policy)
+		w.all.slots[fired[i].ID] = at[policy]
+		w.all.fired[policy]++
 	}
 	return fired, err
 }

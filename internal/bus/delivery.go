@@ -57,17 +57,18 @@ func (d *delivery) Ack() { d.end(jetstream.Msg.Ack) }
 // from the queue. After an error it is still in the queue.
 func (d *delivery) Reject(ctx context.Context, reason string) error {
 	b := d.of.bus
-	letter := message(b.topo.deadLetters(d.of.kind), d.Key(), d.msg.Data())
+	header := nats.Header{}
 	for name, values := range d.msg.Headers() {
 		if !strings.HasPrefix(name, "Nats-") {
-			letter.Header[name] = values
+			header[name] = values
 		}
 	}
-	letter.Header.Set(headerReason, headerText(reason))
-	letter.Header.Set(headerSubject, d.msg.Subject())
-	letter.Header.Set(headerStream, d.of.stream)
-	letter.Header.Set(headerSequence, strconv.FormatUint(d.key.seq, 10))
-	if err := b.publish(ctx, StreamDeadLetter, []*nats.Msg{letter}); err != nil {
+	header.Set(headerReason, headerText(reason))
+	header.Set(headerSubject, d.msg.Subject())
+	header.Set(headerStream, d.of.stream)
+	header.Set(headerSequence, strconv.FormatUint(d.key.seq, 10))
+	letter := message{subject: b.topo.deadLetters(d.of.kind), id: d.Key(), header: header, body: d.msg.Data()}
+	if err := b.publish(ctx, StreamDeadLetter, []message{letter}); err != nil {
 		return fmt.Errorf("putting message %s into the dead letter: %w", d.Key(), err)
 	}
 	b.count.deadLetters[d.of.kind].Add(1)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,7 +52,7 @@ type pubAck struct {
 // 1000. Repeating a call stores them again. Messages have no ids: nobody repeats a publish whose outcome is
 // unknown, the row decides about a message that comes twice, and the server would remember each id for a while.
 func (b *Bus) PublishTasks(ctx context.Context, target string, tasks []keyturn.QueuedTask) error {
-	msgs := make([]*nats.Msg, 0, len(tasks))
+	msgs := make([]message, 0, len(tasks))
 	for i := range tasks {
 		task := &tasks[i]
 		of, project, cluster, err := keyturn.SplitUnitID(task.Unit)
@@ -65,7 +66,7 @@ func (b *Bus) PublishTasks(ctx context.Context, target string, tasks []keyturn.Q
 		if err != nil {
 			return fmt.Errorf("encoding task %s: %w", task.Task, err)
 		}
-		msgs = append(msgs, &nats.Msg{Subject: b.topo.tasks(task.Unit), Data: body, Header: nats.Header{}})
+		msgs = append(msgs, message{subject: b.topo.tasks(task.Unit), body: body})
 	}
 	if err := b.publish(ctx, StreamTask, msgs); err != nil {
 		return fmt.Errorf("publishing %d tasks of %s: %w", len(tasks), target, err)
@@ -79,8 +80,7 @@ func (b *Bus) PublishTasks(ctx context.Context, target string, tasks []keyturn.Q
 // take its repetition for a duplicate, as long as it is repeated later than that.
 func (b *Bus) PublishRotation(ctx context.Context, id keyturn.ID) error {
 	text := id.String()
-	msg := message(b.topo.rotations(), text, []byte(text))
-	if err := b.publish(ctx, StreamRotation, []*nats.Msg{msg}); err != nil {
+	if err := b.publish(ctx, StreamRotation, []message{{subject: b.topo.rotations(), id: text, body: []byte(text)}}); err != nil {
 		return fmt.Errorf("publishing rotation %s: %w", text, err)
 	}
 	return nil
@@ -88,10 +88,11 @@ func (b *Bus) PublishRotation(ctx context.Context, id keyturn.ID) error {
 
 // PublishRotations wakes planners for several rotations, up to 1000 of them at once.
 func (b *Bus) PublishRotations(ctx context.Context, ids []keyturn.ID) error {
-	msgs := make([]*nats.Msg, len(ids))
+	msgs := make([]message, len(ids))
+	subject := b.topo.rotations()
 	for i, id := range ids {
 		text := id.String()
-		msgs[i] = message(b.topo.rotations(), text, []byte(text))
+		msgs[i] = message{subject: subject, id: text, body: []byte(text)}
 	}
 	if err := b.publish(ctx, StreamRotation, msgs); err != nil {
 		return fmt.Errorf("publishing %d rotations: %w", len(ids), err)
@@ -102,14 +103,13 @@ func (b *Bus) PublishRotations(ctx context.Context, ids []keyturn.ID) error {
 // PublishEvents publishes CloudEvents, all or none for up to 1000, each under
 // its id as message id.
 func (b *Bus) PublishEvents(ctx context.Context, events []worker.Event) error {
-	msgs := make([]*nats.Msg, 0, len(events))
+	msgs := make([]message, 0, len(events))
+	header := nats.Header{"Content-Type": []string{"application/cloudevents+json"}}
 	for _, e := range events {
 		if slices.ContainsFunc(strings.Split(e.Type, "."), func(token string) bool { return !plain(token) }) {
 			return fmt.Errorf("publishing event %s: its type %q can't be part of a subject", e.ID, e.Type)
 		}
-		msg := message(b.topo.events(e.Type), e.ID, e.Data)
-		msg.Header["Content-Type"] = []string{"application/cloudevents+json"}
-		msgs = append(msgs, msg)
+		msgs = append(msgs, message{subject: b.topo.events(e.Type), id: e.ID, header: header, body: e.Data})
 	}
 	if err := b.publish(ctx, StreamEvent, msgs); err != nil {
 		return fmt.Errorf("publishing %d events: %w", len(events), err)
@@ -117,13 +117,17 @@ func (b *Bus) PublishEvents(ctx context.Context, events []worker.Event) error {
 	return nil
 }
 
-func message(subject, id string, body []byte) *nats.Msg {
-	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{jetstream.MsgIDHeader: {id}}}
+// message is one to be published. A thousand of them wait together: what they have in common they don't each hold.
+type message struct {
+	subject string
+	id      string      // empty: none
+	header  nats.Header // what else is to be in it; shared, and nil for most
+	body    []byte
 }
 
 // publish stores the messages, in batches, and waits for the server to say so.
 // After an error it is unknown how much was stored; repeating the call is safe.
-func (b *Bus) publish(ctx context.Context, kind string, msgs []*nats.Msg) error {
+func (b *Bus) publish(ctx context.Context, kind string, msgs []message) error {
 	for batch := range slices.Chunk(msgs, maxBatch) {
 		err := b.publishBatch(ctx, kind, batch)
 		if isCode(err, codeBatchDuplicate) {
@@ -138,12 +142,9 @@ func (b *Bus) publish(ctx context.Context, kind string, msgs []*nats.Msg) error 
 	return nil
 }
 
-func (b *Bus) publishEach(ctx context.Context, kind string, msgs []*nats.Msg) error {
+func (b *Bus) publishEach(ctx context.Context, kind string, msgs []message) error {
 	for _, msg := range msgs {
-		delete(msg.Header, headerBatchID)
-		delete(msg.Header, headerBatchSeq)
-		delete(msg.Header, headerBatchCommit)
-		if err := b.publishBatch(ctx, kind, []*nats.Msg{msg}); err != nil {
+		if err := b.publishBatch(ctx, kind, []message{msg}); err != nil {
 			return err
 		}
 	}
@@ -151,7 +152,7 @@ func (b *Bus) publishEach(ctx context.Context, kind string, msgs []*nats.Msg) er
 }
 
 // publishBatch sends one batch, again while it is certain that nothing of it was stored.
-func (b *Bus) publishBatch(ctx context.Context, kind string, msgs []*nats.Msg) error {
+func (b *Bus) publishBatch(ctx context.Context, kind string, msgs []message) error {
 	wait := 20 * time.Millisecond
 	for try := 1; ; try++ {
 		err := b.send(ctx, msgs)
@@ -173,24 +174,16 @@ func (b *Bus) publishBatch(ctx context.Context, kind string, msgs []*nats.Msg) e
 }
 
 // send sends one message, or several as an atomic batch, and waits for the answer.
-func (b *Bus) send(ctx context.Context, msgs []*nats.Msg) error {
+func (b *Bus) send(ctx context.Context, msgs []message) error {
 	ctx, cancel := context.WithTimeout(ctx, requestWait)
 	defer cancel()
-	last := len(msgs) - 1
-	if last > 0 {
-		batch := []string{rand.Text()}
-		for i, msg := range msgs {
-			msg.Header[headerBatchID] = batch
-			msg.Header[headerBatchSeq] = []string{strconv.Itoa(i + 1)}
+	next, last := writer(len(msgs)), len(msgs)-1
+	for i := range msgs[:last] {
+		if err := b.nc.PublishMsg(next(&msgs[i])); err != nil {
+			return closedOr(err)
 		}
-		for _, msg := range msgs[:last] {
-			if err := b.nc.PublishMsg(msg); err != nil {
-				return closedOr(err)
-			}
-		}
-		msgs[last].Header[headerBatchCommit] = []string{"1"}
 	}
-	answer, err := b.nc.RequestMsgWithContext(ctx, msgs[last])
+	answer, err := b.nc.RequestMsgWithContext(ctx, next(&msgs[last]))
 	if err != nil {
 		return closedOr(err)
 	}
@@ -205,6 +198,32 @@ func (b *Bus) send(ctx context.Context, msgs []*nats.Msg) error {
 		return errors.New("the answer is not JetStream's: somebody else answers on the subject")
 	}
 	return nil
+}
+
+// writer gives n messages the form in which they are sent, as one batch if there are several: all in one place, because
+// the client writes each into its buffer before it comes back.
+func writer(n int) func(*message) *nats.Msg {
+	id, sequence, sent := []string{""}, []string{""}, 0
+	batch := []string{rand.Text()}
+	out := &nats.Msg{Header: nats.Header{}}
+	return func(m *message) *nats.Msg {
+		sent++
+		clear(out.Header)
+		maps.Copy(out.Header, m.header)
+		if m.id != "" {
+			id[0] = m.id
+			out.Header[jetstream.MsgIDHeader] = id
+		}
+		if n > 1 {
+			sequence[0] = strconv.Itoa(sent)
+			out.Header[headerBatchID], out.Header[headerBatchSeq] = batch, sequence
+		}
+		if n > 1 && sent == n {
+			out.Header[headerBatchCommit] = []string{"1"}
+		}
+		out.Subject, out.Data = m.subject, m.body
+		return out
+	}
 }
 
 func closedOr(err error) error {

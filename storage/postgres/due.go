@@ -80,11 +80,11 @@ type duePolicy struct {
 	nextLocal, nextTimezone string
 	nextAt                  time.Time
 	place                   pgtype.TID
-	target                  string // of one that has a timetable
-	timetable               *int64 // of one whose schedule is plain: the following are not told
+	target                  string      // of one that has a timetable
+	timetable               pgtype.Int8 // of one whose schedule is plain: the following are not told
 	underWay                bool
 	spec                    []byte
-	generation              *int64
+	generation              pgtype.Int8
 	now                     time.Time
 }
 
@@ -127,15 +127,23 @@ func (s *Store) claimPlaces(ctx context.Context, tx pgx.Tx, places []pgtype.TID,
 	if err != nil {
 		return nil, err
 	}
+	defer rows.Close()
 	if due == nil {
 		due = make([]duePolicy, 0, len(places))
 	}
+	var d duePolicy
 	var local, timezone, target shared
-	return pgx.AppendRows(due, rows, func(row pgx.CollectableRow) (d duePolicy, err error) {
-		err = row.Scan(&d.name, &d.paused, &local.read, &timezone.read, &d.nextAt, &d.place, &target.read, &d.timetable, &d.underWay, &d.spec, &d.generation, &d.now)
+	into := []any{
+		&d.name, &d.paused, &local.read, &timezone.read, &d.nextAt, &d.place, &target.read, &d.timetable, &d.underWay, &d.spec, &d.generation, &d.now,
+	}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return nil, err
+		}
 		d.nextLocal, d.nextTimezone, d.target = local.text(), timezone.text(), target.text()
-		return d, err
-	})
+		due = append(due, d)
+	}
+	return due, rows.Err()
 }
 
 // shared reads texts of which many that follow each other are the same, and keeps those only once.

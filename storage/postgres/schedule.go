@@ -128,22 +128,22 @@ func newFiring(n int) firing {
 type policySpecs map[string]keyturn.Policy
 
 func (p policySpecs) policy(row *duePolicy, schedules map[int64]*keyturn.Schedule) (keyturn.Policy, error) {
-	if row.timetable != nil {
-		schedule := schedules[*row.timetable]
+	if row.timetable.Valid {
+		schedule := schedules[row.timetable.Int64]
 		if schedule == nil {
-			return keyturn.Policy{}, fmt.Errorf("the timetable %d of policy %s is missing or can't be read", *row.timetable, row.name)
+			return keyturn.Policy{}, fmt.Errorf("the timetable %d of policy %s is missing or can't be read", row.timetable.Int64, row.name)
 		}
 		return keyturn.Policy{Name: row.name, Paused: row.paused, Target: row.target, Schedule: *schedule}, nil
 	}
 	policy, ok := p[string(row.spec)]
 	if !ok {
 		var err error
-		if policy, err = policyOf(row.name, row.spec, *row.generation, row.paused); err != nil {
+		if policy, err = policyOf(row.name, row.spec, row.generation.Int64, row.paused); err != nil {
 			return keyturn.Policy{}, err
 		}
 		p[string(row.spec)] = policy
 	}
-	policy.Name, policy.Generation, policy.Paused = row.name, *row.generation, row.paused
+	policy.Name, policy.Generation, policy.Paused = row.name, row.generation.Int64, row.paused
 	return policy, nil
 }
 

@@ -75,16 +75,13 @@ func (t *timetables) find(rows []duePolicy) (found map[int64]*keyturn.Schedule, 
 	defer t.mu.Unlock()
 	found = make(map[int64]*keyturn.Schedule)
 	for i := range rows {
-		id := rows[i].timetable
-		if id == nil {
+		id := rows[i].timetable.Int64
+		if _, ok := found[id]; ok || !rows[i].timetable.Valid {
 			continue
 		}
-		if _, ok := found[*id]; ok {
-			continue
-		}
-		known := t.known[*id]
-		if found[*id] = known; known == nil {
-			missing = append(missing, *id)
+		known := t.known[id]
+		if found[id] = known; known == nil {
+			missing = append(missing, id)
 		}
 	}
 	return found, missing
