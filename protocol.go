@@ -256,10 +256,12 @@ type KeyAge struct {
 // be told. What is told is read from the rows it names.
 type Announcement struct {
 	ID       ID
-	Type     string // "rotation.requested", "rotation.started", "rotation.completed", "tasks", "keys", "retired" or "notice"
+	Type     string // "rotation.requested", "rotation.started", "rotation.completed", "rotations", "tasks", "keys", "retired" or "notice"
 	Rotation ID     // with a rotation's type
 	Notice   ID     // with "notice"
 	Tasks    []ID   // with "tasks": tasks that ended in one commit
 	Keys     []ID   // with "keys": key records that no task made
 	Retired  []ID   // with "retired": keys that Keyturn disabled
+	// Requested, with "rotations": rotations that slots started in one commit, as if each had a "rotation.requested".
+	Requested []ID
 }

@@ -163,7 +163,8 @@ func (s *schedules) checkOnce(b *testing.B, slots int) {
 	var due, fired, policies, announcements, announced int
 	err := s.conn.QueryRow(b.Context(), `SELECT (SELECT count(*) FROM bench_slots),
 		(SELECT count(*) FROM rotations), (SELECT count(*) FROM rotations r JOIN bench_slots s ON s.policy = r.policy AND s.slot = r.slot),
-		(SELECT count(*) FROM announcements), (SELECT count(DISTINCT a.rotation_id) FROM announcements a JOIN rotations r ON r.id = a.rotation_id)`).
+		(SELECT sum(cardinality(task_ids)) FROM announcements WHERE type = 'rotations'),
+		(SELECT count(DISTINCT r.id) FROM announcements a, unnest(a.task_ids) t (id) JOIN rotations r ON r.id = t.id WHERE a.type = 'rotations')`).
 		Scan(&due, &fired, &policies, &announcements, &announced)
 	if err != nil {
 		b.Fatal(err)

@@ -108,15 +108,17 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 			}
 			continue
 		}
-		r, err := a.store.Rotation(ctx, note.Rotation)
-		if err != nil {
-			return nil, err
+		if note.Type == "rotations" {
+			for _, id := range note.Requested {
+				var err error
+				if events, err = a.rotationEvent(ctx, events, "rotation.requested", id); err != nil {
+					return nil, err
+				}
+			}
+			continue
 		}
-		if r.RetryOf != nil {
-			r.Only.Units = nil // thousands, perhaps: more than a message may hold
-		}
-		r.Only.Keys = nil
-		if events, err = a.add(events, note.Type, r.ID.String(), rotationTime(note.Type, r), r); err != nil {
+		var err error
+		if events, err = a.rotationEvent(ctx, events, note.Type, note.Rotation); err != nil {
 			return nil, err
 		}
 	}
@@ -142,6 +144,18 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 		return nil, err
 	}
 	return a.keyEvents(events, records)
+}
+
+func (a *announcer) rotationEvent(ctx context.Context, events []Event, what string, id keyturn.ID) ([]Event, error) {
+	r, err := a.store.Rotation(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if r.RetryOf != nil {
+		r.Only.Units = nil // thousands, perhaps: more than a message may hold
+	}
+	r.Only.Keys = nil
+	return a.add(events, what, r.ID.String(), rotationTime(what, r), r)
 }
 
 func (a *announcer) taskEvents(events []Event, tasks []keyturn.Task, records []keyturn.KeyRecord) ([]Event, error) {

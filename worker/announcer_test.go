@@ -1,11 +1,45 @@
 package worker
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/keyturn/keyturn"
 )
+
+// rotationsOnly is a store that knows every rotation, and nothing else.
+type rotationsOnly struct{ AnnounceStore }
+
+func (rotationsOnly) Rotation(_ context.Context, id keyturn.ID) (keyturn.Rotation, error) {
+	return keyturn.Rotation{ID: id, Policy: "quarterly", State: keyturn.RotationRequested}, nil
+}
+
+func TestRotationsRequestedTogetherAreToldOneByOne(t *testing.T) {
+	t.Parallel()
+	first, second, third := keyturn.NewID(time.Now()), keyturn.NewID(time.Now()), keyturn.NewID(time.Now())
+	a := announcer{source: "/keyturn", store: rotationsOnly{}}
+	events, err := a.events(t.Context(), []keyturn.Announcement{
+		{Type: "rotation.requested", Rotation: first},
+		{Type: "rotations", Requested: []keyturn.ID{second, third}},
+		{Type: "rotation.completed", Rotation: second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range events {
+		got = append(got, e.ID)
+	}
+	want := []string{
+		"rotation.requested/" + first.String(), "rotation.requested/" + second.String(), "rotation.requested/" + third.String(),
+		"rotation.completed/" + second.String(),
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("events are %v, want %v", got, want)
+	}
+}
 
 // BenchmarkAnnouncer_add measures the two CloudEvents that a key that turned makes.
 func BenchmarkAnnouncer_add(b *testing.B) {

@@ -21,6 +21,8 @@ func (s *Store) Unannounced(ctx context.Context, limit int, lease time.Duration)
 	for i, r := range rows {
 		out[i] = keyturn.Announcement{ID: r.ID, Type: r.Type, Rotation: r.RotationID, Notice: r.NoticeID, Tasks: r.TaskIds}
 		switch r.Type {
+		case "rotations":
+			out[i].Tasks, out[i].Requested = nil, r.TaskIds
 		case "keys":
 			out[i].Tasks, out[i].Keys = nil, r.TaskIds
 		case "retired":

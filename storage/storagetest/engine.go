@@ -83,8 +83,8 @@ func engineSeveral(t *testing.T, newStore New) {
 	if len(fired) != 2 || fired[0].Slot != f.slot(-2*time.Hour).Name() || fired[1].Slot != f.slot(-time.Hour).Name() {
 		t.Fatalf("fired %+v, want one rotation for each of the two slots, the older first", fired)
 	}
-	if notes := f.drain(); len(notes) != 2 {
-		t.Errorf("announced %v, want each rotation once", types(notes))
+	if notes := f.drain(); len(requested(notes)) != 2 {
+		t.Errorf("announced %+v, want each rotation once", notes)
 	}
 }
 

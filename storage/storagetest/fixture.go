@@ -310,6 +310,20 @@ func (f *fixture) drain() []keyturn.Announcement {
 	return notes
 }
 
+// requested lists the rotations of which announcements tell that they were requested.
+func requested(notes []keyturn.Announcement) []keyturn.ID {
+	var ids []keyturn.ID
+	for _, n := range notes {
+		switch n.Type {
+		case "rotation.requested":
+			ids = append(ids, n.Rotation)
+		case "rotations":
+			ids = append(ids, n.Requested...)
+		}
+	}
+	return ids
+}
+
 // types lists the types of announcements in their order.
 func types(notes []keyturn.Announcement) []string {
 	out := make([]string, len(notes))

@@ -102,8 +102,8 @@ func raceFire(t *testing.T, newStore New) {
 			t.Errorf("%s fired %d times", name, n)
 		}
 	}
-	if notes := f.drain(); len(notes) != 5 {
-		t.Errorf("%d announcements, want 5", len(notes))
+	if told := requested(f.drain()); len(told) != 5 {
+		t.Errorf("%d rotations are announced, want 5", len(told))
 	}
 }
 
@@ -230,9 +230,21 @@ func raceRequest(t *testing.T, newStore New) {
 func raceAnnounceOrder(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
-	for range 60 {
-		_, err := f.StopRotation(f.ctx(), f.request("quarterly").ID, "ada", "test", true)
+	stop := func(id keyturn.ID) {
+		_, err := f.StopRotation(f.ctx(), id, "ada", "test", true)
 		f.ok(err)
+	}
+	for range 40 {
+		stop(f.request("quarterly").ID)
+	}
+	for range 2 { // by slots: they are announced together
+		for i := range 40 {
+			f.policy(fmt.Sprint("slot-", f.clock.Now().Unix(), "-", i), "om", f.slot(0))
+		}
+		for _, r := range f.fire(noMore) {
+			stop(r.ID)
+		}
+		f.clock.Advance(time.Second)
 	}
 	var mu sync.Mutex
 	asked := map[keyturn.ID]bool{}
@@ -244,10 +256,11 @@ func raceAnnounceOrder(t *testing.T, newStore New) {
 				return
 			}
 			mine := map[keyturn.ID]bool{}
+			for _, id := range requested(notes) {
+				mine[id] = true
+			}
 			for _, n := range notes {
-				if n.Type == "rotation.requested" {
-					mine[n.Rotation] = true
-				} else if !mine[n.Rotation] {
+				if n.Type == "rotation.completed" && !mine[n.Rotation] {
 					t.Errorf("%s of a rotation was given out without what came before", n.Type)
 				}
 			}
@@ -257,8 +270,15 @@ func raceAnnounceOrder(t *testing.T, newStore New) {
 		}
 	})
 	f.clock.Advance(lease + time.Second)
-	if rest := f.drain(); len(rest) != 120 || len(asked) == 0 {
-		t.Errorf("%d announcements are left, want all 120; %d rotations were given out", len(rest), len(asked))
+	rest := f.drain()
+	ended := 0
+	for _, n := range rest {
+		if n.Type == "rotation.completed" {
+			ended++
+		}
+	}
+	if told := requested(rest); len(told) != 120 || ended != 120 || len(asked) == 0 {
+		t.Errorf("%d requests and %d ends are left, want all 120; %d rotations were given out", len(told), ended, len(asked))
 	}
 }
 

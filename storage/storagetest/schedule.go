@@ -3,6 +3,7 @@ package storagetest
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ func scheduleTests() map[string]func(*testing.T, New) {
 		"NoMoreSlots":                     scheduleEnds,
 		"NextDueIsTheEarliest":            scheduleNextDue,
 		"AnnouncesEachNewRotation":        scheduleAnnounces,
+		"ManyAreAnnouncedInOrder":         scheduleAnnouncesMany,
 	}
 }
 
@@ -186,8 +188,8 @@ func scheduleSlotTaken(t *testing.T, newStore New) {
 	if fired := f.fire(after(time.Hour)); len(fired) != 1 || fired[0].Policy != "monthly" {
 		t.Errorf("fired %+v, want nothing for the slot that has a rotation", fired)
 	}
-	if notes := f.drain(); !slices.Equal(types(notes), []string{"rotation.requested"}) {
-		t.Errorf("announced %+v", notes)
+	if notes := f.drain(); len(requested(notes)) != 1 || len(notes) != 1 {
+		t.Errorf("announced %+v, want what is new", notes)
 	}
 	if all, _, err := f.Rotations(f.ctx(), keyturn.RotationFilter{Page: keyturn.Page{Limit: 10}}); err != nil || len(all) != 2 {
 		t.Errorf("rotations are %+v, %v; want one for each policy", all, err)
@@ -363,9 +365,60 @@ func scheduleAnnounces(t *testing.T, newStore New) {
 	f.target("om")
 	f.policy("a", "om", f.slot(0))
 	f.policy("b", "om", f.slot(0))
+	f.policy("c", "om", f.slot(time.Hour))
 	fired := f.fire(noMore)
 	notes := f.drain()
-	if len(fired) != 2 || !slices.Equal(types(notes), []string{"rotation.requested", "rotation.requested"}) {
-		t.Errorf("fired %d, announced %v", len(fired), types(notes))
+	told := requested(notes)
+	if len(fired) != 2 || len(told) != 2 {
+		t.Fatalf("fired %d, announced %+v", len(fired), notes)
+	}
+	for _, r := range fired {
+		if !slices.Contains(told, r.ID) {
+			t.Errorf("rotation %s of %s is not announced: %+v", r.ID, r.Policy, notes)
+		}
+	}
+}
+
+// scheduleAnnouncesMany is about more than are announced together, and the order in which the rest of each is told.
+func scheduleAnnouncesMany(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	for i := range 75 {
+		f.policy(fmt.Sprint("policy-", i), "om", f.slot(0))
+	}
+	fired := f.fire(noMore)
+	for _, r := range fired {
+		_, err := f.StopRotation(f.ctx(), r.ID, "ada", "test", true)
+		f.ok(err)
+	}
+	first, err := f.Unannounced(f.ctx(), 2, lease)
+	f.ok(err)
+	held := requested(first)
+	second, err := f.Unannounced(f.ctx(), 1000, lease)
+	f.ok(err)
+	told := requested(second)
+	for _, n := range second {
+		switch {
+		case n.Type == "rotation.completed" && slices.Contains(held, n.Rotation):
+			t.Fatal("the end of a rotation is given out while somebody else has its beginning")
+		case n.Type == "rotation.completed" && !slices.Contains(told, n.Rotation):
+			t.Fatal("the end of a rotation is given out without its beginning")
+		}
+	}
+	f.clock.Advance(lease + time.Second)
+	all := f.drain()
+	told = requested(all)
+	ended := 0
+	for _, n := range all {
+		if n.Type == "rotation.completed" {
+			ended++
+		}
+	}
+	different := map[keyturn.ID]bool{}
+	for _, id := range told {
+		different[id] = true
+	}
+	if len(fired) != 75 || len(told) != 75 || len(different) != 75 || ended != 75 {
+		t.Errorf("of 75 rotations %d fired, %d requests and %d ends are told", len(fired), len(told), ended)
 	}
 }

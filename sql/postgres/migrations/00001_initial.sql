@@ -275,20 +275,21 @@ CREATE TRIGGER key_records_no_truncate BEFORE TRUNCATE ON key_records
 CREATE TABLE announcements (
     seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- "oldest first"
     id          uuid   NOT NULL UNIQUE,
-    type        text   NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'tasks', 'keys', 'retired', 'notice')),
+    type        text   NOT NULL CHECK (type IN ('rotation.requested', 'rotation.started', 'rotation.completed', 'rotations', 'tasks', 'keys', 'retired', 'notice')),
     rotation_id uuid,
     notice_id   uuid,
     notice_group text, -- of the notice
-    task_ids    uuid[] NOT NULL DEFAULT '{}', -- with type keys: of key records; with type retired: of key retirements
+    task_ids    uuid[] NOT NULL DEFAULT '{}', -- with type keys: of key records; retired: of key retirements; rotations: of rotations requested together
     held_until  timestamptz,
     -- What is told in order: a rotation, or a group of alerts. Empty: in any order.
     topic       text   NOT NULL GENERATED ALWAYS AS (coalesce(rotation_id::text, notice_group, '')) STORED,
-    CHECK ((type IN ('tasks', 'keys', 'retired', 'notice')) = (rotation_id IS NULL)),
+    CHECK ((type IN ('rotations', 'tasks', 'keys', 'retired', 'notice')) = (rotation_id IS NULL)),
     CHECK ((type = 'notice') = (notice_id IS NOT NULL)),
     CHECK ((type = 'notice') = (notice_group IS NOT NULL)),
-    CHECK ((type IN ('tasks', 'keys', 'retired')) = (cardinality(task_ids) > 0))
+    CHECK ((type IN ('rotations', 'tasks', 'keys', 'retired')) = (cardinality(task_ids) > 0))
 );
 CREATE INDEX announcements_topic ON announcements (topic, seq) WHERE topic <> '';
+CREATE INDEX announcements_rotations ON announcements (seq) WHERE type = 'rotations';
 CREATE INDEX announcements_notice ON announcements (notice_id) WHERE notice_id IS NOT NULL;
 
 -- API tokens: only the SHA-256 of the secret.

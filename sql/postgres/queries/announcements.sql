@@ -18,12 +18,16 @@ WITH clock AS MATERIALIZED (
     WHERE (a.held_until IS NULL OR a.held_until < clock.at)
         AND (a.topic = '' OR NOT EXISTS (SELECT 1 FROM announcements e
             WHERE e.topic = a.topic AND e.topic <> '' AND e.seq < a.seq AND e.held_until >= clock.at))
+        AND (a.type NOT IN ('rotation.started', 'rotation.completed') OR NOT EXISTS (SELECT 1 FROM announcements e
+            WHERE e.type = 'rotations' AND e.seq < a.seq AND e.held_until >= clock.at AND a.rotation_id = ANY (e.task_ids)))
     ORDER BY a.seq LIMIT sqlc.arg('max') FOR UPDATE OF a SKIP LOCKED
 ), held AS (
     UPDATE announcements a SET held_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond'
     FROM oldest, clock WHERE a.seq = oldest.seq
         AND (a.topic = '' OR NOT EXISTS (SELECT 1 FROM announcements e
             WHERE e.topic = a.topic AND e.topic <> '' AND e.seq < a.seq AND NOT EXISTS (SELECT 1 FROM oldest o WHERE o.seq = e.seq)))
+        AND (a.type NOT IN ('rotation.started', 'rotation.completed') OR NOT EXISTS (SELECT 1 FROM announcements e
+            WHERE e.type = 'rotations' AND e.seq < a.seq AND NOT EXISTS (SELECT 1 FROM oldest o WHERE o.seq = e.seq) AND a.rotation_id = ANY (e.task_ids)))
     RETURNING a.seq, a.id, a.type, a.rotation_id, a.notice_id, a.task_ids
 )
 SELECT id, type, rotation_id, notice_id, task_ids FROM held ORDER BY seq;
