@@ -98,27 +98,7 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 			retired = append(retired, note.Retired...)
 			continue
 		}
-		if note.Type == "notice" {
-			n, err := a.store.Notice(ctx, note.Notice)
-			if err != nil {
-				return nil, err
-			}
-			if events, err = a.add(events, "alert."+string(n.State), n.ID.String(), n.At, n); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if note.Type == "rotations" {
-			for _, id := range note.Requested {
-				var err error
-				if events, err = a.rotationEvent(ctx, events, "rotation.requested", id); err != nil {
-					return nil, err
-				}
-			}
-			continue
-		}
-		var err error
-		if events, err = a.rotationEvent(ctx, events, note.Type, note.Rotation); err != nil {
+		if events, err = a.single(ctx, events, note); err != nil {
 			return nil, err
 		}
 	}
@@ -144,6 +124,28 @@ func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([
 		return nil, err
 	}
 	return a.keyEvents(events, records)
+}
+
+// single adds the events of an announcement that tells of alerts, or of rotations.
+func (a *announcer) single(ctx context.Context, events []Event, note keyturn.Announcement) ([]Event, error) {
+	switch note.Type {
+	case "notice":
+		n, err := a.store.Notice(ctx, note.Notice)
+		if err != nil {
+			return nil, err
+		}
+		return a.add(events, "alert."+string(n.State), n.ID.String(), n.At, n)
+	case "rotations":
+		var err error
+		for _, id := range note.Requested {
+			if events, err = a.rotationEvent(ctx, events, "rotation.requested", id); err != nil {
+				return nil, err
+			}
+		}
+		return events, nil
+	default:
+		return a.rotationEvent(ctx, events, note.Type, note.Rotation)
+	}
 }
 
 func (a *announcer) rotationEvent(ctx context.Context, events []Event, what string, id keyturn.ID) ([]Event, error) {

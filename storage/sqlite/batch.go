@@ -65,7 +65,7 @@ FROM json_each(?1) ids CROSS JOIN tasks t ON t.id = ids.value CROSS JOIN unit_ke
 type finishing struct {
 	seq                int64
 	id, rotation, unit string
-	rotationID         keyturn.ID
+	taskID, rotationID keyturn.ID
 	state              keyturn.TaskState
 	epoch              int64
 	keyBefore          string
@@ -85,6 +85,9 @@ func (t *tx) finishing(ctx context.Context, ids []keyturn.ID) (map[string]*finis
 		}
 		out[task.id] = &task
 		var err error
+		if task.taskID, err = keyturn.ParseID(task.id); err != nil {
+			return err
+		}
 		task.rotationID, err = keyturn.ParseID(task.rotation)
 		return err
 	})

@@ -143,7 +143,7 @@ func (s *Store) recordKeys(ctx context.Context, tx *tx, task *finishing, r keytu
 	known, turned := task.unitKey, r.State == keyturn.TaskSucceeded
 	p := db.SetUnitKeyParams{UnitID: task.unit, KeyID: task.keyBefore, KeySince: at(task.intendedAt)}
 	if task.keyBefore != known {
-		seen, err := s.recordKey(ctx, tx, task, r.Task, task.keyBefore, keyturn.OriginObserved, task.intendedAt)
+		seen, err := s.recordKey(ctx, tx, task, task.keyBefore, keyturn.OriginObserved, task.intendedAt)
 		if err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func (s *Store) recordKeys(ctx context.Context, tx *tx, task *finishing, r keytu
 		told.Records = append(told.Records, seen)
 	}
 	if turned {
-		made, err := s.recordKey(ctx, tx, task, r.Task, r.KeyAfter, keyturn.OriginRotated, tx.now)
+		made, err := s.recordKey(ctx, tx, task, r.KeyAfter, keyturn.OriginRotated, tx.now)
 		if err != nil {
 			return err
 		}
@@ -171,11 +171,11 @@ func (s *Store) recordKeys(ctx context.Context, tx *tx, task *finishing, r keytu
 
 // recordKey adds a key to the history.
 func (s *Store) recordKey(
-	ctx context.Context, tx *tx, task *finishing, id keyturn.ID, key string, origin keyturn.Origin, from int64,
+	ctx context.Context, tx *tx, task *finishing, key string, origin keyturn.Origin, from int64,
 ) (keyturn.KeyRecord, error) {
 	record := keyturn.KeyRecord{
 		ID: s.ids.next(tx.now), Unit: task.unit, KeyID: key, PreviousKeyID: task.unitKey, From: toTime(from), Origin: origin,
-		Rotation: task.rotationID, Task: id,
+		Rotation: task.rotationID, Task: task.taskID,
 	}
 	if err := s.q.InsertKeyRecord(ctx, tx, db.InsertKeyRecordParams{
 		ID: record.ID.String(), UnitID: task.unit, KeyID: key, PreviousKeyID: task.unitKey, UsedFrom: from,
