@@ -114,6 +114,11 @@ func TestUnitID(t *testing.T) {
 	if err != nil || target != "om" || project != "p1" || cluster != "c1" {
 		t.Errorf("%s %s %s %v", target, project, cluster, err)
 	}
+	for _, bad := range []string{"", "om", "om.p1", "om.p1.c1.d1"} {
+		if target, project, cluster, err := keyturn.SplitUnitID(bad); err == nil || target+project+cluster != "" {
+			t.Errorf("%q is %s, %s and %s: %v", bad, target, project, cluster, err)
+		}
+	}
 	for _, bad := range []string{"", "a.b", "a b", "a/b", "a>", "*", "ä"} {
 		if _, err := keyturn.UnitID("om", bad, "c"); err == nil {
 			t.Errorf("project %q was taken: it would be a subject and a path of its own", bad)

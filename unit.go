@@ -59,11 +59,12 @@ func UnitID(target, projectID, clusterID string) (string, error) {
 
 // SplitUnitID returns the parts of a unit's id.
 func SplitUnitID(id string) (target, projectID, clusterID string, err error) {
-	parts := strings.Split(id, ".")
-	if len(parts) != 3 {
+	target, rest, _ := strings.Cut(id, ".")
+	projectID, clusterID, ok := strings.Cut(rest, ".")
+	if !ok || strings.Contains(clusterID, ".") {
 		return "", "", "", fmt.Errorf("%q is not a unit's id: expected TARGET.PROJECT.CLUSTER", id)
 	}
-	return parts[0], parts[1], parts[2], nil
+	return target, projectID, clusterID, nil
 }
 
 func isToken(s string) bool {

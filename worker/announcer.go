@@ -15,7 +15,9 @@ const (
 	// announceEvery is long so that many events go at once: storing a few hundred costs the bus, and
 	// fetching their announcements the database, hardly more than storing one.
 	announceEvery = 900 * time.Millisecond
-	announceMost  = 64 // announcements at a time; one names up to a group commit of tasks
+	// announceMost is how many announcements are published at a time. One names up to a group commit of tasks, of which
+	// each makes up to three events of more than 1 kB: more at once would be megabytes for nothing.
+	announceMost = 16
 )
 
 // announcer publishes what the outbox says happened, until the bus has it.

@@ -86,7 +86,7 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	if s.writer, err = newWriter(ctx, s.write); err != nil {
 		return err
 	}
-	s.read, err = pool(ctx, s.path, readers, url.Values{"_pragma": {"busy_timeout(10000)", "query_only(1)"}})
+	s.read, err = pool(ctx, s.path, readers, url.Values{"_pragma": {"busy_timeout(10000)", "query_only(1)", "cache_size(-512)"}})
 	return err
 }
 
@@ -94,10 +94,9 @@ func forWriting() url.Values {
 	return url.Values{"_txlock": {"immediate"}, "_pragma": {
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
 		"recursive_triggers(1)",         // REPLACE must not get around the history's triggers
-		"wal_autocheckpoint(4000)",      // pages, 16 MiB: hot pages are copied back once for many commits
 		"cache_size(-8192)",             // KiB; what is not in it the system has cached
 		"journal_size_limit(134217728)", // the log shrinks again after a large plan
-		"wal_autocheckpoint(8192)",      // pages; one that changes often is copied to the database less often
+		"wal_autocheckpoint(8192)",      // pages, 32 MiB; one that changes often is copied to the database less often
 	}}
 }
 

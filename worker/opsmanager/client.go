@@ -24,6 +24,9 @@ const apiPath = "/api/public/v1.0"
 // surveyors is how many projects are looked into at once, if the target's limit allows it.
 const surveyors = 64
 
+// configReaders is how many automation configs are read at once. Each can have megabytes, and is in memory three times while it is.
+const configReaders = 16
+
 // idleTimeout closes connections before the server does (Jetty: 30s by default).
 // A PUT that meets a connection in the act of closing has an unknown outcome.
 const idleTimeout = 20 * time.Second
@@ -63,7 +66,8 @@ type Client struct {
 	log     *zap.Logger
 	observe func(Call)
 	now     func() time.Time
-	buffers sync.Pool // of *bytes.Buffer: answers while they are decoded
+	buffers sync.Pool     // of *bytes.Buffer: answers while they are decoded
+	configs chan struct{} // who holds a place reads an automation config
 
 	projects projects // what was read lately
 	ways     ways     // how keys are turned
@@ -97,6 +101,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		target: target, base: base, secret: cfg.PrivateKey, log: cfg.Logger, observe: cfg.Observe, now: cfg.Now,
 		buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		configs: make(chan struct{}, configReaders),
 		rt: digest.NewTransport(digest.Config{
 			Base: cfg.Base, Username: cfg.PublicKey, Password: cfg.PrivateKey,
 			Origin: base.Scheme + "://" + base.Host, Now: cfg.Now,

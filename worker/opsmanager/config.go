@@ -16,6 +16,12 @@ var errNoJSON = errors.New("no complete JSON")
 
 // readConfig reads the automation config of a project and what is needed of it.
 func (c *Client) readConfig(ctx context.Context, g group) (*plan, error) {
+	select {
+	case c.configs <- struct{}{}:
+		defer func() { <-c.configs }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	var ac automationConfig
 	if _, err := c.getConfig(ctx, g, &ac); err != nil {
 		return nil, err

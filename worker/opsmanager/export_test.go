@@ -15,3 +15,10 @@ func KnowBackups(c *Client, units ...string) {
 		c.ways.learn(project, map[string]route{cluster: {way: wayBackup}}, c.now())
 	}
 }
+
+// Held is how many projects the client holds something large of.
+func Held(c *Client) int {
+	c.projects.mu.Lock()
+	defer c.projects.mu.Unlock()
+	return len(c.projects.by)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -55,7 +56,8 @@ type projects struct {
 	by map[string]*project
 }
 
-// of returns what is held of a project, and forgets the one that was not used for longest if there are too many.
+// of returns what is held of a project, and forgets those that were not used for as long as anything of them is good for,
+// or the one that was not used for longest if there are too many.
 func (ps *projects) of(id string, now time.Time) *project {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -64,6 +66,7 @@ func (ps *projects) of(id string, now time.Time) *project {
 	}
 	p := ps.by[id]
 	if p == nil {
+		maps.DeleteFunc(ps.by, func(_ string, p *project) bool { return now.Sub(p.used) > listLife })
 		if len(ps.by) >= projectsKept {
 			ps.forgetOne()
 		}
@@ -72,6 +75,13 @@ func (ps *projects) of(id string, now time.Time) *project {
 	}
 	p.used = now
 	return p
+}
+
+// forget lets go of a project of which no task will ask for anything large again.
+func (ps *projects) forget(id string) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	delete(ps.by, id)
 }
 
 func (ps *projects) forgetOne() {

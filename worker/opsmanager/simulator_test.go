@@ -33,6 +33,27 @@ func startSimulator(t testing.TB, cfg simulator.Config) (*simulator.Server, *ops
 	return sim, c
 }
 
+// TestDiscover_HoldsOnlyWhatTasksAskForAgain: an automation config has megabytes, and there may be thousands of projects.
+func TestDiscover_HoldsOnlyWhatTasksAskForAgain(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		estate simulator.EstateConfig
+		want   int
+	}{
+		"keys of backups":       {simulator.EstateConfig{Seed: 1, Projects: 20, ClustersPerProject: 1}, 0},
+		"keys of the KMIP kind": {simulator.EstateConfig{Seed: 1, Projects: 20, ModernReplicaSetsPerProject: 1}, 20},
+	} {
+		_, c := startSimulator(t, simulator.Config{Estate: simulator.NewEstate(tt.estate)})
+		units, err := c.Discover(t.Context(), keyturn.Selection{})
+		if err != nil || len(units) == 0 {
+			t.Fatalf("%s: %d units, %v", name, len(units), err)
+		}
+		if held := opsmanager.Held(c); held != tt.want {
+			t.Errorf("%s: something of %d projects is held, want %d", name, held, tt.want)
+		}
+	}
+}
+
 func TestDiscover_FindsTheWholeSimulatedEstate(t *testing.T) {
 	t.Parallel()
 	for _, omit := range []bool{false, true} {

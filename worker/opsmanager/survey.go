@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -102,6 +103,16 @@ func (s *survey) question(operation, what, path string) question {
 // pick makes units of the components and returns the selected ones.
 func (s *survey) pick(all []component) ([]*selected, error) {
 	var picked []*selected
+	// What is cut from a list keeps all of the list, and the units of a large estate are held for a while.
+	names := make(map[string]string)
+	own := func(name string) string {
+		kept, ok := names[name]
+		if !ok {
+			kept = strings.Clone(name)
+			names[kept] = kept
+		}
+		return kept
+	}
 	for _, comp := range all {
 		id, err := keyturn.UnitID(s.c.target.Name, s.group.ID, comp.ID)
 		if err != nil {
@@ -110,7 +121,7 @@ func (s *survey) pick(all []component) ([]*selected, error) {
 		u := keyturn.Unit{
 			ID: id, Target: s.c.target.Name, System: s.c.target.System,
 			ProjectID: s.group.ID, ProjectName: s.group.Name,
-			ClusterID: comp.ID, ClusterName: comp.ClusterName, Component: comp.kind, Name: comp.name(),
+			ClusterID: id[len(id)-len(comp.ID):], ClusterName: own(comp.ClusterName), Component: comp.kind, Name: own(comp.name()),
 			Reason: comp.flaw,
 		}
 		if s.selects(u, comp) {
@@ -148,12 +159,13 @@ func (s *survey) judge(ctx context.Context, picked []*selected) error {
 		return err
 	}
 	routes := make(map[string]route, len(picked))
-	locked := ""
+	locked, automated := "", false
 	for _, p := range picked {
 		r, err := s.route(ctx, p)
 		if err != nil {
 			return err
 		}
+		automated = automated || r.way == wayAutomation
 		if r.way == wayAutomation && locked == "" {
 			if locked, err = s.lock(ctx); err != nil {
 				return err
@@ -168,6 +180,9 @@ func (s *survey) judge(ctx context.Context, picked []*selected) error {
 		}
 	}
 	s.c.ways.learn(s.group.ID, routes, s.c.now())
+	if !automated {
+		s.c.projects.forget(s.group.ID)
+	}
 	return nil
 }
 

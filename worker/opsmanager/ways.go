@@ -3,6 +3,7 @@ package opsmanager
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +35,9 @@ func (w *ways) learn(project string, routes map[string]route, now time.Time) {
 		l.byUnit, l.at = make(map[string]way, len(routes)), now
 	}
 	for id, r := range routes {
+		if _, ok := l.byUnit[id]; !ok {
+			id = strings.Clone(id) // or it would keep the whole list that it was read from
+		}
 		l.byUnit[id] = r.way
 	}
 }
