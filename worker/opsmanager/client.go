@@ -21,8 +21,8 @@ import (
 
 const apiPath = "/api/public/v1.0"
 
-// surveyors is how many projects are looked into at once, if the target's limit allows it.
-const surveyors = 64
+// surveyors is how many projects are looked into at once, if the target's limit allows it. Each takes memory for the lists of its project.
+const surveyors = 32
 
 // configReaders is how many automation configs are read at once. Each can have megabytes, and is in memory three times while it is.
 const configReaders = 16
