@@ -14,7 +14,7 @@ import (
 // not use the store, and may be called again when the transaction is repeated.
 type Store interface {
 	// FireDue claims up to limit policies whose slot is due, skipping those that another scheduler
-	// holds, and asks decide about each. It inserts the rotations that start, except those of slots
+	// holds (half of limit or fewer only if no others are left), and asks decide about each. It inserts the rotations that start, except those of slots
 	// that have one and of a paused policy, and advances the policy. All of it is one transaction with
 	// an announcement for each new rotation. An error of decide leaves that policy alone for a minute
 	// and does not stop the others.

@@ -158,7 +158,7 @@ func (s *Scheduler) fireBatch(ctx context.Context) (more bool, rotations []keytu
 		return false, nil, fmt.Errorf("firing due slots: %w", err)
 	}
 	s.report(claims, rotations)
-	more = len(claims) >= s.batch
+	more = len(claims) > s.batch/2
 	for _, c := range claims {
 		more = more || c.more
 	}

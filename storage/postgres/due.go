@@ -3,6 +3,9 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,14 +51,20 @@ WHERE d.timetable IS NOT NULL OR s.spec IS NOT NULL`
 // anew cost more than all that happens to them.
 const placesAhead = 50
 
+// sampled is how many places of one claim are tried at first, if another scheduler is at the same ones.
+const sampled = 8
+
 // duePlacesList holds places of policies that were due when they were read, oldest slot first. They are
 // no more than hints: who claims one looks at the row again.
 type duePlacesList struct {
 	turn   chan struct{} // whoever has put something into it may use the rest
 	places []pgtype.TID
+	spread bool // it begins somewhere in the middle
+
+	contended atomic.Bool // of the last places, others had most
 }
 
-// take takes up to n places from the list. If that is empty it reads new ones, unless read is nil.
+// take takes up to n places from the list. If that is empty it reads new ones.
 func (l *duePlacesList) take(ctx context.Context, n int, read func() ([]pgtype.TID, error)) (taken []pgtype.TID, err error) {
 	select {
 	case l.turn <- struct{}{}:
@@ -63,10 +72,16 @@ func (l *duePlacesList) take(ctx context.Context, n int, read func() ([]pgtype.T
 		return nil, ctx.Err()
 	}
 	defer func() { <-l.turn }()
-	if len(l.places) == 0 && read != nil {
+	if len(l.places) == 0 {
 		if l.places, err = read(); err != nil {
 			return nil, err
 		}
+		l.spread = false
+	}
+	if parts := len(l.places) / n; parts > 2 && !l.spread && l.contended.Load() { // others have the same list
+		from := n * rand.N(parts) //nolint:gosec // spreads replicas, guards nothing
+		l.places = slices.Concat(l.places[from:], l.places[:from])
+		l.spread = true
 	}
 	n = min(n, len(l.places))
 	taken, l.places = l.places[:n:n], l.places[n:]
@@ -88,25 +103,25 @@ type duePolicy struct {
 	now                     time.Time
 }
 
-// duePolicies claims up to limit policies that are due.
+// duePolicies claims up to limit policies that are due, and at least half of that unless others have them.
 func (s *Store) duePolicies(ctx context.Context, tx pgx.Tx, limit int) (due []duePolicy, err error) {
-	read := func() ([]pgtype.TID, error) { return readPlaces(ctx, tx, s.clock(), placesAhead*limit) }
-	once := read
-	for len(due) < limit {
-		places, err := s.due.take(ctx, limit-len(due), func() ([]pgtype.TID, error) {
-			if once == nil { // what was found is held by others, or was done by them
-				return nil, nil
-			}
-			once = nil
-			return read()
-		})
+	hasRead := false
+	read := func() ([]pgtype.TID, error) {
+		if hasRead { // the others of those that it found have been tried
+			return nil, nil
+		}
+		hasRead = true
+		return readPlaces(ctx, tx, s.clock(), placesAhead*limit)
+	}
+	for len(due) <= limit/2 {
+		places, err := s.due.take(ctx, limit-len(due), read)
 		if err != nil {
 			return nil, fmt.Errorf("looking for policies that are due: %w", err)
 		}
 		if len(places) == 0 {
 			break
 		}
-		if due, err = s.claimPlaces(ctx, tx, places, due); err != nil {
+		if due, err = s.claim(ctx, tx, places, due); err != nil {
 			return nil, fmt.Errorf("claiming policies: %w", err)
 		}
 	}
@@ -119,6 +134,30 @@ func readPlaces(ctx context.Context, tx pgx.Tx, now *time.Time, most int) ([]pgt
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowTo[pgtype.TID])
+}
+
+// claim appends the policies in these places that are due and that nobody else holds. If another scheduler is at the
+// same ones it tries a few first, and leaves the others alone if that one has them: they are found again if not.
+func (s *Store) claim(ctx context.Context, tx pgx.Tx, places []pgtype.TID, due []duePolicy) ([]duePolicy, error) {
+	before, tried := len(due), len(places)
+	if tried >= 8*sampled && s.due.contended.Load() {
+		var sample, rest []pgtype.TID
+		for i, place := range places {
+			if i%(tried/sampled) == 0 {
+				sample = append(sample, place)
+			} else {
+				rest = append(rest, place)
+			}
+		}
+		var err error
+		if due, err = s.claimPlaces(ctx, tx, sample, due); err != nil || len(due) == before {
+			return due, err
+		}
+		places = rest
+	}
+	due, err := s.claimPlaces(ctx, tx, places, due)
+	s.due.contended.Store(len(due)-before < tried/2)
+	return due, err
 }
 
 // claimPlaces appends the policies in these places that are due and that nobody else holds.
