@@ -203,22 +203,42 @@ func (s *shared) text() string {
 const advancePolicies = `-- name: AdvancePolicies
 WITH slot AS MATERIALIZED (
     SELECT unnest($1::tid[]) AS place, unnest($2::timestamptz[]) AS was, unnest($3::text[]) AS local, unnest($4::text[]) AS timezone,
-        nullif(unnest($5::timestamptz[]), 'epoch') AS at, -- epoch: none
-        unnest($6::timestamptz[]) AS wake, nullif(unnest($7::timestamptz[]), 'epoch') AS deadline -- left out at the end: none
+        unnest($5::timestamptz[]) AS at, unnest($6::timestamptz[]) AS wake, unnest($7::timestamptz[]) AS deadline -- epoch: none
+), told AS ( -- what the rows have in common is told once, what few of them have ends after the last
+    SELECT place, coalesce(was, $8::timestamptz) AS was, coalesce(local, $9::text) AS local, coalesce(timezone, $10::text) AS timezone,
+        nullif(coalesce(at, $11::timestamptz), 'epoch') AS at, nullif(wake, 'epoch') AS wake, nullif(deadline, 'epoch') AS deadline
+    FROM slot
 )
 UPDATE policies p SET
     next_local = CASE WHEN s.at IS NOT NULL THEN s.local END, next_timezone = CASE WHEN s.at IS NOT NULL THEN s.timezone END,
-    next_at = s.at, wake_at = CASE WHEN s.at IS NOT NULL THEN coalesce(nullif(s.wake, 'epoch'), s.at) END,
-    deadline_at = s.deadline
-FROM slot s WHERE p.ctid = s.place AND p.next_at = s.was`
+    next_at = s.at, wake_at = CASE WHEN s.at IS NOT NULL THEN coalesce(s.wake, s.at) END, deadline_at = s.deadline
+FROM told s WHERE p.ctid = s.place AND p.next_at = s.was`
 
 // advance holds the columns of advancePolicies.
 type advance struct {
 	places            []pgtype.TID
-	was               []time.Time
-	locals, timezones []string
-	ats               []time.Time
-	wakes, deadlines  []time.Time // seldom: see seldom
+	was, ats          common[time.Time]
+	locals, timezones common[string]
+	wakes, deadlines  []time.Time // see seldom
+}
+
+// common is a column of which all rows often have the same value. Then there is only that one, and no rows.
+type common[T comparable] struct {
+	one  T
+	rows []T
+	n    int
+}
+
+func (c *common[T]) add(value T) {
+	switch {
+	case c.n == 0:
+		c.one = value
+	case c.rows != nil:
+		c.rows = append(c.rows, value)
+	case value != c.one:
+		c.rows = append(slices.Repeat([]T{c.one}, c.n), value)
+	}
+	c.n++
 }
 
 // seldom adds a value to a column that hardly ever has one. Rows that it leaves out at the end are NULL for the statement.
@@ -233,7 +253,8 @@ func seldom[T comparable](column *[]T, row int, value, none T) {
 }
 
 func (s *Store) advancePolicies(ctx context.Context, tx pgx.Tx, a *advance) error {
-	tag, err := tx.Exec(ctx, advancePolicies, a.places, a.was, a.locals, a.timezones, a.ats, a.wakes, a.deadlines)
+	tag, err := tx.Exec(ctx, advancePolicies, a.places, a.was.rows, a.locals.rows, a.timezones.rows, a.ats.rows, a.wakes, a.deadlines,
+		a.was.one, a.locals.one, a.timezones.one, a.ats.one)
 	if err != nil {
 		return fmt.Errorf("advancing policies: %w", err)
 	}

@@ -65,6 +65,8 @@ type firing struct {
 	now       time.Time
 	rotations []keyturn.Rotation
 	slots     db.FireSlotsParams
+	targets   common[string] // of the slots, and their names
+	names     common[string]
 	advance   advance
 	skipped   db.NoteSkippedParams
 	broken    []string // policies whose next slot can't be computed
@@ -108,19 +110,16 @@ func (s *Store) decide(
 		f.advanceTo(row, what)
 	}
 	f.slots.Now, f.skipped.Now = f.now, f.now
+	f.slots.Target, f.slots.Targets = f.targets.one, f.targets.rows
+	f.slots.Slot, f.slots.Slots = f.names.one, f.names.rows
 	return f, nil
 }
 
 func newFiring(n int) firing {
 	return firing{
 		rotations: make([]keyturn.Rotation, 0, n),
-		slots: db.FireSlotsParams{
-			Ids: make([]keyturn.ID, 0, n), Policies: make([]string, 0, n), Targets: make([]string, 0, n), Slots: make([]string, 0, n),
-		},
-		advance: advance{
-			places: make([]pgtype.TID, 0, n), was: make([]time.Time, 0, n), locals: make([]string, 0, n), timezones: make([]string, 0, n),
-			ats: make([]time.Time, 0, n),
-		},
+		slots:     db.FireSlotsParams{Ids: make([]keyturn.ID, 0, n), Policies: make([]string, 0, n)},
+		advance:   advance{places: make([]pgtype.TID, 0, n)},
 	}
 }
 
@@ -205,8 +204,11 @@ func (f *firing) advanceTo(row *duePolicy, what keyturn.Firing) {
 	} else if at := wakeAt(what); !at.Equal(slot.At) {
 		wake = at
 	}
-	a.places, a.was = append(a.places, row.place), append(a.was, row.nextAt)
-	a.locals, a.timezones, a.ats = append(a.locals, slot.Local), append(a.timezones, slot.Timezone), append(a.ats, slot.At)
+	a.places = append(a.places, row.place)
+	a.was.add(row.nextAt)
+	a.locals.add(slot.Local)
+	a.timezones.add(slot.Timezone)
+	a.ats.add(slot.At)
 	seldom(&a.wakes, n, wake, time.Unix(0, 0))
 	seldom(&a.deadlines, n, orEpoch(what.Deadline), time.Unix(0, 0))
 	if what.Skipped != nil {
@@ -228,7 +230,9 @@ func (f *firing) add(s *Store, policy *keyturn.Policy, what keyturn.Firing) erro
 		}
 		p, id, slot, reason := &f.slots, s.newID(), start.Slot.Name(), clean(start.Reason)
 		n := len(p.Ids)
-		p.Ids, p.Policies, p.Targets, p.Slots = append(p.Ids, id), append(p.Policies, policy.Name), append(p.Targets, policy.Target), append(p.Slots, slot)
+		p.Ids, p.Policies = append(p.Ids, id), append(p.Policies, policy.Name)
+		f.targets.add(policy.Target)
+		f.names.add(slot)
 		seldom(&p.Reasons, n, reason, "")
 		seldom(&p.Only, n, only, everything)
 		seldom(&p.OpenUntils, n, orEpoch(start.Opening.Until), time.Unix(0, 0))

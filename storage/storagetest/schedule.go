@@ -1,9 +1,7 @@
 package storagetest
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -24,6 +22,7 @@ func scheduleTests() map[string]func(*testing.T, New) {
 		"SlotThatDoesNotAdvanceIsAnError": scheduleStuck,
 		"LimitIsKeptOldestFirst":          scheduleLimit,
 		"BatchesFollowUntilNothingIsDue":  scheduleBatches,
+		"OneBatchOfDifferentPolicies":     scheduleDifferent,
 		"WhatChangedMeanwhileIsLookedAt":  scheduleChanged,
 		"NoMoreSlots":                     scheduleEnds,
 		"NextDueIsTheEarliest":            scheduleNextDue,
@@ -255,82 +254,6 @@ func scheduleLimit(t *testing.T, newStore New) {
 	}
 }
 
-func scheduleBatches(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.target("om")
-	for _, name := range []string{"a", "b", "c", "d", "e"} {
-		f.policy(name, "om", f.slot(0))
-	}
-	seen := map[string]bool{}
-	for _, want := range []int{2, 2, 1, 0} {
-		fired, err := f.FireDue(f.ctx(), 2, fires(after(time.Hour)))
-		f.ok(err)
-		if len(fired) != want {
-			t.Fatalf("fired %d in one batch of 2, want %d", len(fired), want)
-		}
-		for _, r := range fired {
-			seen[r.Policy] = true
-		}
-	}
-	if len(seen) != 5 {
-		t.Errorf("fired %v", seen)
-	}
-	f.clock.Advance(time.Hour)
-	if fired := f.fire(noMore); len(fired) != 5 {
-		t.Errorf("%d fired an hour later, want all 5", len(fired))
-	}
-}
-
-// scheduleChanged is about policies that were due together with others that fired first, and changed since.
-func scheduleChanged(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.target("om")
-	f.policy("first", "om", f.slot(0))
-	f.clock.Advance(time.Second)
-	for _, name := range []string{"deleted", "moved", "paused", "replaced", "same"} {
-		f.policy(name, "om", f.slot(0))
-	}
-	fired, err := f.FireDue(f.ctx(), 1, fires(noMore))
-	f.ok(err)
-	if len(fired) != 1 || fired[0].Policy != "first" {
-		t.Fatalf("fired %+v, want first", fired)
-	}
-	earlier := f.slot(-time.Minute)
-	daily, err := json.Marshal(keyturn.Policy{Target: "om", Schedule: keyturn.Schedule{Cron: "@daily"}})
-	f.ok(err)
-	f.ok(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{
-		{Kind: keyturn.KindPolicy, Name: "deleted", Expect: 1},
-		{Kind: keyturn.KindPolicy, Name: "moved", Spec: daily, Next: f.slot(time.Hour), Expect: 1},
-		{Kind: keyturn.KindPolicy, Name: "replaced", Spec: daily, Next: earlier, Expect: 1},
-		{Kind: keyturn.KindPolicy, Name: "new", Spec: daily, Next: f.slot(0)},
-	}))
-	f.ok(f.SetPaused(f.ctx(), "paused", true, "ann", "", nil))
-	asked := map[string]keyturn.Due{}
-	fired = f.fire(func(due keyturn.Due, now time.Time) (*keyturn.Slot, error) {
-		asked[due.Policy.Name] = due
-		return after(time.Hour)(due, now)
-	})
-	var names []string
-	for _, r := range fired {
-		names = append(names, r.Policy)
-	}
-	fired, err = f.FireDue(f.ctx(), 100, fires(after(time.Hour))) // whatever was not found the first time
-	f.ok(err)
-	for _, r := range fired {
-		names = append(names, r.Policy)
-	}
-	slices.Sort(names)
-	if !slices.Equal(names, []string{"new", "replaced", "same"}) {
-		t.Errorf("fired %v, want new, replaced and same", names)
-	}
-	if due := asked["replaced"]; due.Policy.Schedule.Cron != "@daily" || !due.Slot.At.Equal(earlier.At) {
-		t.Errorf("replaced is told as %+v", due)
-	}
-	if !asked["paused"].Policy.Paused {
-		t.Error("paused is not told as paused")
-	}
-}
-
 func scheduleEnds(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.target("om")
@@ -357,68 +280,5 @@ func scheduleNextDue(t *testing.T, newStore New) {
 	f.clock.Advance(12 * time.Minute)
 	if in, ok, err := f.NextDue(f.ctx()); err != nil || !ok || in != -2*time.Minute {
 		t.Errorf("next due in %v (%v, %v), want -2m: overdue", in, ok, err)
-	}
-}
-
-func scheduleAnnounces(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.target("om")
-	f.policy("a", "om", f.slot(0))
-	f.policy("b", "om", f.slot(0))
-	f.policy("c", "om", f.slot(time.Hour))
-	fired := f.fire(noMore)
-	notes := f.drain()
-	told := requested(notes)
-	if len(fired) != 2 || len(told) != 2 {
-		t.Fatalf("fired %d, announced %+v", len(fired), notes)
-	}
-	for _, r := range fired {
-		if !slices.Contains(told, r.ID) {
-			t.Errorf("rotation %s of %s is not announced: %+v", r.ID, r.Policy, notes)
-		}
-	}
-}
-
-// scheduleAnnouncesMany is about more than are announced together, and the order in which the rest of each is told.
-func scheduleAnnouncesMany(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.target("om")
-	for i := range 75 {
-		f.policy(fmt.Sprint("policy-", i), "om", f.slot(0))
-	}
-	fired := f.fire(noMore)
-	for _, r := range fired {
-		_, err := f.StopRotation(f.ctx(), r.ID, "ada", "test", true)
-		f.ok(err)
-	}
-	first, err := f.Unannounced(f.ctx(), 2, lease)
-	f.ok(err)
-	held := requested(first)
-	second, err := f.Unannounced(f.ctx(), 1000, lease)
-	f.ok(err)
-	told := requested(second)
-	for _, n := range second {
-		switch {
-		case n.Type == "rotation.completed" && slices.Contains(held, n.Rotation):
-			t.Fatal("the end of a rotation is given out while somebody else has its beginning")
-		case n.Type == "rotation.completed" && !slices.Contains(told, n.Rotation):
-			t.Fatal("the end of a rotation is given out without its beginning")
-		}
-	}
-	f.clock.Advance(lease + time.Second)
-	all := f.drain()
-	told = requested(all)
-	ended := 0
-	for _, n := range all {
-		if n.Type == "rotation.completed" {
-			ended++
-		}
-	}
-	different := map[keyturn.ID]bool{}
-	for _, id := range told {
-		different[id] = true
-	}
-	if len(fired) != 75 || len(told) != 75 || len(different) != 75 || ended != 75 {
-		t.Errorf("of 75 rotations %d fired, %d requests and %d ends are told", len(fired), len(told), ended)
 	}
 }

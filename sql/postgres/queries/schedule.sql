@@ -1,6 +1,7 @@
 -- name: FireNewSlots :exec
 -- Inserts a rotation for each slot, and announces 32 of them at a time: a row for each would cost a fifth more. In
--- the order of two of the indexes, which spares them some work. Columns that hardly ever have a value end after the last one that has.
+-- the order of two of the indexes, which spares them some work. Columns that hardly ever have a value end after the last one that has; of which
+-- all rows have the same value, that is told once.
 WITH slot AS MATERIALIZED (
     SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('policies')::text[]) AS policy,
         unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('slots')::text[]) AS slot,
@@ -9,7 +10,7 @@ WITH slot AS MATERIALIZED (
         nullif(unnest(sqlc.arg('look_ats')::timestamptz[]), 'epoch') AS look_at
 ), fired AS (
     INSERT INTO rotations (id, policy, target, trigger, slot, reason, requested_by, only_units, requested_at, open_until, look_at, supersedes)
-    SELECT id, policy, target, 'schedule', slot, coalesce(reason, ''), '', coalesce(only_units, '{}')::jsonb, sqlc.arg('now')::timestamptz,
+    SELECT id, policy, coalesce(target, sqlc.arg('target')::text), 'schedule', coalesce(slot, sqlc.arg('slot')::text), coalesce(reason, ''), '', coalesce(only_units, '{}')::jsonb, sqlc.arg('now')::timestamptz,
         open_until, look_at, coalesce(supersedes, false)
     FROM slot ORDER BY policy, slot
     RETURNING id
@@ -28,7 +29,7 @@ WITH slot AS MATERIALIZED (
         nullif(unnest(sqlc.arg('look_ats')::timestamptz[]), 'epoch') AS look_at
 ), fired AS (
     INSERT INTO rotations (id, policy, target, trigger, slot, reason, requested_by, only_units, requested_at, open_until, look_at, supersedes)
-    SELECT id, policy, target, 'schedule', slot, coalesce(reason, ''), '', coalesce(only_units, '{}')::jsonb, sqlc.arg('now')::timestamptz,
+    SELECT id, policy, coalesce(target, sqlc.arg('target')::text), 'schedule', coalesce(slot, sqlc.arg('slot')::text), coalesce(reason, ''), '', coalesce(only_units, '{}')::jsonb, sqlc.arg('now')::timestamptz,
         open_until, look_at, coalesce(supersedes, false)
     FROM slot ORDER BY policy, slot
     ON CONFLICT (policy, slot) WHERE slot IS NOT NULL DO NOTHING

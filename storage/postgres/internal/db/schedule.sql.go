@@ -156,7 +156,7 @@ WITH slot AS MATERIALIZED (
         nullif(unnest($9::timestamptz[]), 'epoch') AS look_at
 ), fired AS (
     INSERT INTO rotations (id, policy, target, trigger, slot, reason, requested_by, only_units, requested_at, open_until, look_at, supersedes)
-    SELECT id, policy, target, 'schedule', slot, coalesce(reason, ''), '', coalesce(only_units, '{}')::jsonb, $10::timestamptz,
+    SELECT id, policy, coalesce(target, $10::text), 'schedule', coalesce(slot, $11::text), coalesce(reason, ''), '', coalesce(only_units, '{}')::jsonb, $12::timestamptz,
         open_until, look_at, coalesce(supersedes, false)
     FROM slot ORDER BY policy, slot
     RETURNING id
@@ -176,11 +176,14 @@ type FireNewSlotsParams struct {
 	Only       []string
 	OpenUntils []time.Time
 	LookAts    []time.Time
+	Target     string
+	Slot       string
 	Now        time.Time
 }
 
 // Inserts a rotation for each slot, and announces 32 of them at a time: a row for each would cost a fifth more. In
-// the order of two of the indexes, which spares them some work. Columns that hardly ever have a value end after the last one that has.
+// the order of two of the indexes, which spares them some work. Columns that hardly ever have a value end after the last one that has; of which
+// all rows have the same value, that is told once.
 func (q *Queries) FireNewSlots(ctx context.Context, db DBTX, arg FireNewSlotsParams) error {
 	_, err := db.Exec(ctx, fireNewSlots,
 		arg.Ids,
@@ -192,6 +195,8 @@ func (q *Queries) FireNewSlots(ctx context.Context, db DBTX, arg FireNewSlotsPar
 		arg.Only,
 		arg.OpenUntils,
 		arg.LookAts,
+		arg.Target,
+		arg.Slot,
 		arg.Now,
 	)
 	return err
@@ -206,7 +211,7 @@ WITH slot AS MATERIALIZED (
         nullif(unnest($9::timestamptz[]), 'epoch') AS look_at
 ), fired AS (
     INSERT INTO rotations (id, policy, target, trigger, slot, reason, requested_by, only_units, requested_at, open_until, look_at, supersedes)
-    SELECT id, policy, target, 'schedule', slot, coalesce(reason, ''), '', coalesce(only_units, '{}')::jsonb, $10::timestamptz,
+    SELECT id, policy, coalesce(target, $10::text), 'schedule', coalesce(slot, $11::text), coalesce(reason, ''), '', coalesce(only_units, '{}')::jsonb, $12::timestamptz,
         open_until, look_at, coalesce(supersedes, false)
     FROM slot ORDER BY policy, slot
     ON CONFLICT (policy, slot) WHERE slot IS NOT NULL DO NOTHING
@@ -229,6 +234,8 @@ type FireSlotsParams struct {
 	Only       []string
 	OpenUntils []time.Time
 	LookAts    []time.Time
+	Target     string
+	Slot       string
 	Now        time.Time
 }
 
@@ -244,6 +251,8 @@ func (q *Queries) FireSlots(ctx context.Context, db DBTX, arg FireSlotsParams) (
 		arg.Only,
 		arg.OpenUntils,
 		arg.LookAts,
+		arg.Target,
+		arg.Slot,
 		arg.Now,
 	)
 	if err != nil {
