@@ -88,6 +88,22 @@ func (l *duePlacesList) take(ctx context.Context, n int, read func() ([]pgtype.T
 	return taken, nil
 }
 
+// putBack puts the places of what was claimed, and is due as before, at the beginning of the list. If somebody else is at
+// the list, it leaves that: they are found again.
+func (l *duePlacesList) putBack(due []duePolicy) {
+	select {
+	case l.turn <- struct{}{}:
+	default:
+		return
+	}
+	defer func() { <-l.turn }()
+	places := make([]pgtype.TID, 0, len(due)+len(l.places))
+	for i := range due {
+		places = append(places, due[i].place)
+	}
+	l.places = append(places, l.places...)
+}
+
 // duePolicy is a policy whose slot has come.
 type duePolicy struct {
 	name                    string
@@ -111,7 +127,15 @@ func (s *Store) duePolicies(ctx context.Context, tx pgx.Tx, limit int) (due []du
 			return nil, nil
 		}
 		hasRead = true
-		return readPlaces(ctx, tx, s.clock(), placesAhead*limit)
+		places, err := readPlaces(ctx, tx, s.clock(), placesAhead*limit)
+		if len(due) == 0 || err != nil {
+			return places, err
+		}
+		ours := make(map[pgtype.TID]bool, len(due)) // they are due until we have moved them on
+		for i := range due {
+			ours[due[i].place] = true
+		}
+		return slices.DeleteFunc(places, func(place pgtype.TID) bool { return ours[place] }), nil
 	}
 	for len(due) <= limit/2 {
 		places, err := s.due.take(ctx, limit-len(due), read)

@@ -45,19 +45,29 @@ func (s *Store) fireDue(
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		f, err := s.decide(ctx, tx, rows, decide)
+		fired, err = s.fire(ctx, tx, rows, decide, insert)
 		if err != nil {
-			return err
+			s.due.putBack(rows) // for the next try
 		}
-		if len(f.rotations) > 0 {
-			if err := insert(ctx, tx, &f); err != nil {
-				return err
-			}
-		}
-		fired = f.rotations
-		return s.moveOn(ctx, tx, &f)
+		return err
 	})
 	return fired, err
+}
+
+func (s *Store) fire(
+	ctx context.Context, tx pgx.Tx, rows []duePolicy, decide func(due keyturn.Due, now time.Time) (keyturn.Firing, error),
+	insert func(context.Context, pgx.Tx, *firing) error,
+) ([]keyturn.Rotation, error) {
+	f, err := s.decide(ctx, tx, rows, decide)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.rotations) > 0 {
+		if err := insert(ctx, tx, &f); err != nil {
+			return nil, err
+		}
+	}
+	return f.rotations, s.moveOn(ctx, tx, &f)
 }
 
 // firing is what is to be written for the policies that are due.

@@ -23,6 +23,7 @@ func scheduleTests() map[string]func(*testing.T, New) {
 		"LimitIsKeptOldestFirst":          scheduleLimit,
 		"BatchesFollowUntilNothingIsDue":  scheduleBatches,
 		"OneBatchOfDifferentPolicies":     scheduleDifferent,
+		"SlotThatIsTakenAmongOthers":      scheduleTakenAmongMany,
 		"WhatChangedMeanwhileIsLookedAt":  scheduleChanged,
 		"NoMoreSlots":                     scheduleEnds,
 		"NextDueIsTheEarliest":            scheduleNextDue,

@@ -14,26 +14,38 @@ import (
 func scheduleBatches(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.target("om")
-	for _, name := range []string{"a", "b", "c", "d", "e"} {
-		f.policy(name, "om", f.slot(0))
+	for i := range 7 {
+		f.policy(fmt.Sprint("policy-", i), "om", f.slot(0))
 	}
-	seen := map[string]bool{}
-	for _, want := range []int{2, 2, 1, 0} {
-		fired, err := f.FireDue(f.ctx(), 2, fires(after(time.Hour)))
-		f.ok(err)
-		if len(fired) != want {
-			t.Fatalf("fired %d in one batch of 2, want %d", len(fired), want)
+	for _, name := range []string{"policy-5", "policy-6"} { // they start nothing
+		f.ok(f.SetPaused(f.ctx(), name, true, "ann", "", nil))
+	}
+	asked := map[string]int{}
+	decide := fires(func(due keyturn.Due, now time.Time) (*keyturn.Slot, error) {
+		asked[due.Policy.Name]++
+		return after(time.Hour)(due, now)
+	})
+	for round := range 3 { // of different sizes
+		clear(asked)
+		started, batches := 0, 0
+		for before := -1; len(asked) > before; batches++ {
+			before = len(asked)
+			fired, err := f.FireDue(f.ctx(), 4+round, decide)
+			f.ok(err)
+			started += len(fired)
+			if got := len(asked) - before; got > 4+round {
+				t.Fatalf("%d policies in a batch of %d", got, 4+round)
+			}
 		}
-		for _, r := range fired {
-			seen[r.Policy] = true
+		for name, n := range asked {
+			if n != 1 {
+				t.Errorf("%s was asked about %d times", name, n)
+			}
 		}
-	}
-	if len(seen) != 5 {
-		t.Errorf("fired %v", seen)
-	}
-	f.clock.Advance(time.Hour)
-	if fired := f.fire(noMore); len(fired) != 5 {
-		t.Errorf("%d fired an hour later, want all 5", len(fired))
+		if len(asked) != 7 || started != 5 || batches != 3 {
+			t.Errorf("%d policies started %d rotations in %d batches, want 7, 5 and 3 with the empty one", len(asked), started, batches)
+		}
+		f.clock.Advance(time.Hour)
 	}
 }
 
@@ -214,5 +226,30 @@ func scheduleAnnouncesMany(t *testing.T, newStore New) {
 	}
 	if len(fired) != 75 || len(told) != 75 || len(different) != 75 || ended != 75 {
 		t.Errorf("of 75 rotations %d fired, %d requests and %d ends are told", len(fired), len(told), ended)
+	}
+}
+
+// scheduleTakenAmongMany is about a batch with a slot that was asked for by hand: what it leaves to do is done first.
+func scheduleTakenAmongMany(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.target("om")
+	for i, name := range []string{"taken", "second", "third", "fourth"} {
+		f.policy(name, "om", f.slot(time.Duration(i)*time.Second))
+	}
+	_, _, err := f.Request(f.ctx(), keyturn.Request{Policy: "taken", Trigger: keyturn.TriggerSchedule, Slot: f.slot(0)})
+	f.ok(err)
+	f.clock.Advance(time.Minute)
+	for _, want := range [][]string{{"second"}, {"third", "fourth"}, nil} {
+		fired, err := f.FireDue(f.ctx(), 2, fires(after(time.Hour)))
+		f.ok(err)
+		var names []string
+		for _, r := range fired {
+			names = append(names, r.Policy)
+		}
+		slices.Sort(names)
+		slices.Sort(want)
+		if !slices.Equal(names, want) {
+			t.Errorf("fired %v, want %v", names, want)
+		}
 	}
 }
