@@ -127,15 +127,7 @@ func (s *Store) duePolicies(ctx context.Context, tx pgx.Tx, limit int) (due []du
 			return nil, nil
 		}
 		hasRead = true
-		places, err := readPlaces(ctx, tx, s.clock(), placesAhead*limit)
-		if len(due) == 0 || err != nil {
-			return places, err
-		}
-		ours := make(map[pgtype.TID]bool, len(due)) // they are due until we have moved them on
-		for i := range due {
-			ours[due[i].place] = true
-		}
-		return slices.DeleteFunc(places, func(place pgtype.TID) bool { return ours[place] }), nil
+		return readPlaces(ctx, tx, s.clock(), placesAhead*limit)
 	}
 	for len(due) <= limit/2 {
 		places, err := s.due.take(ctx, limit-len(due), read)
@@ -145,11 +137,24 @@ func (s *Store) duePolicies(ctx context.Context, tx pgx.Tx, limit int) (due []du
 		if len(places) == 0 {
 			break
 		}
-		if due, err = s.claim(ctx, tx, places, due); err != nil {
+		if due, err = s.claim(ctx, tx, without(places, due), due); err != nil {
 			return nil, fmt.Errorf("claiming policies: %w", err)
 		}
 	}
 	return due, nil
+}
+
+// without leaves out the places of what the transaction has claimed. Whoever reads the list, for another batch perhaps,
+// finds that again: it is due until it is moved on.
+func without(places []pgtype.TID, due []duePolicy) []pgtype.TID {
+	if len(due) == 0 {
+		return places
+	}
+	ours := make(map[pgtype.TID]bool, len(due))
+	for i := range due {
+		ours[due[i].place] = true
+	}
+	return slices.DeleteFunc(places, func(place pgtype.TID) bool { return ours[place] })
 }
 
 func readPlaces(ctx context.Context, tx pgx.Tx, now *time.Time, most int) ([]pgtype.TID, error) {
