@@ -150,7 +150,9 @@ func (s *Store) recordKeys(ctx context.Context, tx *tx, task *finishing, r keytu
 		if turned {
 			seen.Until = toTimePtr(at(tx.now))
 		}
-		told.Records = append(told.Records, seen)
+		if r.State.Final() { // it is told with its task
+			told.Records = append(told.Records, seen)
+		}
 	}
 	if turned {
 		made, err := s.recordKey(ctx, tx, task, r.KeyAfter, keyturn.OriginRotated, tx.now)

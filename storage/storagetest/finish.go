@@ -315,13 +315,14 @@ func finishStaysIntended(t *testing.T, newStore New) {
 func finishAnnounces(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
-	_, tasks := f.running("quarterly", makeUnits("om", "p1", 3)...)
-	e0, e1 := f.mustIntend(tasks[0].ID, "a"), f.mustIntend(tasks[1].ID, "a")
+	_, tasks := f.running("quarterly", makeUnits("om", "p1", 4)...)
+	e0, e1, e3 := f.mustIntend(tasks[0].ID, "a"), f.mustIntend(tasks[1].ID, "a"), f.mustIntend(tasks[3].ID, "a")
 	f.drain()
 	_, err := f.record(f.ctx(), []keyturn.TaskResult{
 		succeeded(tasks[0].ID, e0, "b"),
 		{Task: tasks[1].ID, From: keyturn.TaskIntended, Epoch: e1, State: keyturn.TaskParked, Reason: "unknown"},
 		{Task: tasks[2].ID, From: keyturn.TaskPending, State: keyturn.TaskPending},
+		{Task: tasks[3].ID, From: keyturn.TaskIntended, Epoch: e3, State: keyturn.TaskPending}, // its key is told when it ends
 	})
 	f.ok(err)
 	notes := f.drain()
