@@ -359,9 +359,18 @@ func TestAutomation_GivesUpOnAgentsThatNeverMove(t *testing.T) {
 		{other, 118 * time.Minute, waits},
 		{other, time.Minute, want{permanent, false, "agents_stand_still", 0, "nothing was changed"}},
 	} {
-		passed.Add(int64(step.wait))
-		_, err := c.Prepare(t.Context(), unit, step.task)
+		var err error
+		for left := step.wait; left >= 0; left -= 20 * time.Minute { // it looks all the time
+			passed.Add(int64(min(left, 20*time.Minute)))
+			_, err = c.Prepare(t.Context(), unit, step.task)
+		}
 		step.want.check(t, "Prepare", err)
+	}
+	// While the target was away, or the rotation was held, nobody saw whether the agent moves.
+	for _, wait := range []time.Duration{0, 20 * time.Minute, 100 * time.Minute, 20 * time.Minute} {
+		passed.Add(int64(wait))
+		_, err := c.Prepare(t.Context(), unit, keyturn.ID{3})
+		waits.check(t, "Prepare after a while", err)
 	}
 	if stats := cleanConfig(t, e); stats.Published != 1 || len(e.Truth()) != 0 {
 		t.Errorf("changed %+v, %+v", stats, e.Truth())

@@ -10,7 +10,8 @@ import (
 )
 
 // patience remembers for which process each task waits, and since when that has not moved: an agent that is dead never
-// reaches the goal. A process of ours that begins anew only waits a little longer.
+// reaches the goal. A process of ours that begins anew only waits a little longer, and so does a task that did not look for a
+// while: its target was away, so that no agent could move, or it was held.
 type patience struct {
 	mu    sync.Mutex
 	by    map[keyturn.ID]standstill
@@ -25,20 +26,20 @@ type standstill struct {
 	asked   time.Time // when the task looked last
 }
 
-// waits notes which process is the slowest and returns for how long it has stood still. most is how long a task that does
-// not ask any more is remembered.
-func (p *patience) waits(task keyturn.ID, process string, version int64, now time.Time, most time.Duration) time.Duration {
+// waits notes which process is the slowest and returns for how long it has stood still. complete is how long it may: a task
+// that did not look for a quarter of that, and for a minute, begins to wait anew.
+func (p *patience) waits(task keyturn.ID, process string, version int64, now time.Time, complete time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.by == nil {
 		p.by = make(map[keyturn.ID]standstill)
 	}
-	if now.Sub(p.swept) > most {
+	if most := max(complete, time.Hour); now.Sub(p.swept) > most {
 		p.swept = now
 		maps.DeleteFunc(p.by, func(_ keyturn.ID, s standstill) bool { return now.Sub(s.asked) > most })
 	}
 	s, ok := p.by[task]
-	if !ok || s.process != process || s.version != version || now.Before(s.since) {
+	if !ok || s.process != process || s.version != version || now.Before(s.since) || now.Sub(s.asked) > max(complete/4, time.Minute) {
 		s = standstill{process: process, version: version, since: now}
 	}
 	s.asked = now
@@ -73,7 +74,7 @@ func (as *automationStatus) slowest(names []string) (process string, version int
 func (c *Client) outOfPatience(q question, task keyturn.ID, as *automationStatus, names []string) error {
 	process, version := as.slowest(names)
 	complete := c.target.Timeouts.Complete
-	if c.patience.waits(task, process, version, c.now(), max(complete.Std(), time.Hour)) < complete.Std() {
+	if c.patience.waits(task, process, version, c.now(), complete.Std()) < complete.Std() {
 		return nil
 	}
 	c.patience.over(task)
