@@ -79,7 +79,8 @@ func TestDiscover_Selects(t *testing.T) {
 		for _, n := range f.seen() {
 			after += n
 		}
-		if n := after - before - 1; n != tt.requests {
+		// Of two projects that are read at once, the second one may learn from the first that there is no config without secrets.
+		if n := after - before - 1; n != tt.requests && (name != "all" || n != tt.requests-1) {
 			t.Errorf("%s: %d requests beside the list of projects, want %d", name, n, tt.requests)
 		}
 	}
