@@ -182,7 +182,7 @@ func (s *Store) claim(ctx context.Context, tx pgx.Tx, places []pgtype.TID, due [
 		if due, err = s.claimPlaces(ctx, tx, sample, due); err != nil || len(due) == before {
 			return due, err
 		}
-		places = rest
+		places = without(rest, due) // a list that was read again may have a place twice
 	}
 	due, err := s.claimPlaces(ctx, tx, places, due)
 	s.due.contended.Store(len(due)-before < tried/2)
