@@ -95,7 +95,10 @@ func scenes() []scene {
 			play: asks("all", simulator.Faults{Outage: simulator.OutageUnavailable}),
 		},
 		{of: []string{"store.Hold"}, once: true, play: asks("all", simulator.Faults{Seed: 1, PUT: simulator.Rates{TooMany: .5}})},
-		{of: []string{"store.Take.", "store.Reintend"}, play: asks("all", simulator.Faults{Seed: 1, PUT: simulator.Rates{ResetBefore: .7}})},
+		{ // who recorded the one intent of a task tells of it from memory; of tasks with several the rows are read
+			of:   []string{"store.Take.", "store.Reintend", "store.AnnouncedTasks"},
+			play: asks("all", simulator.Faults{Seed: 1, PUT: simulator.Rates{ResetBefore: .7}}),
+		},
 		{
 			of: []string{
 				"api.", "rotations.", "store.SavePlan", "store.TargetAnswered", "store.Announced.", "store.ClaimRotation", "system.Discover",
