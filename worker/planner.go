@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -149,25 +151,33 @@ func (p *Planner) cannotPlan(ctx context.Context, r keyturn.Rotation, cause erro
 	return p.store.PostponeRotation(ctx, r.ID, p.owner, cause.Error(), max(err.RetryAfter, retryAfter(3)))
 }
 
-// inTurn orders units as their tasks are going to be handed out: every
-// project's first, then every project's second. Tasks that are worked on
-// together then lie together in the database.
+// inTurn orders units, in their place, as their tasks are going to be handed out: every project's first, then every
+// project's second. Tasks that are worked on together then lie together in the database.
 func inTurn(units []keyturn.Unit) []keyturn.Unit {
-	byProject := map[string][]keyturn.Unit{}
-	var projects []string // in the order in which they came
-	for _, u := range units {
-		if byProject[u.ProjectID] == nil {
-			projects = append(projects, u.ProjectID)
+	type place struct{ turn, project, unit int32 }
+	places := make([]place, len(units))
+	projects, turns := map[string]int32{}, []int32{} // projects in the order in which they come
+	for i := range units {
+		project, ok := projects[units[i].ProjectID]
+		if !ok {
+			project = int32(len(turns)) //nolint:gosec // there are fewer projects than units, and those fit into memory
+			projects[units[i].ProjectID], turns = project, append(turns, 0)
 		}
-		byProject[u.ProjectID] = append(byProject[u.ProjectID], u)
+		places[i] = place{turns[project], project, int32(i)} //nolint:gosec // see above
+		turns[project]++
 	}
-	ordered := make([]keyturn.Unit, 0, len(units))
-	for turn := 0; len(ordered) < len(units); turn++ {
-		for _, project := range projects {
-			if turn < len(byProject[project]) {
-				ordered = append(ordered, byProject[project][turn])
-			}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.turn, b.turn), cmp.Compare(a.project, b.project)) })
+	// Each unit goes to its place by way of one that is free: a copy of a large plan would take as much memory again.
+	const done = -1
+	for i := range places {
+		if places[i].unit == done {
+			continue
 		}
+		first, to := units[i], i
+		for from := int(places[to].unit); from != i; from = int(places[to].unit) {
+			units[to], places[to].unit, to = units[from], done, from
+		}
+		units[to], places[to].unit = first, done
 	}
-	return ordered
+	return units
 }

@@ -94,7 +94,7 @@ func forWriting() url.Values {
 	return url.Values{"_txlock": {"immediate"}, "_pragma": {
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
 		"recursive_triggers(1)",         // REPLACE must not get around the history's triggers
-		"cache_size(-8192)",             // KiB; what is not in it the system has cached
+		"cache_size(-4096)",             // KiB; what is not in it the system has cached
 		"journal_size_limit(134217728)", // the log shrinks again after a large plan
 		"wal_autocheckpoint(8192)",      // pages, 32 MiB; one that changes often is copied to the database less often
 	}}

@@ -66,7 +66,18 @@ func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn
 	if err := eg.Wait(); err != nil {
 		return nil, err
 	}
-	return slices.Concat(found...), nil
+	all := make([]keyturn.Unit, 0, total(found))
+	for i, units := range found {
+		all, found[i] = append(all, units...), nil
+	}
+	return all, nil
+}
+
+func total(found [][]keyturn.Unit) (n int) {
+	for _, units := range found {
+		n += len(units)
+	}
+	return n
 }
 
 // inProject is the order of a project's units.

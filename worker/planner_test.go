@@ -1,0 +1,43 @@
+package worker
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/keyturn/keyturn"
+)
+
+// TestInTurn compares with the plain way: a list for each project, of which the first are taken, then the second ones.
+func TestInTurn(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
+	for range 300 {
+		var units []keyturn.Unit
+		for i := range r.IntN(60) {
+			units = append(units, keyturn.Unit{ID: fmt.Sprint(i), ProjectID: fmt.Sprint(r.IntN(1 + r.IntN(12)))})
+		}
+		byProject, projects := map[string][]string{}, []string{}
+		for _, u := range units {
+			if byProject[u.ProjectID] == nil {
+				projects = append(projects, u.ProjectID)
+			}
+			byProject[u.ProjectID] = append(byProject[u.ProjectID], u.ID)
+		}
+		var want, got []string
+		for turn := range units {
+			for _, p := range projects {
+				if turn < len(byProject[p]) {
+					want = append(want, byProject[p][turn])
+				}
+			}
+		}
+		for _, u := range inTurn(units) {
+			got = append(got, u.ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+	}
+}
