@@ -163,7 +163,7 @@ func inTurn(units []keyturn.Unit) []keyturn.Unit {
 			project = int32(len(turns)) //nolint:gosec // there are fewer projects than units, and those fit into memory
 			projects[units[i].ProjectID], turns = project, append(turns, 0)
 		}
-		places[i] = place{turns[project], project, int32(i)} //nolint:gosec // see above
+		places[i] = place{turns[project], project, int32(i)}
 		turns[project]++
 	}
 	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.turn, b.turn), cmp.Compare(a.project, b.project)) })

@@ -12,7 +12,7 @@ import (
 // TestInTurn compares with the plain way: a list for each project, of which the first are taken, then the second ones.
 func TestInTurn(t *testing.T) {
 	t.Parallel()
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
+	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
 		var units []keyturn.Unit
 		for i := range r.IntN(60) {
