@@ -41,6 +41,8 @@ type Unit struct {
 
 	// Delay is how long after its rotation's request the unit's task begins, in a plan; 0: at once.
 	Delay time.Duration `json:"-"`
+	// Alone says, in a plan, that an open change of it keeps the other units of its project waiting.
+	Alone bool `json:"-"`
 	// Wave is the rollout's wave in which a rotation would turn it, from 1. Only plans of policies with a rollout have it.
 	Wave int `json:"wave,omitempty"`
 }

@@ -151,22 +151,23 @@ func (p *Planner) cannotPlan(ctx context.Context, r keyturn.Rotation, cause erro
 	return p.store.PostponeRotation(ctx, r.ID, p.owner, cause.Error(), max(err.RetryAfter, retryAfter(3)))
 }
 
-// inTurn orders units, in their place, as their tasks are going to be handed out: every project's first, then every
+// inTurn orders units, in their place, as their tasks are going to be handed out: every project's first ones, then every
 // project's second. Tasks that are worked on together then lie together in the database.
 func inTurn(units []keyturn.Unit) []keyturn.Unit {
 	type place struct{ turn, project, unit int32 }
 	places := make([]place, len(units))
-	projects, turns := map[string]int32{}, []int32{} // projects in the order in which they come
+	projects, turns := map[string]int32{}, keyturn.Turns{} // projects in the order in which they come
 	for i := range units {
 		project, ok := projects[units[i].ProjectID]
 		if !ok {
-			project = int32(len(turns)) //nolint:gosec // there are fewer projects than units, and those fit into memory
-			projects[units[i].ProjectID], turns = project, append(turns, 0)
+			project = int32(len(projects)) //nolint:gosec // there are fewer projects than units, and those fit into memory
+			projects[units[i].ProjectID] = project
 		}
-		places[i] = place{turns[project], project, int32(i)}
-		turns[project]++
+		places[i] = place{int32(turns.Next(&units[i])), project, int32(i)} //nolint:gosec // as above
 	}
-	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.turn, b.turn), cmp.Compare(a.project, b.project)) })
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.turn, b.turn), cmp.Compare(a.project, b.project), cmp.Compare(a.unit, b.unit))
+	})
 	// Each unit goes to its place by way of one that is free: a copy of a large plan would take as much memory again.
 	const done = -1
 	for i := range places {

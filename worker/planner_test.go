@@ -9,13 +9,13 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
-// TestInTurn compares with the plain way: a list for each project, of which the first are taken, then the second ones.
+// TestInTurn compares with the plain way: a list for each project, of which the first ones are taken, then the next.
 func TestInTurn(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
 		var units []keyturn.Unit
-		for i := range r.IntN(60) {
+		for i := range r.IntN(200) {
 			units = append(units, keyturn.Unit{ID: fmt.Sprint(i), ProjectID: fmt.Sprint(r.IntN(1 + r.IntN(12)))})
 		}
 		byProject, projects := map[string][]string{}, []string{}
@@ -28,9 +28,8 @@ func TestInTurn(t *testing.T) {
 		var want, got []string
 		for turn := range units {
 			for _, p := range projects {
-				if turn < len(byProject[p]) {
-					want = append(want, byProject[p][turn])
-				}
+				of := byProject[p]
+				want = append(want, of[min(16*turn, len(of)):min(16*turn+16, len(of))]...)
 			}
 		}
 		for _, u := range inTurn(units) {

@@ -168,14 +168,9 @@ type planned struct {
 	turn int32
 }
 
-// plan gives every unit, once, a task and a turn within its project, in the order of their turns.
-// Turns of units that can't be rotated do not take a place from those that can.
+// plan gives every unit, once, a task and a turn, in the order of their turns.
 func (s *Store) plan(units []keyturn.Unit) []planned {
-	type queue struct {
-		project   string
-		rotatable bool
-	}
-	turns := map[queue]int32{}
+	var turns keyturn.Turns
 	seen := make(map[string]bool, len(units))
 	plan := make([]planned, 0, len(units))
 	ids := make([]keyturn.ID, 0, len(units))
@@ -184,13 +179,11 @@ func (s *Store) plan(units []keyturn.Unit) []planned {
 			continue
 		}
 		seen[u.ID] = true
-		q := queue{u.ProjectID, u.Rotatable}
-		turns[q]++
 		u.Reason = clean(u.Reason)
 		if !u.Rotatable {
 			u.Reason = cmp.Or(u.Reason, "it can't be rotated")
 		}
-		plan, ids = append(plan, planned{Unit: u, turn: turns[q]}), append(ids, s.newID())
+		plan, ids = append(plan, planned{Unit: u, turn: int32Of(turns.Next(&u))}), append(ids, s.newID())
 	}
 	inTurn(plan, ids)
 	return plan

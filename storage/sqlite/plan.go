@@ -82,15 +82,14 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 			return err
 		}
 		var skipped []keyturn.ID
-		turns := map[string]int64{}
+		var turns keyturn.Turns
 		planned := make(map[string]bool, len(units))
 		for _, unit := range units {
 			if planned[unit.ID] {
 				continue
 			}
 			planned[unit.ID] = true
-			turns[unit.ProjectID]++
-			task, skip, err := s.planUnit(ctx, tx, id, unit, turns[unit.ProjectID], claim)
+			task, skip, err := s.planUnit(ctx, tx, id, unit, int64(turns.Next(&unit)), claim)
 			if err != nil {
 				return fmt.Errorf("unit %s: %w", unit.ID, err)
 			}

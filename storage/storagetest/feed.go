@@ -56,17 +56,17 @@ func feedWindow(t *testing.T, newStore New) {
 func feedTurns(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
-	units := slices.Concat(makeUnits("om", "big", 20), makeUnits("om", "mid", 3), makeUnits("om", "low", 1))
+	units := slices.Concat(makeUnits("om", "big", 100), makeUnits("om", "mid", 20), makeUnits("om", "low", 1))
 	_, _ = f.running("quarterly", units...)
 	perProject := map[string]int{}
-	for _, task := range f.feed("om", 6) {
+	for _, task := range f.feed("om", 40) {
 		_, project, _, err := keyturn.SplitUnitID(task.Unit)
 		f.ok(err)
 		perProject[project]++
 	}
-	// Turns: big 1, mid 1, low 1, big 2, mid 2, then one of the third turn.
-	if perProject["low"] != 1 || perProject["mid"] < 2 || perProject["big"] < 2 {
-		t.Errorf("the first 6 tasks are of %v", perProject)
+	// Turns: 16 of big, 16 of mid, the one of low, and 7 of the second turn.
+	if perProject["low"] != 1 || perProject["mid"] < 16 || perProject["big"] < 16 {
+		t.Errorf("the first 40 tasks are of %v", perProject)
 	}
 }
 
@@ -78,13 +78,13 @@ func feedRotationsShare(t *testing.T, newStore New) {
 	f.clock.Advance(time.Second)
 	second, _ := f.running("small", makeUnits("om", "p2", 2)...)
 	n := 0
-	for _, task := range f.feed("om", 4) {
+	for _, task := range f.feed("om", 18) {
 		if task.Rotation == second.ID {
 			n++
 		}
 	}
 	if n != 2 {
-		t.Errorf("the later rotation got %d of the first 4 places, want 2", n)
+		t.Errorf("the later rotation got %d of the first 18 places, want 2", n)
 	}
 }
 

@@ -97,19 +97,19 @@ func readRotationsFiltered(t *testing.T, newStore New) {
 func readTasks(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
-	r, _ := f.running("quarterly", slices.Concat(makeUnits("om", "p1", 4), makeUnits("om", "p2", 3))...)
+	r, _ := f.running("quarterly", slices.Concat(makeUnits("om", "p1", 17), makeUnits("om", "p2", 3))...)
 	f.running("quarterly", makeUnits("om", "p1", 2)...)
 	tasks := pages(f, 2, func(p keyturn.Page) ([]keyturn.Task, string, error) { return f.Tasks(f.ctx(), r.ID, p) })
 	seen := map[string]bool{}
 	for _, task := range tasks {
 		seen[task.Unit] = true
 	}
-	if len(tasks) != 7 || len(seen) != 7 {
-		t.Errorf("%d tasks of %d units, want 7 of 7", len(tasks), len(seen))
+	if len(tasks) != 20 || len(seen) != 20 {
+		t.Fatalf("%d tasks of %d units, want 20 of 20", len(tasks), len(seen))
 	}
-	// In the order of their turn: the first two are the first of each project.
-	if len(tasks) > 1 && tasks[0].Unit[:5] == tasks[1].Unit[:5] {
-		t.Errorf("the first two tasks are %s and %s, want one of each project", tasks[0].Unit, tasks[1].Unit)
+	// In the order of their turn: a project's seventeenth comes after the others' first ones.
+	if last := makeUnit("om", "p1", 16).ID; tasks[19].Unit != last {
+		t.Errorf("the last task is %s, want %s", tasks[19].Unit, last)
 	}
 }
 

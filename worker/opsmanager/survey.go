@@ -174,7 +174,7 @@ func (s *survey) judge(ctx context.Context, picked []*selected) error {
 		if r.way == wayAutomation && locked != unlocked {
 			r.reason = locked
 		}
-		p.unit.Reason = r.reason
+		p.unit.Reason, p.unit.Alone = r.reason, r.way == wayAutomation
 		if r.reason == "" {
 			routes[p.ID] = r
 		}

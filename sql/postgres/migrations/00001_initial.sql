@@ -184,7 +184,7 @@ CREATE TABLE tasks (
     id          uuid        PRIMARY KEY,
     rotation_id uuid        NOT NULL REFERENCES rotations (id),
     epoch       bigint      NOT NULL DEFAULT 0 CHECK (epoch >= 0),
-    turn        integer     NOT NULL CHECK (turn >= 1), -- running number within its project and wave
+    turn        integer     NOT NULL CHECK (turn >= 1), -- its place among those of its project, and of its wave
     attempts    integer     NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     failures    integer     NOT NULL DEFAULT 0 CHECK (failures >= 0),
     not_before  timestamptz NOT NULL,

@@ -170,7 +170,7 @@ CREATE TABLE tasks (
     id          TEXT    NOT NULL UNIQUE CHECK (length(id) = 36),
     rotation_id TEXT    NOT NULL REFERENCES rotations (id),
     epoch       INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0),
-    turn        INTEGER NOT NULL CHECK (turn >= 1), -- running number within its project and wave
+    turn        INTEGER NOT NULL CHECK (turn >= 1), -- its place among those of its project, and of its wave
     attempts    INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     failures    INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
     not_before  INTEGER NOT NULL,
