@@ -89,36 +89,6 @@ func feed(b *testing.B, s *sqlite.Store, window int) []keyturn.QueuedTask {
 	return tasks
 }
 
-func turn(b *testing.B, s *sqlite.Store, tasks []keyturn.Task) {
-	b.Helper()
-	writes := make([]keyturn.IntentWrite, len(tasks))
-	for i, task := range tasks {
-		writes[i] = keyturn.IntentWrite{
-			Task: task.ID, Owner: "worker-1", Intent: keyturn.Intent{Before: "before-" + task.Unit}, ApplyFor: time.Second, Lease: time.Minute,
-		}
-	}
-	outcomes, err := s.Intend(b.Context(), writes)
-	if err != nil {
-		b.Fatal(err)
-	}
-	results := make([]keyturn.TaskResult, len(tasks))
-	for i, task := range tasks {
-		results[i] = keyturn.TaskResult{
-			Task: task.ID, From: keyturn.TaskIntended, Epoch: outcomes[i].Epoch, State: keyturn.TaskSucceeded,
-			Resolution: keyturn.ResolutionConfirmed, KeyAfter: "after-" + task.Unit,
-		}
-	}
-	accepted, err := s.Finish(b.Context(), results)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for i, ok := range accepted.Taken {
-		if !ok {
-			b.Fatalf("result of task %s was refused: %+v", tasks[i].ID, outcomes[i])
-		}
-	}
-}
-
 // processorTime is what the process used so far: on a machine that others use too, the only honest measure.
 func processorTime(b *testing.B) time.Duration {
 	b.Helper()

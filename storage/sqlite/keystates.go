@@ -60,8 +60,8 @@ func scanText(rows *sql.Rows) (string, error) {
 
 // KeysToAudit implements retain.Store.
 func (s *Store) KeysToAudit(ctx context.Context, target, after string, limit int) ([]string, error) {
-	ids, err := collect(ctx, s.read, scanText, `SELECT key_id FROM (
-			SELECT DISTINCT r.key_id FROM key_records r WHERE r.key_id > ?2 AND r.unit_id > ?1 || '.' AND r.unit_id < ?1 || '/'
+	ids, err := collectByKey(ctx, s, scanText, `SELECT key_id FROM (
+			SELECT DISTINCT r.key_id FROM key_uses r WHERE r.key_id > ?2 AND r.unit_id > ?1 || '.' AND r.unit_id < ?1 || '/'
 				AND r.key_id NOT LIKE 'kmip-rotated-at:%' -- no server knows what only stands for a key
 			ORDER BY r.key_id LIMIT ?3)
 		UNION SELECT key_id FROM (SELECT DISTINCT m.key_id FROM key_names m WHERE m.key_id > ?2 AND m.unit_id > ?1 || '.' AND m.unit_id < ?1 || '/'
@@ -81,8 +81,8 @@ func (s *Store) KnownKeysAmong(ctx context.Context, target string, keys []string
 	if err != nil {
 		return nil, fmt.Errorf("looking for %d keys in the history: %w", len(keys), err)
 	}
-	ids, err := collect(ctx, s.read, scanText, `SELECT k.value FROM json_each(?2) k
-		WHERE EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = k.value AND r.unit_id > ?1 || '.' AND r.unit_id < ?1 || '/')
+	ids, err := collectByKey(ctx, s, scanText, `SELECT k.value FROM json_each(?2) k
+		WHERE EXISTS (SELECT 1 FROM key_uses r WHERE r.key_id = k.value AND r.unit_id > ?1 || '.' AND r.unit_id < ?1 || '/')
 			OR EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = k.value AND m.unit_id > ?1 || '.' AND m.unit_id < ?1 || '/')
 			OR EXISTS (SELECT 1 FROM snapshots s WHERE s.target = ?1 AND s.key_id = k.value AND s.key_id <> '')`, target, string(wanted))
 	if err != nil {
@@ -95,7 +95,13 @@ func (s *Store) KnownKeysAmong(ctx context.Context, target string, keys []string
 // exact by the day on which the server made it, if that fits: not later than it was seen, and not before the unit's
 // key before it was.
 func (s *Store) SaveKeyStates(ctx context.Context, target string, audit int64, states []keyturn.KeyState) error {
+	if err := s.enterUses(ctx); err != nil { // what was recorded since is little, and entered with the states
+		return err
+	}
 	return s.inTx(ctx, fmt.Sprintf("saving the states of %d keys", len(states)), func(ctx context.Context, tx *tx) error {
+		if err := tx.enterAllUses(ctx); err != nil {
+			return err
+		}
 		for _, k := range states {
 			_, err := tx.ExecContext(ctx, `INSERT INTO key_states AS s (target, key_id, state, name, initial_at, activation_at, deactivation_at, compromise_at,
 					destroy_at, orphan, detail, seen_at, audit) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
@@ -133,7 +139,7 @@ func datedBy(k keyturn.KeyState) *time.Time {
 
 func dateKey(ctx context.Context, tx *tx, target, key string, made time.Time) error {
 	_, err := tx.ExecContext(ctx, `UPDATE unit_keys AS k SET key_since = ?3, key_exact = 1
-		WHERE k.unit_id IN (SELECT r.unit_id FROM key_records r WHERE r.key_id = ?2 AND r.unit_id > ?1 || '.' AND r.unit_id < ?1 || '/')
+		WHERE k.unit_id IN (SELECT r.unit_id FROM key_uses r WHERE r.key_id = ?2 AND r.unit_id > ?1 || '.' AND r.unit_id < ?1 || '/')
 			AND k.key_id = ?2 AND NOT k.key_exact AND ?3 <= k.key_since AND ?3 >= ?4
 			AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = k.unit_id AND t.state = 'intended')
 			AND NOT EXISTS (SELECT 1 FROM key_records b WHERE b.unit_id = k.unit_id AND b.key_id <> ?2 AND b.used_from > ?3)`,

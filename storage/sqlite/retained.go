@@ -199,11 +199,11 @@ func endSnapshotLook(ctx context.Context, tx *tx, look keyturn.SnapshotLook) err
 const targetOf = `substr(r.unit_id, 1, instr(r.unit_id, '.') - 1)`
 
 const retainedPage = `
-SELECT * FROM (SELECT ` + targetOf + ` AS target, r.key_id FROM key_records r
+SELECT * FROM (SELECT ` + targetOf + ` AS target, r.key_id FROM key_uses r
     WHERE r.key_id >= ?1 AND (r.key_id > ?1 OR ` + targetOf + ` > ?2) AND (?3 = '' OR r.key_id = ?3)
         AND (?4 = '' OR (r.unit_id > ?4 || '.' AND r.unit_id < ?4 || '/'))
         AND (?5 = '' OR r.unit_id IN (SELECT u.id FROM units u WHERE u.id = ?5 OR u.name = ?5 OR u.cluster_id = ?5))
-        AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
+        AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_uses o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
             WHERE o.key_id = r.key_id AND substr(o.unit_id, 1, instr(o.unit_id, '.')) = ` + targetOf + ` || '.'))
         AND (r.key_id NOT LIKE 'kmip-rotated-at:%' OR NOT EXISTS (SELECT 1 FROM key_names m WHERE m.unit_id = r.unit_id AND m.marker = r.key_id))
     GROUP BY r.key_id, 1 ORDER BY r.key_id, 1 LIMIT ?7)
@@ -219,7 +219,7 @@ UNION
 SELECT * FROM (SELECT s.target, s.key_id FROM snapshots s
     WHERE s.key_id <> '' AND s.key_id >= ?1 AND (s.key_id > ?1 OR s.target > ?2) AND (?3 = '' OR s.key_id = ?3) AND (?4 = '' OR s.target = ?4)
         AND (?5 = '' OR s.unit_id IN (SELECT u.id FROM units u WHERE u.id = ?5 OR u.name = ?5 OR u.cluster_id = ?5))
-        AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_records o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
+        AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_uses o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
             WHERE o.key_id = s.key_id AND substr(o.unit_id, 1, instr(o.unit_id, '.')) = s.target || '.'))
         AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_names o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.marker
             WHERE o.key_id = s.key_id AND substr(o.unit_id, 1, instr(o.unit_id, '.')) = s.target || '.'))
@@ -229,7 +229,7 @@ ORDER BY 2, 1 LIMIT ?7`
 // RetainedPage implements retain.Store.
 func (s *Store) RetainedPage(ctx context.Context, f keyturn.KeyFilter) ([]keyturn.KeyRef, string, error) {
 	afterTarget, afterKey, _ := strings.Cut(f.Page.After, " ")
-	names, err := collect(ctx, s.read, scanKeyName, retainedPage, afterKey, afterTarget, f.Key, f.Target, f.Unit, f.Old, limit(f.Page)+1)
+	names, err := collectByKey(ctx, s, scanKeyName, retainedPage, afterKey, afterTarget, f.Key, f.Target, f.Unit, f.Old, limit(f.Page)+1)
 	if err != nil {
 		return nil, "", fmt.Errorf("listing keys: %w", err)
 	}
@@ -255,21 +255,22 @@ func keyNames(keys []keyturn.KeyRef) (string, error) {
 
 const keyUses = `
 WITH records AS MATERIALIZED (
-    SELECT r.key_id, r.key_id AS marker, r.id, r.unit_id, r.used_from, r.origin
-    FROM json_each(?1) w CROSS JOIN key_records r ON r.key_id = w.value ->> 1 AND r.unit_id > (w.value ->> 0) || '.' AND r.unit_id < (w.value ->> 0) || '/'
+    SELECT r.key_id, r.key_id AS marker, r.seq, r.id, r.unit_id, r.used_from, r.origin
+    FROM json_each(?1) w CROSS JOIN key_uses x ON x.key_id = w.value ->> 1 AND x.unit_id > (w.value ->> 0) || '.' AND x.unit_id < (w.value ->> 0) || '/'
+    CROSS JOIN key_records r ON r.unit_id = x.unit_id AND r.key_id = x.key_id
     UNION ALL
-    SELECT m.key_id, r.key_id, r.id, r.unit_id, r.used_from, r.origin
+    SELECT m.key_id, r.key_id, r.seq, r.id, r.unit_id, r.used_from, r.origin
     FROM json_each(?1) w CROSS JOIN key_names m ON m.key_id = w.value ->> 1 AND m.unit_id > (w.value ->> 0) || '.' AND m.unit_id < (w.value ->> 0) || '/'
     CROSS JOIN key_records r ON r.unit_id = m.unit_id AND r.key_id = m.marker
 )
 SELECT r.key_id, r.used_from, r.origin,
-    (SELECT a.used_from FROM key_records a WHERE a.unit_id = r.unit_id AND a.id > r.id ORDER BY a.id LIMIT 1),
-    (SELECT a.used_from FROM key_records a WHERE a.unit_id = r.unit_id AND a.id < r.id ORDER BY a.id DESC LIMIT 1),
+    (SELECT a.used_from FROM key_records a WHERE a.unit_id = r.unit_id AND a.seq > r.seq ORDER BY a.seq LIMIT 1),
+    (SELECT a.used_from FROM key_records a WHERE a.unit_id = r.unit_id AND a.seq < r.seq ORDER BY a.seq DESC LIMIT 1),
     k.key_id = r.marker,
     EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = r.unit_id AND t.state = 'intended'),
     EXISTS (SELECT 1 FROM tasks t WHERE t.unit_id = r.unit_id AND t.state = 'parked'),
     EXISTS (SELECT 1 FROM rotations o WHERE o.finished_at IS NULL AND o.id =
-        (SELECT a.rotation_id FROM key_records a WHERE a.unit_id = r.unit_id AND a.id > r.id ORDER BY a.id LIMIT 1)),
+        (SELECT a.rotation_id FROM key_records a WHERE a.unit_id = r.unit_id AND a.seq > r.seq ORDER BY a.seq LIMIT 1)),
     l.looked_at, coalesce(l.trouble, ''),
     u.id, u.target, u.system, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name
 FROM records r CROSS JOIN units u ON u.id = r.unit_id CROSS JOIN unit_keys k ON k.unit_id = r.unit_id
@@ -282,7 +283,7 @@ func (s *Store) KeyUses(ctx context.Context, keys []keyturn.KeyRef) ([]keyturn.K
 	if err != nil {
 		return nil, fmt.Errorf("finding who used %d keys: %w", len(keys), err)
 	}
-	out, err := collect(ctx, s.read, func(rows *sql.Rows) (keyturn.KeyUse, error) {
+	out, err := collectByKey(ctx, s, func(rows *sql.Rows) (keyturn.KeyUse, error) {
 		var k keyturn.KeyUse
 		var from int64
 		var until, before, looked sql.NullInt64
@@ -300,7 +301,7 @@ func (s *Store) KeyUses(ctx context.Context, keys []keyturn.KeyRef) ([]keyturn.K
 
 // unnamed: the snapshot names no key of its target's history.
 const unnamed = `(s.key_id = '' OR (
-    NOT EXISTS (SELECT 1 FROM key_records r WHERE r.key_id = s.key_id AND r.unit_id > s.target || '.' AND r.unit_id < s.target || '/')
+    NOT EXISTS (SELECT 1 FROM key_uses r WHERE r.key_id = s.key_id AND r.unit_id > s.target || '.' AND r.unit_id < s.target || '/')
     AND NOT EXISTS (SELECT 1 FROM key_names m WHERE m.key_id = s.key_id AND m.unit_id > s.target || '.' AND m.unit_id < s.target || '/')))`
 
 const keyNeeds = `
@@ -333,7 +334,7 @@ func (s *Store) KeyNeeds(ctx context.Context, keys []keyturn.KeyRef, windows []k
 	if err == nil {
 		var times string
 		if times, err = windowList(windows); err == nil {
-			_, err = collect(ctx, s.read, func(rows *sql.Rows) (struct{}, error) {
+			_, err = collectByKey(ctx, s, func(rows *sql.Rows) (struct{}, error) {
 				var n int
 				var need keyturn.KeyNeed
 				var until sql.NullInt64
@@ -367,7 +368,7 @@ func (s *Store) NeedingSnapshots(ctx context.Context, key keyturn.KeyRef, window
 	if err != nil {
 		return nil, fmt.Errorf("finding the snapshots that need key %s: %w", key.KeyID, err)
 	}
-	out, err := collect(ctx, s.read, func(rows *sql.Rows) (keyturn.Snapshot, error) {
+	out, err := collectByKey(ctx, s, func(rows *sql.Rows) (keyturn.Snapshot, error) {
 		var n keyturn.Snapshot
 		var created int64
 		var expires sql.NullInt64

@@ -12,7 +12,7 @@ import (
 // UsersOfKey implements retain.Store.
 func (s *Store) UsersOfKey(ctx context.Context, key string, limit int) ([]string, error) {
 	names, suffix := keyturn.NamesOfKey(key)
-	ids, err := collect(ctx, s.read, scanText, `SELECT k.unit_id FROM (SELECT DISTINCT unit_id FROM key_records WHERE key_id IN (?1, ?2)) r
+	ids, err := collectByKey(ctx, s, scanText, `SELECT k.unit_id FROM (SELECT DISTINCT unit_id FROM key_uses WHERE key_id IN (?1, ?2)) r
 		JOIN unit_keys k ON k.unit_id = r.unit_id WHERE k.key_id IN (?1, ?2)
 		UNION
 		SELECT k.unit_id FROM unit_keys k WHERE ?3 <> '' AND substr(k.key_id, -length(?3)) = ?3 ORDER BY unit_id LIMIT ?4`,

@@ -116,3 +116,34 @@ func planned(t testing.TB, s *sqlite.Store, n int) []keyturn.Task {
 		page.After = next
 	}
 }
+
+// turn records an intent and a success for each task: the unit's key is after-<unit> then.
+func turn(t testing.TB, s *sqlite.Store, tasks []keyturn.Task) {
+	t.Helper()
+	writes := make([]keyturn.IntentWrite, len(tasks))
+	for i, task := range tasks {
+		writes[i] = keyturn.IntentWrite{
+			Task: task.ID, Owner: "worker-1", Intent: keyturn.Intent{Before: "before-" + task.Unit}, ApplyFor: time.Second, Lease: time.Minute,
+		}
+	}
+	outcomes, err := s.Intend(t.Context(), writes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := make([]keyturn.TaskResult, len(tasks))
+	for i, task := range tasks {
+		results[i] = keyturn.TaskResult{
+			Task: task.ID, From: keyturn.TaskIntended, Epoch: outcomes[i].Epoch, State: keyturn.TaskSucceeded,
+			Resolution: keyturn.ResolutionConfirmed, KeyAfter: "after-" + task.Unit,
+		}
+	}
+	accepted, err := s.Finish(t.Context(), results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, ok := range accepted.Taken {
+		if !ok {
+			t.Fatalf("result of task %s was refused: %+v", tasks[i].ID, outcomes[i])
+		}
+	}
+}

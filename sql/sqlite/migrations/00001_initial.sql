@@ -237,7 +237,8 @@ CREATE TABLE feeds (
 
 -- The history, in the order of its ids. `until` is not stored: it is used_from of the unit's next record.
 CREATE TABLE key_records (
-    id              TEXT    NOT NULL PRIMARY KEY CHECK (length(id) = 36),
+    seq             INTEGER PRIMARY KEY, -- the order in which they were added, of a unit's above all
+    id              TEXT    NOT NULL UNIQUE CHECK (length(id) = 36),
     unit_id         TEXT    NOT NULL,
     key_id          TEXT    NOT NULL CHECK (key_id <> ''),
     previous_key_id TEXT    NOT NULL,
@@ -247,15 +248,15 @@ CREATE TABLE key_records (
     task_id         TEXT,
     CHECK (origin <> 'rotated' OR (task_id IS NOT NULL AND rotation_id IS NOT NULL AND previous_key_id <> ''))
 ) STRICT;
-CREATE INDEX key_records_unit ON key_records (unit_id, id);
+CREATE INDEX key_records_unit ON key_records (unit_id); -- in the order of seq
 CREATE UNIQUE INDEX key_records_one_turn ON key_records (task_id) WHERE origin = 'rotated';
 
 CREATE VIEW key_history AS
 SELECT id, unit_id, key_id, previous_key_id, used_from,
     CAST(coalesce((
         SELECT later.used_from FROM key_records AS later
-        WHERE later.unit_id = key_records.unit_id AND later.id > key_records.id
-        ORDER BY later.id LIMIT 1
+        WHERE later.unit_id = key_records.unit_id AND later.seq > key_records.seq
+        ORDER BY later.seq LIMIT 1
     ), 0) AS INTEGER) AS used_until, -- 0: it is in use
     origin, rotation_id, task_id
 FROM key_records;

@@ -75,12 +75,50 @@ CREATE TABLE key_retirements (
     UNIQUE (target, key_id)
 ) STRICT;
 
-CREATE INDEX key_records_key ON key_records (key_id, unit_id);
+-- Which units used a key. The history has no index for that: ids of keys are at random, so each record would write a
+-- page that no other one writes. What was recorded since is entered, many at once, before anybody asks.
+CREATE TABLE key_uses (
+    key_id  TEXT NOT NULL,
+    unit_id TEXT NOT NULL,
+    PRIMARY KEY (key_id, unit_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE key_uses_entered (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    seq INTEGER NOT NULL CHECK (seq >= 0) -- of the last record that is in key_uses
+) STRICT;
+INSERT INTO key_uses_entered (one, seq) VALUES (1, 0);
+-- +goose StatementBegin
+CREATE TRIGGER key_uses_no_update BEFORE UPDATE ON key_uses
+BEGIN
+    SELECT RAISE(ABORT, 'key_uses is append-only: UPDATE is refused');
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER key_uses_no_delete BEFORE DELETE ON key_uses
+BEGIN
+    SELECT RAISE(ABORT, 'key_uses is append-only: DELETE is refused');
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER key_uses_entered_no_skip BEFORE UPDATE ON key_uses_entered
+WHEN new.seq < old.seq OR new.seq > coalesce((SELECT max(seq) FROM key_records), 0)
+BEGIN
+    SELECT RAISE(ABORT, 'key_uses_entered only follows the history');
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER key_uses_entered_no_delete BEFORE DELETE ON key_uses_entered
+BEGIN
+    SELECT RAISE(ABORT, 'key_uses_entered is one row');
+END;
+-- +goose StatementEnd
+
 CREATE INDEX key_names_key ON key_names (key_id, unit_id);
 
 -- +goose Down
 DROP INDEX key_names_key;
-DROP INDEX key_records_key;
+DROP TABLE key_uses_entered;
+DROP TABLE key_uses;
 DROP TABLE key_retirements;
 DROP TABLE key_jobs;
 DROP TABLE key_states;

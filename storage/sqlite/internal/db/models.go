@@ -165,6 +165,7 @@ type KeyName struct {
 }
 
 type KeyRecord struct {
+	Seq           int64
 	ID            string
 	UnitID        string
 	KeyID         string
@@ -199,6 +200,16 @@ type KeyState struct {
 	Detail         string
 	SeenAt         int64
 	Audit          int64
+}
+
+type KeyUse struct {
+	KeyID  string
+	UnitID string
+}
+
+type KeyUsesEntered struct {
+	One int64
+	Seq int64
 }
 
 type Notice struct {

@@ -112,13 +112,14 @@ func (q *Queries) EndLook(ctx context.Context, db DBTX, arg EndLookParams) (int6
 }
 
 const keyRecord = `-- name: KeyRecord :one
-SELECT id, unit_id, key_id, previous_key_id, used_from, origin, rotation_id, task_id FROM key_records WHERE id = ?1
+SELECT seq, id, unit_id, key_id, previous_key_id, used_from, origin, rotation_id, task_id FROM key_records WHERE id = ?1
 `
 
 func (q *Queries) KeyRecord(ctx context.Context, db DBTX, id string) (KeyRecord, error) {
 	row := db.QueryRowContext(ctx, keyRecord, id)
 	var i KeyRecord
 	err := row.Scan(
+		&i.Seq,
 		&i.ID,
 		&i.UnitID,
 		&i.KeyID,
