@@ -14,8 +14,10 @@ import (
 // Feeding is two statements in one round trip, which sqlc can't express: the second must begin after the
 // lock is ours, or it would count what is handed out as it was before the feeder before us committed.
 // The lock is on the target's name, lives as long as the transaction and needs no row.
+// To plan the second takes longer than to carry it out, and it is the same plan for every target.
 const (
-	lockFeed = `SELECT set_config('keyturn.feeding', pg_try_advisory_xact_lock(hashtextextended('keyturn.feed/' || $1, 0))::text, true)`
+	lockFeed = `SELECT set_config('keyturn.feeding', pg_try_advisory_xact_lock(hashtextextended('keyturn.feed/' || $1, 0))::text, true),
+	set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 	feed = `
 WITH clock AS MATERIALIZED (

@@ -86,7 +86,7 @@ SELECT sqlc.arg('announcement')::uuid, 'rotation.completed', id FROM rotation;
 SELECT target, requested_at, min_interval FROM rotations WHERE id = sqlc.arg('id') AND state = 'planning' AND owner = sqlc.arg('owner')::text FOR UPDATE;
 
 -- name: SaveUnits :exec
--- Units as they are now. Those that did not change cost no write.
+-- Units as they are now. Those that did not change cost no write, and no lock, which would be one.
 WITH plan AS MATERIALIZED (
     SELECT unnest(sqlc.arg('ids')::text[]) AS id, unnest(sqlc.arg('targets')::text[]) AS target, unnest(sqlc.arg('systems')::text[]) AS system,
         unnest(sqlc.arg('project_ids')::text[]) AS project_id, unnest(sqlc.arg('project_names')::text[]) AS project_name,
@@ -94,17 +94,23 @@ WITH plan AS MATERIALIZED (
         unnest(sqlc.arg('components')::text[]) AS component, unnest(sqlc.arg('names')::text[]) AS name,
         unnest(sqlc.arg('fcvs')::text[]) AS fcv, unnest(sqlc.arg('rotatable')::boolean[]) AS rotatable,
         unnest(sqlc.arg('reasons')::text[]) AS reason
+), changed AS MATERIALIZED (
+    SELECT p.* FROM plan p
+    WHERE (SELECT true FROM units u WHERE u.id = p.id
+        AND (u.target, u.system, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name, u.fcv, u.rotatable, u.reason)
+            = (p.target, p.system, p.project_id, p.project_name, p.cluster_id, p.cluster_name, p.component, p.name, p.fcv, p.rotatable, p.reason)
+        LIMIT 1) IS NULL
 ), saved AS (
     INSERT INTO units AS u (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason)
     SELECT id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason
-    FROM plan ORDER BY id
+    FROM changed ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
         target = excluded.target, system = excluded.system, project_id = excluded.project_id, project_name = excluded.project_name,
         cluster_id = excluded.cluster_id, cluster_name = excluded.cluster_name, component = excluded.component, name = excluded.name,
         fcv = excluded.fcv, rotatable = excluded.rotatable, reason = excluded.reason
     WHERE u.* IS DISTINCT FROM excluded.*
 )
-INSERT INTO unit_keys (unit_id) SELECT id FROM plan ORDER BY id ON CONFLICT DO NOTHING;
+INSERT INTO unit_keys (unit_id) SELECT id FROM changed ORDER BY id ON CONFLICT DO NOTHING;
 
 -- name: SaveTasks :exec
 -- A delay counts from the rotation's request. A unit that was turned less than the policy's least interval

@@ -529,17 +529,23 @@ WITH plan AS MATERIALIZED (
         unnest($8::text[]) AS component, unnest($9::text[]) AS name,
         unnest($10::text[]) AS fcv, unnest($11::boolean[]) AS rotatable,
         unnest($12::text[]) AS reason
+), changed AS MATERIALIZED (
+    SELECT p.id, p.target, p.system, p.project_id, p.project_name, p.cluster_id, p.cluster_name, p.component, p.name, p.fcv, p.rotatable, p.reason FROM plan p
+    WHERE (SELECT true FROM units u WHERE u.id = p.id
+        AND (u.target, u.system, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name, u.fcv, u.rotatable, u.reason)
+            = (p.target, p.system, p.project_id, p.project_name, p.cluster_id, p.cluster_name, p.component, p.name, p.fcv, p.rotatable, p.reason)
+        LIMIT 1) IS NULL
 ), saved AS (
     INSERT INTO units AS u (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason)
     SELECT id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason
-    FROM plan ORDER BY id
+    FROM changed ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
         target = excluded.target, system = excluded.system, project_id = excluded.project_id, project_name = excluded.project_name,
         cluster_id = excluded.cluster_id, cluster_name = excluded.cluster_name, component = excluded.component, name = excluded.name,
         fcv = excluded.fcv, rotatable = excluded.rotatable, reason = excluded.reason
     WHERE u.* IS DISTINCT FROM excluded.*
 )
-INSERT INTO unit_keys (unit_id) SELECT id FROM plan ORDER BY id ON CONFLICT DO NOTHING
+INSERT INTO unit_keys (unit_id) SELECT id FROM changed ORDER BY id ON CONFLICT DO NOTHING
 `
 
 type SaveUnitsParams struct {
@@ -557,7 +563,7 @@ type SaveUnitsParams struct {
 	Reasons      []string
 }
 
-// Units as they are now. Those that did not change cost no write.
+// Units as they are now. Those that did not change cost no write, and no lock, which would be one.
 func (q *Queries) SaveUnits(ctx context.Context, db DBTX, arg SaveUnitsParams) error {
 	_, err := db.Exec(ctx, saveUnits,
 		arg.Ids,
