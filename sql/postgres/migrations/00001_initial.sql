@@ -199,8 +199,8 @@ CREATE TABLE tasks (
     unit_id     text COLLATE "C" NOT NULL,
     target      text        NOT NULL,
     project_id  text        NOT NULL,
-    state       text        NOT NULL CHECK (state IN ('pending', 'intended', 'succeeded', 'failed', 'skipped', 'parked')),
-    back        text        CHECK (back IN ('pending', 'intended')), -- it waits to be handed out by itself
+    state       text        NOT NULL,
+    back        text, -- it waits to be handed out by itself
     resolution  text        NOT NULL DEFAULT '' CHECK (resolution IN ('', 'confirmed', 'inferred', 'resolved-by-person')),
     reason      text        NOT NULL DEFAULT '',
     owner       text        NOT NULL DEFAULT '',
@@ -210,16 +210,18 @@ CREATE TABLE tasks (
     intent_data bytea, -- as it was given, to the byte
     -- For the index of parked tasks: one over state itself would make the intent's write touch every index.
     parked      boolean     NOT NULL GENERATED ALWAYS AS (state = 'parked') STORED,
-    CHECK ((finished_at IS NOT NULL) = (state NOT IN ('pending', 'intended'))),
-    CHECK (state <> 'intended' OR (key_before <> '' AND intended_at IS NOT NULL AND apply_by IS NOT NULL AND epoch > 0 AND attempts > 0)),
-    CHECK (state <> 'succeeded' OR (key_after <> '' AND resolution <> '')),
-    CHECK (state = 'succeeded' OR key_after = ''),
-    CHECK (state NOT IN ('failed', 'skipped', 'parked') OR reason <> ''),
-    CHECK (NOT stopped OR state = 'skipped'),
-    CHECK (lease_until IS NULL OR state = 'intended'),
-    CHECK (handed_at IS NULL OR state IN ('pending', 'intended')),
-    CHECK (back IS NULL OR (back = state AND handed_at IS NULL)),
-    CHECK (num_nulls(intended_at, apply_by) IN (0, 2)),
+    -- One check, not one for each rule: all of them are tried whenever a row is written, and most begin with the state.
+    CHECK (CASE state
+        WHEN 'pending' THEN finished_at IS NULL AND key_after = '' AND lease_until IS NULL AND NOT stopped
+            AND (back IS NULL OR (back = 'pending' AND handed_at IS NULL))
+        WHEN 'intended' THEN finished_at IS NULL AND key_after = '' AND key_before <> '' AND intended_at IS NOT NULL
+            AND epoch > 0 AND attempts > 0 AND NOT stopped AND (back IS NULL OR (back = 'intended' AND handed_at IS NULL))
+        WHEN 'succeeded' THEN finished_at IS NOT NULL AND key_after <> '' AND resolution <> '' AND lease_until IS NULL
+            AND handed_at IS NULL AND back IS NULL AND NOT stopped
+        ELSE state IN ('failed', 'skipped', 'parked') AND finished_at IS NOT NULL AND key_after = '' AND reason <> ''
+            AND lease_until IS NULL AND handed_at IS NULL AND back IS NULL AND (NOT stopped OR state = 'skipped')
+    END),
+    CHECK ((intended_at IS NULL) = (apply_by IS NULL)),
     CHECK (answered_at IS NULL OR intended_at IS NOT NULL)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 CREATE UNIQUE INDEX tasks_rotation_unit ON tasks (rotation_id, unit_id);
