@@ -143,7 +143,7 @@ func turn(t testing.TB, s *sqlite.Store, tasks []keyturn.Task) {
 	}
 	for i, ok := range accepted.Taken {
 		if !ok {
-			t.Fatalf("result of task %s was refused: %+v", tasks[i].ID, outcomes[i])
+			t.Fatalf("result of task %s was refused", results[i].Task)
 		}
 	}
 }
