@@ -164,12 +164,17 @@ func (s *Store) PoliciesOf(ctx context.Context, target string) ([]keyturn.Policy
 // SaveUnits implements worker.LookStore.
 func (s *Store) SaveUnits(ctx context.Context, units []keyturn.Unit) error {
 	return s.inTx(ctx, fmt.Sprintf("saving %d units", len(units)), func(ctx context.Context, tx *tx) error {
-		for _, unit := range units {
-			if err := s.saveUnit(ctx, tx, unit); err != nil {
-				return fmt.Errorf("unit %s: %w", unit.ID, err)
+		saving := newSavingUnits()
+		for i := range units {
+			saving.add(&units[i])
+			if !saving.full() {
+				continue
+			}
+			if err := saving.flush(ctx, tx); err != nil {
+				return err
 			}
 		}
-		return nil
+		return saving.flush(ctx, tx)
 	})
 }
 

@@ -81,83 +81,18 @@ func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units
 		if err := s.announce(ctx, tx, "rotation.started", id); err != nil {
 			return err
 		}
-		var skipped []keyturn.ID
+		p := s.planning(tx, id, claim)
 		var turns keyturn.Turns
-		planned := make(map[string]bool, len(units))
 		for _, unit := range units {
-			if planned[unit.ID] {
+			if p.planned[unit.ID] {
 				continue
 			}
-			planned[unit.ID] = true
-			task, skip, err := s.planUnit(ctx, tx, id, unit, int64(turns.Next(&unit)), claim)
-			if err != nil {
-				return fmt.Errorf("unit %s: %w", unit.ID, err)
-			}
-			if skip {
-				skipped = append(skipped, task)
+			if err := p.unit(ctx, unit, int64(turns.Next(&unit))); err != nil {
+				return err
 			}
 		}
-		return s.announceTasks(ctx, tx, skipped)
+		return p.end(ctx)
 	})
-}
-
-// saveUnit records a unit as it is now. What is known of its key stays.
-func (s *Store) saveUnit(ctx context.Context, tx *tx, unit keyturn.Unit) error {
-	err := s.q.UpsertUnit(ctx, tx, db.UpsertUnitParams{
-		ID: unit.ID, Target: unit.Target, System: string(unit.System), ProjectID: unit.ProjectID, ProjectName: unit.ProjectName,
-		ClusterID: unit.ClusterID, ClusterName: unit.ClusterName, Component: string(unit.Component), Name: unit.Name,
-		Fcv: unit.FCV, Rotatable: number(unit.Rotatable), Reason: unit.Reason,
-	})
-	if err != nil {
-		return fmt.Errorf("recording it: %w", err)
-	}
-	if err := s.q.InsertUnitKey(ctx, tx, unit.ID); err != nil {
-		return fmt.Errorf("recording its key: %w", err)
-	}
-	return nil
-}
-
-// planUnit saves a unit and its task, and reports whether that is skipped.
-func (s *Store) planUnit(
-	ctx context.Context, tx *tx, rotation keyturn.ID, unit keyturn.Unit, turn int64, claim db.StartRotationRow,
-) (id keyturn.ID, skip bool, err error) {
-	if err := s.saveUnit(ctx, tx, unit); err != nil {
-		return keyturn.ID{}, false, err
-	}
-	task := s.ids.next(tx.now)
-	p := db.InsertTaskParams{
-		ID: task.String(), RotationID: rotation.String(), UnitID: unit.ID, Target: unit.Target, ProjectID: unit.ProjectID,
-		Turn: turn, State: string(keyturn.TaskPending), NotBefore: tx.now,
-	}
-	if begin := claim.RequestedAt + unit.Delay.Milliseconds(); unit.Delay > 0 && begin > tx.now {
-		p.NotBefore, p.Back = begin, text(string(keyturn.TaskPending))
-	}
-	soon, err := s.tooSoon(ctx, tx, unit.ID, claim.MinInterval)
-	if err != nil {
-		return keyturn.ID{}, false, err
-	}
-	if !unit.Rotatable || soon {
-		p.State, p.Reason, p.FinishedAt, p.Back = string(keyturn.TaskSkipped), unit.Reason, at(tx.now), text("")
-	}
-	if unit.Rotatable && soon {
-		p.Reason = keyturn.TooSoon
-	}
-	if err := s.q.InsertTask(ctx, tx, p); err != nil {
-		return keyturn.ID{}, false, fmt.Errorf("recording its task: %w", err)
-	}
-	return task, p.FinishedAt.Valid, nil
-}
-
-// tooSoon reports whether a task turned the unit less than the interval, in milliseconds, ago.
-func (s *Store) tooSoon(ctx context.Context, tx *tx, unit string, interval int64) (bool, error) {
-	if interval == 0 {
-		return false, nil
-	}
-	turned, err := s.q.TurnedAt(ctx, tx, unit)
-	if err != nil {
-		return false, fmt.Errorf("reading when it was turned: %w", err)
-	}
-	return turned.Valid && turned.Int64 > tx.now-interval, nil
 }
 
 // FailRotation implements worker.PlanStore.

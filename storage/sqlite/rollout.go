@@ -26,7 +26,7 @@ func (s *Store) SaveRollout(ctx context.Context, id keyturn.ID, owner string, pl
 		if err != nil {
 			return err
 		}
-		r := rollout{s: s, tx: tx, id: id, claim: claim, planned: map[string]bool{}}
+		r := rollout{planning: s.planning(tx, id, claim)}
 		for _, wave := range plan.Waves {
 			if err := r.wave(ctx, wave, plan.Canary); err != nil {
 				return err
@@ -34,6 +34,9 @@ func (s *Store) SaveRollout(ctx context.Context, id keyturn.ID, owner string, pl
 		}
 		for _, unit := range plan.Skipped {
 			unit.Rotatable, unit.Reason = false, cmp.Or(unit.Reason, "it can't be rotated")
+			if r.planned[unit.ID] {
+				continue
+			}
 			if err := r.unit(ctx, unit, r.last+1); err != nil {
 				return err
 			}
@@ -44,22 +47,17 @@ func (s *Store) SaveRollout(ctx context.Context, id keyturn.ID, owner string, pl
 		if err := s.announce(ctx, tx, "rotation.started", id); err != nil {
 			return err
 		}
-		return s.announceTasks(ctx, tx, r.skipped)
+		return r.end(ctx)
 	})
 }
 
 // rollout is a plan in waves that is being saved.
 type rollout struct {
-	s       *Store
-	tx      *tx
-	id      keyturn.ID
-	claim   db.StartRotationRow
-	planned map[string]bool // units
-	skipped []keyturn.ID
-	waves   int64
-	last    int64         // turn
-	first   int64         // the last turn of the first wave
-	canary  sql.NullInt64 // the last turn of the canary
+	*planning
+	waves  int64
+	last   int64         // turn
+	first  int64         // the last turn of the first wave
+	canary sql.NullInt64 // the last turn of the canary
 }
 
 func (r *rollout) wave(ctx context.Context, wave keyturn.PlannedWave, canary int) error {
@@ -87,21 +85,6 @@ func (r *rollout) wave(ctx context.Context, wave keyturn.PlannedWave, canary int
 	return r.s.q.InsertWave(ctx, r.tx, db.InsertWaveParams{
 		RotationID: r.id.String(), Wave: r.waves, FirstTurn: before + 1, LastTurn: r.last, Pause: wave.Pause.Std().Milliseconds(),
 	})
-}
-
-func (r *rollout) unit(ctx context.Context, unit keyturn.Unit, turn int64) error {
-	if r.planned[unit.ID] {
-		return nil
-	}
-	r.planned[unit.ID] = true
-	task, skip, err := r.s.planUnit(ctx, r.tx, r.id, unit, turn, r.claim)
-	if err != nil {
-		return fmt.Errorf("unit %s: %w", unit.ID, err)
-	}
-	if skip {
-		r.skipped = append(r.skipped, task)
-	}
-	return nil
 }
 
 func (r *rollout) begin(ctx context.Context, maxFailures *int) error {

@@ -93,6 +93,7 @@ func (s *Store) connect(ctx context.Context) (err error) {
 func forWriting() url.Values {
 	return url.Values{"_txlock": {"immediate"}, "_pragma": {
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+		"temp_store(MEMORY)",            // what undoes one statement of many rows, not a file for it
 		"recursive_triggers(1)",         // REPLACE must not get around the history's triggers
 		"cache_size(-4096)",             // KiB; what is not in it the system has cached
 		"journal_size_limit(134217728)", // the log shrinks again after a large plan

@@ -70,28 +70,5 @@ WHERE rotations.state IN ('requested', 'planning')
 ORDER BY rotations.id
 LIMIT sqlc.arg(max_rows);
 
--- name: UpsertUnit :exec
--- A unit that did not change costs no write.
-INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason)
-VALUES (sqlc.arg(id), sqlc.arg(target), sqlc.arg(system), sqlc.arg(project_id), sqlc.arg(project_name), sqlc.arg(cluster_id),
-    sqlc.arg(cluster_name), sqlc.arg(component), sqlc.arg(name), sqlc.arg(fcv), sqlc.arg(rotatable), sqlc.arg(reason))
-ON CONFLICT (id) DO UPDATE SET
-    project_name = excluded.project_name, cluster_name = excluded.cluster_name, component = excluded.component,
-    name = excluded.name, system = excluded.system, fcv = excluded.fcv, rotatable = excluded.rotatable,
-    reason = excluded.reason
-WHERE units.project_name <> excluded.project_name OR units.cluster_name <> excluded.cluster_name OR units.component <> excluded.component
-    OR units.name <> excluded.name OR units.system <> excluded.system OR units.fcv <> excluded.fcv
-    OR units.rotatable <> excluded.rotatable OR units.reason <> excluded.reason;
-
--- name: InsertUnitKey :exec
--- What is known of a unit's key stays.
-INSERT INTO unit_keys (unit_id) VALUES (sqlc.arg(unit_id)) ON CONFLICT (unit_id) DO NOTHING;
-
 -- name: TurnedAt :one
 SELECT turned_at FROM unit_keys WHERE unit_id = sqlc.arg(unit_id);
-
--- name: InsertTask :exec
-INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, back, reason, not_before, finished_at)
-VALUES (sqlc.arg(id), sqlc.arg(rotation_id), sqlc.arg(unit_id), sqlc.arg(target), sqlc.arg(project_id), sqlc.arg(turn),
-    sqlc.arg(state), sqlc.narg(back), sqlc.arg(reason), sqlc.arg(not_before), sqlc.arg(finished_at))
-ON CONFLICT (rotation_id, unit_id) DO NOTHING;

@@ -178,54 +178,6 @@ func (q *Queries) InsertRotation(ctx context.Context, db DBTX, arg InsertRotatio
 	return err
 }
 
-const insertTask = `-- name: InsertTask :exec
-INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, back, reason, not_before, finished_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-    ?7, ?8, ?9, ?10, ?11)
-ON CONFLICT (rotation_id, unit_id) DO NOTHING
-`
-
-type InsertTaskParams struct {
-	ID         string
-	RotationID string
-	UnitID     string
-	Target     string
-	ProjectID  string
-	Turn       int64
-	State      string
-	Back       sql.NullString
-	Reason     string
-	NotBefore  int64
-	FinishedAt sql.NullInt64
-}
-
-func (q *Queries) InsertTask(ctx context.Context, db DBTX, arg InsertTaskParams) error {
-	_, err := db.ExecContext(ctx, insertTask,
-		arg.ID,
-		arg.RotationID,
-		arg.UnitID,
-		arg.Target,
-		arg.ProjectID,
-		arg.Turn,
-		arg.State,
-		arg.Back,
-		arg.Reason,
-		arg.NotBefore,
-		arg.FinishedAt,
-	)
-	return err
-}
-
-const insertUnitKey = `-- name: InsertUnitKey :exec
-INSERT INTO unit_keys (unit_id) VALUES (?1) ON CONFLICT (unit_id) DO NOTHING
-`
-
-// What is known of a unit's key stays.
-func (q *Queries) InsertUnitKey(ctx context.Context, db DBTX, unitID string) error {
-	_, err := db.ExecContext(ctx, insertUnitKey, unitID)
-	return err
-}
-
 const postponeRotation = `-- name: PostponeRotation :execrows
 UPDATE rotations
 SET owner = NULL, lease_until = NULL, not_before = ?1, trouble = ?2
@@ -583,51 +535,4 @@ func (q *Queries) UnplannedRotations(ctx context.Context, db DBTX, arg Unplanned
 		return nil, err
 	}
 	return items, nil
-}
-
-const upsertUnit = `-- name: UpsertUnit :exec
-INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-    ?7, ?8, ?9, ?10, ?11, ?12)
-ON CONFLICT (id) DO UPDATE SET
-    project_name = excluded.project_name, cluster_name = excluded.cluster_name, component = excluded.component,
-    name = excluded.name, system = excluded.system, fcv = excluded.fcv, rotatable = excluded.rotatable,
-    reason = excluded.reason
-WHERE units.project_name <> excluded.project_name OR units.cluster_name <> excluded.cluster_name OR units.component <> excluded.component
-    OR units.name <> excluded.name OR units.system <> excluded.system OR units.fcv <> excluded.fcv
-    OR units.rotatable <> excluded.rotatable OR units.reason <> excluded.reason
-`
-
-type UpsertUnitParams struct {
-	ID          string
-	Target      string
-	System      string
-	ProjectID   string
-	ProjectName string
-	ClusterID   string
-	ClusterName string
-	Component   string
-	Name        string
-	Fcv         string
-	Rotatable   int64
-	Reason      string
-}
-
-// A unit that did not change costs no write.
-func (q *Queries) UpsertUnit(ctx context.Context, db DBTX, arg UpsertUnitParams) error {
-	_, err := db.ExecContext(ctx, upsertUnit,
-		arg.ID,
-		arg.Target,
-		arg.System,
-		arg.ProjectID,
-		arg.ProjectName,
-		arg.ClusterID,
-		arg.ClusterName,
-		arg.Component,
-		arg.Name,
-		arg.Fcv,
-		arg.Rotatable,
-		arg.Reason,
-	)
-	return err
 }

@@ -1,0 +1,45 @@
+package sqlite
+
+import (
+	"context"
+	"strings"
+)
+
+// maxBulk is how many rows one statement takes at most.
+const maxBulk = 128
+
+// bulk gathers rows for a statement that takes many: to begin a statement, with all the indexes of its table, and to end it
+// costs as much as two rows do.
+type bulk struct {
+	head, row, tail string // the statement is head, row for each of them with commas between, tail
+	shared          []any  // arguments that all rows have in common; the row names them ?1 to ?n
+	args            []any
+	rows            int
+}
+
+// add adds a row, without what it shares with the others.
+func (b *bulk) add(args ...any) {
+	b.args = append(b.args, args...)
+	b.rows++
+}
+
+// flush writes the rows that were gathered. It takes them by powers of two, so that few statements are to be kept.
+func (t *tx) flush(ctx context.Context, b *bulk) error {
+	for b.rows > 0 {
+		n, width := maxBulk, len(b.args)/b.rows
+		for n > b.rows {
+			n /= 2
+		}
+		args := append(append(make([]any, 0, len(b.shared)+n*width), b.shared...), b.args[:n*width]...)
+		if _, err := t.ExecContext(ctx, b.text(n), args...); err != nil {
+			return err
+		}
+		b.args, b.rows = b.args[n*width:], b.rows-n
+	}
+	b.args = b.args[:0]
+	return nil
+}
+
+func (b *bulk) text(rows int) string {
+	return b.head + strings.Repeat(b.row+",", rows-1) + b.row + b.tail
+}
