@@ -137,19 +137,6 @@ func (r TaskResult) Whole(attempts int) bool {
 	return attempts == 0 || attempts == 1 && r.From == TaskIntended
 }
 
-// QueuedTask is a task that is handed to the workers' queue. Everything in it
-// is a hint: the row decides.
-type QueuedTask struct {
-	Task       ID        `json:"task"`
-	Rotation   ID        `json:"rotation"`
-	Unit       string    `json:"unit"`
-	State      TaskState `json:"state"`
-	Uncertain  Uncertain `json:"uncertain"`
-	Generation int64     `json:"generation"` // of the target's spec
-	Failures   int       `json:"failures"`   // failed tries before any change
-	Handed     int64     `json:"handed"`     // when it was handed out, in Unix milliseconds of the database's clock
-}
-
 // Due is a policy whose slot has come, as the scheduler claims it.
 type Due struct {
 	Policy Policy // if its schedule is plain (Schedule.Plain), perhaps no more than Name, Paused, Target and Schedule

@@ -32,10 +32,12 @@ type batcher[T, R any] struct {
 
 type waiting[T, R any] struct {
 	value T
-	done  chan answer[R]
+	to    *answer[R]
 }
 
+// answer is what becomes of a value.
 type answer[R any] struct {
+	done  chan struct{} // closed when it is there
 	value R
 	err   error
 }
@@ -43,17 +45,27 @@ type answer[R any] struct {
 // do returns when the value is durable, or could not be made so, or ctx ended;
 // in the last case the commit may still happen.
 func (b *batcher[T, R]) do(ctx context.Context, value T) (R, error) {
-	w := waiting[T, R]{value: value, done: make(chan answer[R], 1)}
+	return b.add(ctx, value).wait(ctx)
+}
+
+// add puts the value into the next group, which does not end with ctx.
+func (b *batcher[T, R]) add(ctx context.Context, value T) *answer[R] {
+	to := &answer[R]{done: make(chan struct{})}
 	b.mu.Lock()
-	b.queue = append(b.queue, w)
+	b.queue = append(b.queue, waiting[T, R]{value, to})
 	start := !b.running
 	b.running = true
 	b.mu.Unlock()
 	if start {
 		go b.drain(context.WithoutCancel(ctx)) // the group is not only this caller's
 	}
+	return to
+}
+
+// wait returns the answer, or ctx's error.
+func (a *answer[R]) wait(ctx context.Context) (R, error) {
 	select {
-	case a := <-w.done:
+	case <-a.done:
 		return a.value, a.err
 	case <-ctx.Done():
 		var none R
@@ -97,10 +109,9 @@ func (b *batcher[T, R]) commit(ctx context.Context, group []waiting[T, R]) {
 		err = fmt.Errorf("group commit of %d answered %d", len(values), len(results))
 	}
 	for i, w := range group {
-		if err != nil {
-			w.done <- answer[R]{err: err}
-			continue
+		if w.to.err = err; err == nil {
+			w.to.value = results[i]
 		}
-		w.done <- answer[R]{value: results[i]}
+		close(w.to.done)
 	}
 }

@@ -192,13 +192,8 @@ type doublingQueue struct {
 	into chan *memoryDelivery
 }
 
-func (q *doublingQueue) PublishTasks(_ context.Context, _ string, tasks []keyturn.QueuedTask) error {
-	for _, t := range tasks {
-		if err := q.put(q.into, t); err != nil {
-			return err
-		}
-	}
-	return nil
+func (q *doublingQueue) PublishTasks(_ context.Context, _ string, bundles [][]keyturn.QueuedTask) error {
+	return putBundles(q.into, q.put, bundles)
 }
 
 // slowStore delays the answer to the first intent.

@@ -76,9 +76,17 @@ func (q *memoryQueue) put(c chan *memoryDelivery, v any) error {
 	return nil
 }
 
-func (q *memoryQueue) PublishTasks(_ context.Context, _ string, tasks []keyturn.QueuedTask) error {
-	for _, t := range tasks {
-		if err := q.put(q.tasks, t); err != nil {
+func (q *memoryQueue) PublishTasks(_ context.Context, _ string, bundles [][]keyturn.QueuedTask) error {
+	return putBundles(q.tasks, q.put, bundles)
+}
+
+func putBundles(into chan *memoryDelivery, put func(chan *memoryDelivery, any) error, bundles [][]keyturn.QueuedTask) error {
+	for _, tasks := range bundles {
+		message, err := keyturn.EncodeQueuedTasks(tasks)
+		if err != nil {
+			return err
+		}
+		if err := put(into, json.RawMessage(message)); err != nil {
 			return err
 		}
 	}

@@ -6,14 +6,18 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/keyturn/keyturn"
 )
 
 const (
 	// windowFactor is how many tasks of a target wait in the queue or are worked on for each that
 	// may be in flight: enough that no worker ever finds the queue empty while the next ones are
 	// fetched, few enough that a pause or a newer rotation takes effect soon.
-	windowFactor = 4
+	windowFactor = 8
 	windowLeast  = 64
+	// bundleMost is how many tasks share a message.
+	bundleMost = 4
 )
 
 // feeder hands out one target's tasks, a bounded number at a time, and refills
@@ -26,8 +30,8 @@ type feeder struct {
 	log    *zap.Logger
 
 	wakeup chan struct{}
-	open   atomic.Int64 // tasks that this process works on
-	ended  atomic.Int64 // tasks that ended here since the last refill
+	open   atomic.Int64 // deliveries that this process works on
+	since  atomic.Int64 // tasks that ended here since the last refill
 	drain  func()       // called when nothing was left to hand out and nothing is open
 }
 
@@ -47,14 +51,14 @@ func (f *feeder) wake() {
 	}
 }
 
-// taskBegun and taskEnded let the feeder refill as tasks end and not at the
-// next tick: after each eighth of the window, and when nothing is left here.
-func (f *feeder) taskBegun() { f.open.Add(1) }
+// begun and ended let the feeder refill as deliveries end and not at the next tick: after each eighth of the window in
+// tasks, and when nothing is left here.
+func (f *feeder) begun() { f.open.Add(1) }
 
-func (f *feeder) taskEnded() {
+func (f *feeder) ended(tasks int) {
 	open := f.open.Add(-1)
-	if f.ended.Add(1) >= int64(f.window/8) || open == 0 {
-		f.ended.Store(0)
+	if f.since.Add(int64(tasks)) >= int64(f.window/8) || open == 0 {
+		f.since.Store(0)
 		f.wake()
 	}
 }
@@ -76,15 +80,32 @@ func (f *feeder) run(ctx context.Context) {
 func (f *feeder) feed(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	tasks, err := f.store.Feed(ctx, f.target, f.window)
+	fed, err := f.store.Feed(ctx, f.target, f.window)
 	if err != nil {
 		return err
 	}
-	if len(tasks) == 0 {
+	if len(fed.Tasks) == 0 {
 		if f.open.Load() == 0 {
 			f.drain()
 		}
 		return nil
 	}
-	return f.queue.PublishTasks(ctx, f.target, tasks)
+	most := 1 // what is left is spread over all places
+	if fed.More {
+		most = bundleMost
+	}
+	return f.queue.PublishTasks(ctx, f.target, bundles(fed.Tasks, most))
+}
+
+// bundles splits tasks, in their order, into those that share a message: tasks of one project that begin with their protocol.
+func bundles(tasks []keyturn.QueuedTask, most int) [][]keyturn.QueuedTask {
+	out := make([][]keyturn.QueuedTask, 0, len(tasks))
+	for len(tasks) > 0 {
+		n := 1
+		for n < min(most, len(tasks)) && tasks[n].Bundles(tasks[0]) {
+			n++
+		}
+		out, tasks = append(out, tasks[:n:n]), tasks[n:]
+	}
+	return out
 }

@@ -557,9 +557,9 @@ func (s *dyingStore) Finish(ctx context.Context, results []keyturn.TaskResult) (
 	return ok, err
 }
 
-func (s *dyingStore) Feed(ctx context.Context, target string, window int) ([]keyturn.QueuedTask, error) {
+func (s *dyingStore) Feed(ctx context.Context, target string, window int) (keyturn.Fed, error) {
 	if err := s.gone(); err != nil {
-		return nil, err
+		return keyturn.Fed{}, err
 	}
 	return s.Store.Feed(ctx, target, window)
 }

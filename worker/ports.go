@@ -159,11 +159,11 @@ type PlanStore interface {
 // FeedStore hands out tasks, a bounded number at a time.
 type FeedStore interface {
 	// Feed hands out tasks of the target, so that at most window of its open tasks are, and
-	// returns them: due ones, in the order of their turn (every project's first, then
-	// every project's second, …), of running rotations whose policy is not paused. At most one
+	// returns them: due ones, in the order of their turn (every project's first ones, then
+	// every project's next ones, …), of running rotations whose policy is not paused. At most one
 	// caller feeds a target at a time; another gets none. It returns none while the target is held.
 	// A task is handed out from then on until it ends, a result puts it back, or Requeue does.
-	Feed(ctx context.Context, target string, window int) ([]keyturn.QueuedTask, error)
+	Feed(ctx context.Context, target string, window int) (keyturn.Fed, error)
 	// Requeue makes tasks that were handed out longer than age ago, and that nobody holds,
 	// available to Feed again. It returns the targets that have tasks to feed: due, and not handed out.
 	// Pending tasks of the targets that are busy are spared: they may still wait in the queue.
@@ -226,8 +226,8 @@ type Delivery interface {
 
 // Queue carries tasks and wake-ups. Losing everything in it loses no work.
 type Queue interface {
-	// PublishTasks hands tasks of one target to the workers, all or none.
-	PublishTasks(ctx context.Context, target string, tasks []keyturn.QueuedTask) error
+	// PublishTasks hands tasks of one target to the workers, all or none: each bundle in one message.
+	PublishTasks(ctx context.Context, target string, bundles [][]keyturn.QueuedTask) error
 	// ConsumeTasks calls handle, in its own goroutine for each, for the target's tasks, with at
 	// most concurrency of them unfinished over all workers. It blocks until ctx ends, then
 	// waits for the handlers. The bus keeps a delivery ours as long as handle runs.

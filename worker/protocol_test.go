@@ -68,7 +68,7 @@ func TestWorker(t *testing.T) {
 		b.checkTruth(1)
 	})
 
-	run("EveryMessageTwiceChangesNothing", 50, func(t *testing.T, b *bundle) {
+	run("EveryMessageTwiceChangesNothing", 150, func(t *testing.T, b *bundle) {
 		double := make(chan *memoryDelivery, 1000)
 		b.queue.tasks, double = double, b.queue.tasks
 		go func() { // hands on each task message twice

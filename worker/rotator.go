@@ -1,8 +1,8 @@
 package worker
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -19,8 +19,10 @@ const (
 	confirmFirst    = 20 * time.Millisecond
 	// applyMost is how often a change may be sent for one task before a person must look.
 	applyMost = 5
-	// handTimeout bounds one delivery: no step of it waits for longer in sum.
+	// handTimeout bounds one task, and waiting for its result to be durable: no step of either waits for longer in sum.
 	handTimeout = 10 * time.Minute
+	// bundlePatience is how long the tasks of one delivery may wait for those before them. Then they are handed out anew.
+	bundlePatience = 5 * time.Second
 	// notYet is why a task waits whose change was accepted.
 	notYet = "accepted, but the new key does not show yet"
 )
@@ -44,7 +46,7 @@ type rotator struct {
 	results *batcher[keyturn.TaskResult, bool]
 }
 
-// job is one delivery of one task on its way through the protocol.
+// job is one task of a delivery on its way through the protocol.
 type job struct {
 	keyturn.QueuedTask
 	sys     System
@@ -52,28 +54,54 @@ type job struct {
 	gate    *gate
 	started time.Time
 	taken   keyturn.Taken // when the task was found with an open intent
+	late    bool          // others of its delivery took so long that it is better handed out anew
+
+	result keyturn.TaskResult
+	answer *answer[bool] // to the result; nil: there is none
 
 	maker    Maker  // nil: the system makes its keys by itself
 	provided string // with maker: the key that the trigger named
 }
 
-// handle works on one delivery and ends it, or leaves it to come again when
-// what it led to could not be made durable.
-func (r *rotator) handle(ctx context.Context, d Delivery) {
-	// A delivery that was begun is finished also while the worker shuts down.
-	stopping := ctx
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handTimeout)
-	defer cancel()
-
-	var j job
-	if err := json.Unmarshal(d.Data(), &j.QueuedTask); err != nil {
-		reject(ctx, d, r.log, fmt.Sprintf("not a task: %v", err))
-		return
-	}
-	target, _, _, err := keyturn.SplitUnitID(j.Unit)
+// handle works on one delivery and ends it, or leaves it to come again when what it led to could not be made durable. Its tasks are
+// worked on one after the other, because a delivery is one place at the target; while the result of one is made durable, the next
+// has the place. It returns how many tasks there were.
+func (r *rotator) handle(stopping context.Context, d Delivery) int {
+	// What was begun is finished also while the worker shuts down.
+	ctx := context.WithoutCancel(stopping)
+	tasks, err := keyturn.ParseQueuedTasks(d.Data())
 	if err != nil {
 		reject(ctx, d, r.log, err.Error())
-		return
+		return 1
+	}
+	begun := make([]job, 0, len(tasks))
+	late := r.now().Add(bundlePatience)
+	for i := range tasks {
+		if i > 0 && stopping.Err() != nil {
+			err = stopping.Err() // the rest comes again, elsewhere
+			break
+		}
+		begun = append(begun, job{QueuedTask: tasks[i], late: i > 0 && r.now().After(late)})
+		if err = r.work(ctx, stopping, &begun[i]); err != nil {
+			break
+		}
+	}
+	for i := range begun {
+		err = cmp.Or(r.recorded(ctx, &begun[i]), err)
+	}
+	if err == nil { // else it is not durable: nothing may be acknowledged
+		d.Ack()
+	}
+	return len(tasks)
+}
+
+// work works on one task of a delivery, up to its result.
+func (r *rotator) work(ctx, stopping context.Context, j *job) error {
+	ctx, cancel := context.WithTimeout(ctx, handTimeout)
+	defer cancel()
+	target, _, _, err := keyturn.SplitUnitID(j.Unit)
+	if err != nil { // ParseQueuedTasks refuses it
+		return err
 	}
 	r.metrics.inFlight.Inc()
 	defer r.metrics.inFlight.Dec()
@@ -81,15 +109,14 @@ func (r *rotator) handle(ctx context.Context, d Delivery) {
 	j.gate = r.gates.of(target)
 	j.sys, j.target, err = r.systems.System(ctx, target, j.Generation)
 	if err != nil {
-		err = r.unusable(ctx, &j, target, err)
+		err = r.unusable(ctx, j, target, err)
 	} else {
-		err = r.run(ctx, stopping, &j)
+		err = r.run(ctx, stopping, j)
 	}
-	if err != nil { // not durable: nothing may be acknowledged
+	if err != nil {
 		r.log.Warn("task left to be delivered again", zap.Stringer("task", j.Task), zap.String("unit", j.Unit), zap.Error(err))
-		return
 	}
-	d.Ack()
+	return err
 }
 
 // unusable deals with a task whose target can't be called at all. A target
@@ -121,6 +148,9 @@ func (r *rotator) run(ctx, stopping context.Context, j *job) error {
 
 // turn takes a task that has no intent through the whole protocol.
 func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
+	if j.late {
+		return r.putBack(ctx, j, keyturn.TaskResult{})
+	}
 	if held := j.gate.held(r.now()); held > 0 { // it was in the queue already
 		return r.putBack(ctx, j, keyturn.TaskResult{Reason: "the target is held", After: held + retryAfter(0)})
 	}
@@ -320,19 +350,32 @@ func (r *rotator) putBack(ctx context.Context, j *job, result keyturn.TaskResult
 	return r.finish(ctx, j, result)
 }
 
-// finish makes a result durable, however long the database takes: a result
-// that is dropped would have to be found out again.
+// finish gives a result to the next group commit. Nobody acts on it before recorded says that it is durable.
 func (r *rotator) finish(ctx context.Context, j *job, result keyturn.TaskResult) error {
 	result.Task = j.Task
+	j.result, j.answer = result, r.results.add(ctx, result)
+	return nil
+}
+
+// recorded waits until the task's result is durable, however long the database takes: a result that is dropped would
+// have to be found out again.
+func (r *rotator) recorded(ctx context.Context, j *job) error {
+	if j.answer == nil { // it led to nothing
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, handTimeout)
+	defer cancel()
 	for try := 0; ; try++ {
-		taken, err := r.results.do(ctx, result)
+		taken, err := j.answer.wait(ctx)
 		if err == nil {
-			r.ended(j, result, taken)
+			r.ended(j, j.result, taken)
+			j.answer = nil
 			return nil
 		}
 		if !sleep(ctx, retryAfter(try)) {
-			return fmt.Errorf("recording the result %s: %w", result.State, err)
+			return fmt.Errorf("recording the result %s of task %s: %w", j.result.State, j.Task, err)
 		}
+		j.answer = r.results.add(ctx, j.result)
 	}
 }
 

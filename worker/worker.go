@@ -281,9 +281,10 @@ func (w *Worker) serve(ctx context.Context, target string, concurrency int) *ser
 	w.feeders[target] = f
 	w.mu.Unlock()
 	handle := func(ctx context.Context, d Delivery) {
-		f.taskBegun()
-		defer f.taskEnded()
-		w.rotator.handle(ctx, d)
+		f.begun()
+		tasks := 1 // of a handler that panics
+		defer func() { f.ended(tasks) }()
+		tasks = w.rotator.handle(ctx, d)
 	}
 	go func() {
 		defer close(s.done)

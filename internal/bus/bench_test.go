@@ -47,7 +47,7 @@ func roundTrip(b *testing.B, disk bool) {
 		feed <- struct{}{}
 		for sent := int64(0); sent < total; sent += batch {
 			<-feed
-			if err := q.PublishTasks(b.Context(), "om", tasks("om", batch)); err != nil {
+			if err := q.PublishTasks(b.Context(), "om", alone(tasks("om", batch))); err != nil {
 				b.Error(err)
 				return
 			}
@@ -67,7 +67,7 @@ func BenchmarkTaskRefill(b *testing.B) {
 	server := startEmbedded(b, bus.EmbeddedConfig{})
 	q := connect(b, bus.Config{Embedded: server})
 	queued := tasks("om", b.N+1)
-	if err := q.PublishTasks(b.Context(), "om", queued); err != nil {
+	if err := q.PublishTasks(b.Context(), "om", alone(queued)); err != nil {
 		b.Fatal(err)
 	}
 	arrived := make(chan worker.Delivery)

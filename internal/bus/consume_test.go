@@ -40,7 +40,7 @@ func TestConsumeTasks(t *testing.T) {
 				})
 			})
 		}
-		if err := workers[0].PublishTasks(t.Context(), "om", tasks("om", total)); err != nil {
+		if err := workers[0].PublishTasks(t.Context(), "om", alone(tasks("om", total))); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "all tasks handled", func() bool { return done.Load() >= total })
@@ -56,7 +56,7 @@ func TestConsumeTasks(t *testing.T) {
 		t.Parallel()
 		url := startServer(t, nil)
 		b := connect(t, bus.Config{URL: url})
-		if err := b.PublishTasks(t.Context(), "om", tasks("om", 20)); err != nil {
+		if err := b.PublishTasks(t.Context(), "om", alone(tasks("om", 20))); err != nil {
 			t.Fatal(err)
 		}
 		for _, concurrency := range []int{2, 5} {
@@ -79,7 +79,7 @@ func TestConsumeTasks(t *testing.T) {
 		t.Parallel()
 		b := connect(t, bus.Config{Embedded: startEmbedded(t, bus.EmbeddedConfig{})})
 		for _, target := range []string{"om", "om-2"} {
-			if err := b.PublishTasks(t.Context(), target, tasks(target, 1)); err != nil {
+			if err := b.PublishTasks(t.Context(), target, alone(tasks(target, 1))); err != nil {
 				t.Fatal(err)
 			}
 			got := make(chan keyturn.QueuedTask, 2)
@@ -113,7 +113,7 @@ func TestConsumeTasks(t *testing.T) {
 				<-release
 			})
 		}()
-		if err := other.PublishTasks(t.Context(), "om", tasks("om", 1)); err != nil {
+		if err := other.PublishTasks(t.Context(), "om", alone(tasks("om", 1))); err != nil {
 			t.Fatal(err)
 		}
 		first := receive(t, "the first worker has the task", taken)
@@ -158,7 +158,7 @@ func TestConsumeTasks(t *testing.T) {
 				panic("a bug")
 			})
 		})
-		if err := b.PublishTasks(t.Context(), "om", list); err != nil {
+		if err := b.PublishTasks(t.Context(), "om", alone(list)); err != nil {
 			t.Fatal(err)
 		}
 		// Each time the other message comes again, an AckWait has passed.
@@ -186,7 +186,7 @@ func TestConsumeTasks(t *testing.T) {
 		url := startServer(t, nil)
 		cfg := bus.Config{URL: url, AckWait: time.Hour} // so that only a hand-back brings them back
 		a, z := connect(t, cfg), connect(t, cfg)
-		if err := a.PublishTasks(t.Context(), "om", tasks("om", total)); err != nil {
+		if err := a.PublishTasks(t.Context(), "om", alone(tasks("om", total))); err != nil {
 			t.Fatal(err)
 		}
 		var held, finished atomic.Int64

@@ -98,6 +98,15 @@ func tasks(target string, n int) []keyturn.QueuedTask {
 	return list
 }
 
+// alone puts each task into a bundle of its own.
+func alone(tasks []keyturn.QueuedTask) [][]keyturn.QueuedTask {
+	bundles := make([][]keyturn.QueuedTask, len(tasks))
+	for i := range tasks {
+		bundles[i] = tasks[i : i+1]
+	}
+	return bundles
+}
+
 // startServer starts an external server, without access control unless opts says so.
 func startServer(tb testing.TB, change func(*server.Options)) (url string) {
 	tb.Helper()

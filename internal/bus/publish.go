@@ -49,27 +49,31 @@ type pubAck struct {
 }
 
 // PublishTasks hands tasks of one target to the workers, all or none for up to
-// 1000. Repeating a call stores them again. Messages have no ids: nobody repeats a publish whose outcome is
+// 1000 bundles. Repeating a call stores them again. Messages have no ids: nobody repeats a publish whose outcome is
 // unknown, the row decides about a message that comes twice, and the server would remember each id for a while.
-func (b *Bus) PublishTasks(ctx context.Context, target string, tasks []keyturn.QueuedTask) error {
-	msgs := make([]message, 0, len(tasks))
-	for i := range tasks {
-		task := &tasks[i]
-		of, project, cluster, err := keyturn.SplitUnitID(task.Unit)
+func (b *Bus) PublishTasks(ctx context.Context, target string, bundles [][]keyturn.QueuedTask) error {
+	msgs := make([]message, 0, len(bundles))
+	for _, tasks := range bundles {
+		if len(tasks) == 0 {
+			continue
+		}
+		for i := range tasks {
+			of, project, cluster, err := keyturn.SplitUnitID(tasks[i].Unit)
+			if err != nil {
+				return fmt.Errorf("publishing task %s: %w", tasks[i].Task, err)
+			}
+			if of != target || !plain(of) || !plain(project) || !plain(cluster) {
+				return fmt.Errorf("publishing task %s: %q is not a unit of the target %s", tasks[i].Task, tasks[i].Unit, target)
+			}
+		}
+		body, err := keyturn.EncodeQueuedTasks(tasks)
 		if err != nil {
-			return fmt.Errorf("publishing task %s: %w", task.Task, err)
+			return fmt.Errorf("encoding task %s: %w", tasks[0].Task, err)
 		}
-		if of != target || !plain(of) || !plain(project) || !plain(cluster) {
-			return fmt.Errorf("publishing task %s: %q is not a unit of the target %s", task.Task, task.Unit, target)
-		}
-		body, err := json.Marshal(task)
-		if err != nil {
-			return fmt.Errorf("encoding task %s: %w", task.Task, err)
-		}
-		msgs = append(msgs, message{subject: b.topo.tasks(task.Unit), body: body})
+		msgs = append(msgs, message{subject: b.topo.tasks(tasks[0].Unit), body: body})
 	}
 	if err := b.publish(ctx, StreamTask, msgs); err != nil {
-		return fmt.Errorf("publishing %d tasks of %s: %w", len(tasks), target, err)
+		return fmt.Errorf("publishing %d messages with tasks of %s: %w", len(msgs), target, err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package bus_test
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,7 +28,7 @@ func TestPublishTasks(t *testing.T) {
 	}
 	publish := func(t *testing.T, b *bus.Bus, list []keyturn.QueuedTask) {
 		t.Helper()
-		if err := b.PublishTasks(t.Context(), "om", list); err != nil {
+		if err := b.PublishTasks(t.Context(), "om", alone(list)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -51,14 +52,47 @@ func TestPublishTasks(t *testing.T) {
 			t.Errorf("%d stored, want 11: the row decides, not the bus", n)
 		}
 	})
+	t.Run("PutsABundleIntoOneMessage", func(t *testing.T) {
+		t.Parallel()
+		b, js, stream := setup(t, "bundle")
+		list := tasks("om", 5)
+		if err := b.PublishTasks(t.Context(), "om", [][]keyturn.QueuedTask{list[:4], {}, list[4:]}); err != nil {
+			t.Fatal(err)
+		}
+		if n := stored(t, js, stream); n != 2 {
+			t.Errorf("%d stored, want 2", n)
+		}
+		var got []keyturn.QueuedTask
+		arrived := make(chan []byte, 2)
+		consume(t, func(ctx context.Context) error {
+			return b.ConsumeTasks(ctx, "om", 2, func(_ context.Context, d worker.Delivery) {
+				arrived <- d.Data()
+				d.Ack()
+			})
+		})
+		for range 2 {
+			some, err := keyturn.ParseQueuedTasks(receive(t, "a message", arrived))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, some...)
+		}
+		slices.SortFunc(got, func(a, b keyturn.QueuedTask) int { return strings.Compare(a.Unit, b.Unit) })
+		if !slices.Equal(got, list) {
+			t.Errorf("got %+v, want %+v", got, list)
+		}
+	})
 	t.Run("RefusesAnotherTargetsUnit", func(t *testing.T) {
 		t.Parallel()
 		b, js, stream := setup(t, "foreign")
 		for _, unit := range []string{"other.p.c", "om.p", "om.p.*", ""} {
 			list := tasks("om", 2)
 			list[1].Unit = unit
-			if err := b.PublishTasks(t.Context(), "om", list); err == nil {
+			if err := b.PublishTasks(t.Context(), "om", alone(list)); err == nil {
 				t.Errorf("a task of the unit %q was accepted", unit)
+			}
+			if err := b.PublishTasks(t.Context(), "om", [][]keyturn.QueuedTask{list}); err == nil {
+				t.Errorf("a bundle with a task of the unit %q was accepted", unit)
 			}
 		}
 		if n := stored(t, js, stream); n != 0 {
@@ -70,7 +104,7 @@ func TestPublishTasks(t *testing.T) {
 		b, _, _ := setup(t, "context")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := b.PublishTasks(ctx, "om", tasks("om", 2)); err == nil {
+		if err := b.PublishTasks(ctx, "om", alone(tasks("om", 2))); err == nil {
 			t.Error("publishing went on after its context ended")
 		}
 	})

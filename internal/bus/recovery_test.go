@@ -53,7 +53,7 @@ func TestRecovery(t *testing.T) {
 					d.Ack()
 				})
 			})
-			if err := b.PublishTasks(t.Context(), "om", tasks("om", 1)); err != nil {
+			if err := b.PublishTasks(t.Context(), "om", alone(tasks("om", 1))); err != nil {
 				t.Fatal(err)
 			}
 			before := receive(t, "a task before", got)
@@ -63,7 +63,7 @@ func TestRecovery(t *testing.T) {
 					t.Errorf("lost %q, want %q", stream, bus.StreamTask)
 				}
 			}
-			if err := b.PublishTasks(t.Context(), "om", tasks("om", 1)); err != nil {
+			if err := b.PublishTasks(t.Context(), "om", alone(tasks("om", 1))); err != nil {
 				t.Fatal(err)
 			}
 			// The first task may come again: its acknowledgement was under way when the consumer went.
@@ -86,7 +86,7 @@ func TestRecovery(t *testing.T) {
 			})
 		})
 		deliver := func() worker.Delivery {
-			if err := b.PublishTasks(t.Context(), "om", tasks("om", 1)); err != nil {
+			if err := b.PublishTasks(t.Context(), "om", alone(tasks("om", 1))); err != nil {
 				t.Fatal(err)
 			}
 			return receive(t, "a task", got)
@@ -118,7 +118,7 @@ func TestRecovery(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := b.PublishTasks(t.Context(), "om", tasks("om", 3)); err != nil {
+		if err := b.PublishTasks(t.Context(), "om", alone(tasks("om", 3))); err != nil {
 			t.Error(err)
 		}
 		if err := b.PublishRotation(t.Context(), keyturn.NewID(time.Now())); err != nil {
@@ -165,7 +165,7 @@ func TestRecovery(t *testing.T) {
 		}
 		var fresh, lost sync.Map
 		b, stop := run(&fresh)
-		if err := b.PublishTasks(t.Context(), "om", tasks("om", 2)); err != nil {
+		if err := b.PublishTasks(t.Context(), "om", alone(tasks("om", 2))); err != nil {
 			t.Fatal(err)
 		}
 		stop()
@@ -203,7 +203,7 @@ func TestRecovery(t *testing.T) {
 				t.Fatal(err)
 			}
 			if publish {
-				if err := b.PublishTasks(t.Context(), "om", tasks("om", 4)); err != nil {
+				if err := b.PublishTasks(t.Context(), "om", alone(tasks("om", 4))); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -236,7 +236,7 @@ func TestRecovery(t *testing.T) {
 		url := startServer(t, func(o *server.Options) { o.SyncAlways = true })
 		connect(t, bus.Config{URL: url, DiskTasks: true})
 		b := connect(t, bus.Config{URL: url})
-		if err := b.PublishTasks(t.Context(), "om", tasks("om", 2)); err != nil {
+		if err := b.PublishTasks(t.Context(), "om", alone(tasks("om", 2))); err != nil {
 			t.Error(err)
 		}
 	})

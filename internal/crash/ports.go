@@ -197,7 +197,7 @@ func (p storePoints) FailRotation(a0 context.Context, a1 keyturn.ID, a2 string, 
 	return r0
 }
 
-func (p storePoints) Feed(a0 context.Context, a1 string, a2 int) ([]keyturn.QueuedTask, error) {
+func (p storePoints) Feed(a0 context.Context, a1 string, a2 int) (keyturn.Fed, error) {
 	p.at.Pass("store.Feed.before")
 	r0, r1 := p.Store.Feed(a0, a1, a2)
 	p.at.Pass("store.Feed.after")
@@ -396,7 +396,7 @@ func (p queuePoints) PublishRotation(a0 context.Context, a1 keyturn.ID) error {
 	return r0
 }
 
-func (p queuePoints) PublishTasks(a0 context.Context, a1 string, a2 []keyturn.QueuedTask) error {
+func (p queuePoints) PublishTasks(a0 context.Context, a1 string, a2 [][]keyturn.QueuedTask) error {
 	p.at.Pass("queue.PublishTasks.before")
 	r0 := p.Queue.PublishTasks(a0, a1, a2)
 	p.at.Pass("queue.PublishTasks.after")

@@ -70,6 +70,13 @@ WITH clock AS MATERIALIZED (
             ORDER BY t.turn, t.id LIMIT room.n
         ) w
     ) d ORDER BY d.turn, d.id LIMIT (SELECT n FROM room)
+), more AS MATERIALIZED (
+    SELECT (SELECT true FROM tasks t
+        WHERE t.rotation_id = c.rotation_id AND t.finished_at IS NULL AND (t.turn, t.id) > (c.turn, c.id)
+            AND t.back IS NULL AND t.handed_at IS NULL
+        ORDER BY t.turn, t.id LIMIT 1 OFFSET greatest($2 / 4, 1) - 1) AS more
+    FROM (SELECT DISTINCT ON (c.rotation_id) c.rotation_id, c.turn, c.id FROM chosen c
+        WHERE NOT c.alone ORDER BY c.rotation_id, c.turn DESC, c.id DESC) c
 ), marked AS (
     UPDATE tasks t SET handed_at = clock.at, back = NULL FROM chosen c, clock
     WHERE c.alone AND t.id = c.id AND t.back IS NOT NULL
@@ -84,7 +91,8 @@ WITH clock AS MATERIALIZED (
 SELECT h.id, h.rotation_id, h.unit_id, h.state, h.failures, clock.at,
     -- A policy that is gone can't say any more that a second change is welcome.
     CASE WHEN s.name IS NULL THEN 'park' ELSE coalesce(nullif(s.spec ->> 'uncertain', ''), 'reapply') END AS uncertain,
-    coalesce((SELECT g.generation FROM resources g WHERE g.kind = 'Target' AND g.name = $1), 0) AS generation
+    coalesce((SELECT g.generation FROM resources g WHERE g.kind = 'Target' AND g.name = $1), 0) AS generation,
+    (SELECT coalesce(bool_or(m.more), false) FROM more m) AS more
 FROM (
     SELECT id, turn, rotation_id, unit_id, state, failures FROM chosen WHERE NOT alone
     UNION ALL
@@ -95,39 +103,41 @@ ORDER BY h.turn, h.id`
 
 // Feed hands out due tasks of the target, at most window at a time, and returns them. What was planned
 // is handed out by a row that says how far; only what was put back is marked by itself.
-func (s *Store) Feed(ctx context.Context, target string, window int) ([]keyturn.QueuedTask, error) {
-	tasks, err := retry(ctx, func() ([]keyturn.QueuedTask, error) {
+func (s *Store) Feed(ctx context.Context, target string, window int) (keyturn.Fed, error) {
+	fed, err := retry(ctx, func() (keyturn.Fed, error) {
 		var batch pgx.Batch
 		batch.Queue(lockFeed, target)
 		batch.Queue(feed, target, window, s.clock())
 		results := s.pool.SendBatch(ctx, &batch)
-		tasks, err := readFed(results)
+		fed, err := readFed(results)
 		if closed := results.Close(); err == nil {
 			err = closed
 		}
-		return tasks, err
+		return fed, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("feeding target %s: %w", target, err)
+		return keyturn.Fed{}, fmt.Errorf("feeding target %s: %w", target, err)
 	}
-	return tasks, nil
+	return fed, nil
 }
 
-func readFed(results pgx.BatchResults) ([]keyturn.QueuedTask, error) {
+func readFed(results pgx.BatchResults) (keyturn.Fed, error) {
 	if _, err := results.Exec(); err != nil {
-		return nil, err
+		return keyturn.Fed{}, err
 	}
 	rows, err := results.Query()
 	if err != nil {
-		return nil, err
+		return keyturn.Fed{}, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (keyturn.QueuedTask, error) {
+	var fed keyturn.Fed
+	fed.Tasks, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (keyturn.QueuedTask, error) {
 		var t keyturn.QueuedTask
 		var handed time.Time
-		err := row.Scan(&t.Task, &t.Rotation, &t.Unit, &t.State, &t.Failures, &handed, &t.Uncertain, &t.Generation)
+		err := row.Scan(&t.Task, &t.Rotation, &t.Unit, &t.State, &t.Failures, &handed, &t.Uncertain, &t.Generation, &fed.More)
 		t.Handed = handed.UnixMilli()
 		return t, err
 	})
+	return fed, err
 }
 
 // Requeue makes tasks available again that were handed out longer than age ago and that nobody holds,

@@ -82,11 +82,11 @@ func BenchmarkFinishRotations(b *testing.B) {
 
 func feed(b *testing.B, s *sqlite.Store, window int) []keyturn.QueuedTask {
 	b.Helper()
-	tasks, err := s.Feed(b.Context(), "om", window)
+	fed, err := s.Feed(b.Context(), "om", window)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return tasks
+	return fed.Tasks
 }
 
 // processorTime is what the process used so far: on a machine that others use too, the only honest measure.

@@ -15,8 +15,8 @@ import (
 
 // Feed implements worker.FeedStore. Generation is 0 for a target that was removed: its open
 // intents still come to an end.
-func (s *Store) Feed(ctx context.Context, target string, window int) ([]keyturn.QueuedTask, error) {
-	var out []keyturn.QueuedTask
+func (s *Store) Feed(ctx context.Context, target string, window int) (keyturn.Fed, error) {
+	var out keyturn.Fed
 	err := s.inTx(ctx, "feeding target "+target, func(ctx context.Context, tx *tx) error {
 		fed, err := s.fed(ctx, tx, target)
 		if err != nil {
@@ -45,14 +45,28 @@ func (s *Store) Feed(ctx context.Context, target string, window int) ([]keyturn.
 				return err
 			}
 			task.queued.Generation, task.queued.Handed = resource.Generation, tx.now
-			out = append(out, task.queued)
+			out.Tasks = append(out.Tasks, task.queued)
+		}
+		if out.More, err = s.more(ctx, tx, moved, int64(window/4)); err != nil {
+			return err
 		}
 		return s.move(ctx, tx, target, moved)
 	})
 	if err != nil {
-		return nil, err
+		return keyturn.Fed{}, err
 	}
 	return out, nil
+}
+
+// more reports whether at least n tasks of a rotation are planned behind the place up to which it is handed out.
+func (s *Store) more(ctx context.Context, tx *tx, moved map[string]place, n int64) (bool, error) {
+	for rotation, to := range moved {
+		_, err := s.q.PlannedTaskBehind(ctx, tx, db.PlannedTaskBehindParams{RotationID: rotation, Turn: to.turn, Seq: to.seq, Between: max(n, 1) - 1})
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // place is where a task is in its rotation.

@@ -292,9 +292,9 @@ func (f *fixture) turn(task keyturn.ID, before, after string) {
 // feed hands out tasks of the target.
 func (f *fixture) feed(target string, window int) []keyturn.QueuedTask {
 	f.t.Helper()
-	tasks, err := f.Feed(f.ctx(), target, window)
+	fed, err := f.Feed(f.ctx(), target, window)
 	f.ok(err)
-	return tasks
+	return fed.Tasks
 }
 
 // drain returns the waiting announcements and removes them.

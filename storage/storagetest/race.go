@@ -49,12 +49,12 @@ func raceFeed(t *testing.T, newStore New) {
 	fed := make([][]keyturn.QueuedTask, 4)
 	together(4, func(i int) {
 		for range 10 {
-			tasks, err := f.Feed(f.ctx(), "om", 60)
+			got, err := f.Feed(f.ctx(), "om", 60)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			fed[i] = append(fed[i], tasks...)
+			fed[i] = append(fed[i], got.Tasks...)
 		}
 	})
 	seen := map[keyturn.ID]int{}

@@ -1,0 +1,179 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/worker"
+)
+
+// TestBundles is about tasks that share a message. The target has 8 places.
+func TestBundles(t *testing.T) {
+	t.Parallel()
+
+	run := func(name string, units int, test func(t *testing.T, b *bundle)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := setup(t, units)
+				defer b.close()
+				test(t, b)
+			})
+		})
+	}
+
+	run("AMessageIsOnePlaceAtTheTarget", 200, func(t *testing.T, b *bundle) {
+		var mu sync.Mutex
+		now, most := 0, 0
+		call := func() {
+			mu.Lock()
+			now++
+			most = max(most, now)
+			mu.Unlock()
+			pass(20 * time.Millisecond)
+			mu.Lock()
+			now--
+			mu.Unlock()
+		}
+		b.system.apply = func(_ string, turn func()) error { call(); turn(); return nil }
+		defer b.start("w1")()
+		b.await(b.request("a").ID, time.Minute)
+		b.checkTruth(1)
+		if most != 8 {
+			t.Errorf("%d calls at a time, want the target's 8", most)
+		}
+		if b.queue.sequence > 120 {
+			t.Errorf("%d messages for 200 tasks: want some to share one", b.queue.sequence)
+		}
+	})
+
+	run("FewTasksAreSpreadOverAllPlaces", 24, func(t *testing.T, b *bundle) {
+		defer b.start("w1")()
+		b.await(b.request("a").ID, time.Minute)
+		b.checkTruth(1)
+		if b.queue.sequence < 24 {
+			t.Errorf("%d messages for 24 tasks and 8 places, want one each", b.queue.sequence)
+		}
+	})
+
+	run("TheNextTaskDoesNotWaitForTheDatabase", 150, func(t *testing.T, b *bundle) {
+		b.one.target.Limits.Concurrency = 1 // what a worker goes by
+		store := &slowFinish{Store: b.store, delay: 100 * time.Millisecond}
+		b.system.apply = func(_ string, turn func()) error { pass(100 * time.Millisecond); turn(); return nil }
+		defer b.startOn("w1", store)()
+		r := b.await(b.request("a").ID, 5*time.Minute)
+		b.checkTruth(1)
+		// Alone, each would take 200 ms: 30 s.
+		if took := r.FinishedAt.Sub(r.RequestedAt); took > 27*time.Second {
+			t.Errorf("150 tasks took %s in one place", took)
+		}
+	})
+
+	run("ThoseBehindASlowTaskAreHandedOutAnew", 200, func(t *testing.T, b *bundle) {
+		slow := b.system.units[0].ID
+		var mu sync.Mutex
+		sent := map[string]time.Time{}
+		b.system.apply = func(unit string, turn func()) error {
+			mu.Lock()
+			sent[unit] = time.Now()
+			mu.Unlock()
+			if unit == slow {
+				pass(9 * time.Second)
+			}
+			turn()
+			return nil
+		}
+		defer b.start("w1")()
+		begin := time.Now()
+		b.await(b.request("a").ID, time.Minute)
+		b.checkTruth(1)
+		late := 0
+		for _, at := range sent {
+			if at.Sub(begin) > 8*time.Second {
+				late++
+			}
+		}
+		if late == 0 || late > 3 || b.system.prepares != 200 {
+			t.Errorf("%d tasks waited for the slow one, and the key was asked for %d times: want up to 3, handed out anew before they began, and 200", late, b.system.prepares)
+		}
+	})
+
+	run("AStoppedWorkerLeavesTheRestToOthers", 200, func(t *testing.T, b *bundle) {
+		b.system.apply = func(_ string, turn func()) error { pass(time.Second); turn(); return nil }
+		stop := b.start("w1")
+		id := b.request("a").ID
+		pass(2500 * time.Millisecond)
+		begin := time.Now()
+		stop()
+		if took := time.Since(begin); took > 1500*time.Millisecond {
+			t.Errorf("stopping took %s: want no more than the tasks that were begun", took)
+		}
+		defer b.start("w2")()
+		b.await(id, 5*time.Minute)
+		b.checkTruth(1)
+	})
+
+	run("WhatCouldNotBeRecordedComesAgain", 200, func(t *testing.T, b *bundle) {
+		store := &failingIntend{Store: b.store, every: 5}
+		defer b.startOn("w1", store)()
+		r := b.await(b.request("a").ID, 10*time.Minute)
+		b.checkTruth(1)
+		if r.Counts.Succeeded != 200 {
+			t.Errorf("counts %+v", r.Counts)
+		}
+	})
+
+	run("WhatIsNoTaskIsADeadLetter", 1, func(t *testing.T, b *bundle) {
+		defer b.start("w1")()
+		b.await(b.request("a").ID, time.Minute)
+		for _, message := range []string{`[]`, `[{"unit":"om.p0"}]`, `[`, `{"unit":"om.p0.c0","task":"x"}`, ``} {
+			if err := b.queue.put(b.queue.tasks, json.RawMessage(message)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pass(time.Second)
+		b.queue.mu.Lock()
+		defer b.queue.mu.Unlock()
+		if len(b.queue.dead) != 5 {
+			t.Errorf("dead letters %v, want 5", strings.Join(b.queue.dead, "; "))
+		}
+		b.checkTruth(1)
+	})
+}
+
+// slowFinish takes a while to make results durable.
+type slowFinish struct {
+	worker.Store
+	delay time.Duration
+}
+
+func (s *slowFinish) Finish(ctx context.Context, results []keyturn.TaskResult) (keyturn.Finished, error) {
+	pass(s.delay)
+	return s.Store.Finish(ctx, results)
+}
+
+// failingIntend fails now and then.
+type failingIntend struct {
+	worker.Store
+	mu    sync.Mutex
+	calls int
+	every int
+}
+
+func (s *failingIntend) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]keyturn.IntentOutcome, error) {
+	s.mu.Lock()
+	s.calls++
+	fail := s.calls%s.every == 0
+	s.mu.Unlock()
+	if fail {
+		return nil, errors.New("the database is away")
+	}
+	return s.Store.Intend(ctx, writes)
+}
