@@ -196,6 +196,7 @@ CREATE TABLE tasks (
     started_at  timestamptz, -- the first intent
     finished_at timestamptz,
     stopped     boolean     NOT NULL DEFAULT false, -- skipped because its rotation was stopped
+    key_known   boolean     NOT NULL DEFAULT false, -- the last intent found key_before in unit_keys
     unit_id     text COLLATE "C" NOT NULL,
     target      text        NOT NULL,
     project_id  text        NOT NULL,

@@ -34,10 +34,12 @@ WITH clock AS MATERIALIZED (
         finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
     FROM result r, clock
     WHERE t.id = r.id AND t.state = r.was AND (r.was = 'pending' OR t.epoch = r.epoch)
-    -- No lock is needed to read the key that is known: only the unit's one open intent, which is ours, lets it be written.
+    -- No lock is needed to read the key that is known, and mostly the intent has: only the unit's one open intent, which
+    -- is ours, lets it be written.
     RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, t.started_at, t.finished_at,
         r.seen_id, r.turned_id, t.attempts, t.reason, t.resolution,
-        coalesce((SELECT k.key_id FROM unit_keys k WHERE k.unit_id = t.unit_id), '')::text AS known_key
+        (CASE WHEN t.key_known THEN t.key_before
+            ELSE coalesce((SELECT k.key_id FROM unit_keys k WHERE k.unit_id = t.unit_id), '') END)::text AS known_key
 ), logged AS (
     -- Only what did not go as it should: a clean success writes nothing. Of two statements at once about one
     -- task, which only a repeated one can be, one line is enough.
@@ -209,11 +211,11 @@ WITH clock AS MATERIALIZED (
         AND (r.too_soon IS NULL OR k.turned_at IS NULL OR k.turned_at <= r.too_soon)
         -- No EXISTS: it may be carried out by reading all units.
         AND (SELECT true FROM unit_keys o WHERE o.exclusive = nullif(c.exclusive, '') LIMIT 1) IS NULL
-    RETURNING c.rotation_id, c.unit_id, c.id, c.owner, c.before, c.want, c.data, c.apply_for, c.lease, c.exclusive, r.turn, r.task_id
+    RETURNING c.rotation_id, c.unit_id, c.id, c.owner, c.before, c.want, c.data, c.apply_for, c.lease, c.exclusive, r.turn, r.task_id, k.key_id = c.before AS known
 )
 UPDATE tasks SET
     state = 'intended', epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, owner = ready.owner,
-    key_before = ready.before, key_want = ready.want, intent_data = ready.data,
+    key_before = ready.before, key_known = ready.known, key_want = ready.want, intent_data = ready.data,
     lease_until = clock.at + ready.lease * interval '1 microsecond',
     apply_by = clock.at + ready.apply_for * interval '1 microsecond',
     reason = '', intended_at = clock.at, answered_at = NULL, started_at = coalesce(tasks.started_at, clock.at),
