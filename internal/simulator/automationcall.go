@@ -61,6 +61,7 @@ func (s *Simulator) laterDo(after time.Duration, do func()) {
 // getAutomation answers what there is of automation.
 func (c *call) getAutomation() {
 	a := c.project.automation
+	c.listing()
 	switch c.endpoint {
 	case endpointAutomationConfig:
 		if a == nil {

@@ -38,14 +38,30 @@ func (c *call) start(s *Simulator, w http.ResponseWriter, r *http.Request) {
 	w.Header()["X-Mongodb-Service-Version"] = s.headers.version
 }
 
-// end gives c back, unless its buffer grew by a big listing.
+// A call's own buffer, and those of big listings, which only those who answer one hold: thousands of calls wait at a time.
+const (
+	ownBuffer = 64 << 10
+	bigBuffer = 4 << 20
+)
+
+// end gives c back, and what a big listing made of its buffer to the next one.
 func (c *call) end() {
-	s := c.s
-	if cap(c.buf.b) > 64<<10 {
-		return
+	s, buf := c.s, c.buf
+	*c = call{}
+	switch size := cap(buf.b); {
+	case size <= ownBuffer:
+		c.buf = buf
+	case size <= bigBuffer:
+		s.listings.Put(&buf)
 	}
-	*c = call{buf: c.buf}
 	s.calls.Put(c)
+}
+
+// listing takes the buffer of a big listing that was answered before, if there is one.
+func (c *call) listing() {
+	if big, ok := c.s.listings.Get().(*jsonBuf); ok {
+		c.buf.b = big.b[:0]
+	}
 }
 
 // route finds out what the path asks for, by hand: it runs for every request.

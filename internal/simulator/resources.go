@@ -63,6 +63,7 @@ func (c *call) minute() string {
 
 // list writes a page of n things.
 func (c *call) list(n int, each func(i int)) {
+	c.listing()
 	j, q := &c.buf, &c.query
 	from := min(n, (q.pageNum-1)*q.itemsPerPage)
 	to := min(n, from+q.itemsPerPage)

@@ -58,6 +58,7 @@ type Simulator struct {
 	requests atomic.Uint64 // numbers the requests that bring no id
 	gets     atomic.Uint64 // faults drawn for GETs that belong to no unit
 	calls    sync.Pool
+	listings sync.Pool // of *jsonBuf: what big listings are written into
 	timers   sync.Pool
 
 	closing chan struct{}
