@@ -15,7 +15,7 @@ import (
 // BenchmarkIntendFinish measures the two durable writes of a unit, in batches as the group
 // commit makes them, while a rotation of 20,000 units runs.
 func BenchmarkIntendFinish(b *testing.B) {
-	for _, size := range []int{1, 16, 128, 1000} {
+	for _, size := range []int{1, 16, 30, 128, 1000} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
 			s := open(b, nil)
 			var tasks []keyturn.Task
