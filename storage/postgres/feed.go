@@ -71,7 +71,7 @@ WITH clock AS MATERIALIZED (
     ) d ORDER BY d.turn, d.id LIMIT (SELECT n FROM room)
 ), more AS MATERIALIZED (
     SELECT (SELECT true FROM tasks t
-        WHERE t.rotation_id = c.rotation_id AND t.finished_at IS NULL AND (t.turn, t.id) > (c.turn, c.id)
+        WHERE t.rotation_id = c.rotation_id AND t.due AND t.finished_at IS NULL AND (t.turn, t.id) > (c.turn, c.id)
             AND t.back IS NULL AND t.handed_at IS NULL
         ORDER BY t.turn, t.id LIMIT 1 OFFSET greatest($2 / 4, 1) - 1) AS more
     FROM (SELECT DISTINCT ON (c.rotation_id) c.rotation_id, c.turn, c.id FROM chosen c
