@@ -186,13 +186,16 @@ func (s *fakeSystem) Discover(_ context.Context, sel keyturn.Selection) ([]keytu
 
 func (s *fakeSystem) Prepare(_ context.Context, unit string, _ keyturn.ID) (keyturn.Intent, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.prepares++
-	if s.prepare != nil {
-		if err := s.prepare(unit); err != nil {
+	prepare := s.prepare
+	s.mu.Unlock()
+	if prepare != nil {
+		if err := prepare(unit); err != nil {
 			return keyturn.Intent{}, err
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return keyturn.Intent{Before: s.keys[unit]}, nil
 }
 

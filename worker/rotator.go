@@ -55,6 +55,8 @@ type job struct {
 	started time.Time
 	taken   keyturn.Taken // when the task was found with an open intent
 	late    bool          // others of its delivery took so long that it is better handed out anew
+	ahead   ahead
+	next    *job // of the delivery; nil: none
 
 	result keyturn.TaskResult
 	answer *answer[bool] // to the result; nil: there is none
@@ -64,8 +66,8 @@ type job struct {
 }
 
 // handle works on one delivery and ends it, or leaves it to come again when what it led to could not be made durable. Its tasks are
-// worked on one after the other, because a delivery is one place at the target; while the result of one is made durable, the next
-// has the place. It returns how many tasks there were.
+// worked on one after the other, because a delivery is one place at the target; while the intent or the result of one is made
+// durable, the next has the place. It returns how many tasks there were.
 func (r *rotator) handle(stopping context.Context, d Delivery) int {
 	// What was begun is finished also while the worker shuts down.
 	ctx := context.WithoutCancel(stopping)
@@ -74,20 +76,25 @@ func (r *rotator) handle(stopping context.Context, d Delivery) int {
 		reject(ctx, d, r.log, err.Error())
 		return 1
 	}
-	begun := make([]job, 0, len(tasks))
+	jobs := make([]job, len(tasks))
 	late := r.now().Add(bundlePatience)
-	for i := range tasks {
+	for i := range jobs {
 		if i > 0 && stopping.Err() != nil {
 			err = stopping.Err() // the rest comes again, elsewhere
 			break
 		}
-		begun = append(begun, job{QueuedTask: tasks[i], late: i > 0 && r.now().After(late)})
-		if err = r.work(ctx, stopping, &begun[i]); err != nil {
+		j := &jobs[i]
+		j.QueuedTask, j.late = tasks[i], i > 0 && r.now().After(late)
+		if i+1 < len(jobs) {
+			j.next = &jobs[i+1]
+			j.next.QueuedTask = tasks[i+1]
+		}
+		if err = r.work(ctx, stopping, j); err != nil {
 			break
 		}
 	}
-	for i := range begun {
-		err = cmp.Or(r.recorded(ctx, &begun[i]), err)
+	for i := range jobs {
+		err = cmp.Or(r.recorded(ctx, &jobs[i]), err)
 	}
 	if err == nil { // else it is not durable: nothing may be acknowledged
 		d.Ack()
@@ -154,7 +161,7 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 	if held := j.gate.held(r.now()); held > 0 { // it was in the queue already
 		return r.putBack(ctx, j, keyturn.TaskResult{Reason: "the target is held", After: held + retryAfter(0)})
 	}
-	intent, err := r.prepare(ctx, j)
+	intent, err := r.prepared(ctx, j)
 	if err != nil {
 		return r.failedBefore(ctx, j, keyturn.AsSystemError(err, keyturn.KindTransient))
 	}
@@ -163,9 +170,11 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 	if toMake(j, intent) {
 		applyFor = r.timing.SendSlack + r.makeMost(j.target)
 	}
-	outcome, err := r.intents.do(ctx, keyturn.IntentWrite{
+	leave := r.intents.add(ctx, keyturn.IntentWrite{
 		Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,
 	})
+	r.lookAhead(ctx, stopping, j)
+	outcome, err := leave.wait(ctx)
 	if err != nil {
 		return fmt.Errorf("recording the intent: %w", err)
 	}

@@ -1,0 +1,40 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn"
+)
+
+// ahead is what a task was prepared with while the intent of the one before it was made durable.
+type ahead struct {
+	intent keyturn.Intent
+	at     time.Time // when it was asked for; zero: it was not
+}
+
+// lookAhead prepares the next task of the delivery, while the place at the target has nothing else to do: the intent of
+// this one is being written. Whatever goes wrong is found out again when the next one's turn has come.
+func (r *rotator) lookAhead(ctx, stopping context.Context, j *job) {
+	if j.next == nil || j.maker != nil || stopping.Err() != nil || j.gate.held(r.now()) > 0 {
+		return
+	}
+	// The intent that is being written allows a change for so long only.
+	ctx, cancel := context.WithTimeout(ctx, r.timing.SendSlack/2)
+	defer cancel()
+	at := r.now()
+	j.next.sys, j.next.target, j.next.gate = j.sys, j.target, j.gate
+	if intent, err := r.prepare(ctx, j.next); err == nil {
+		j.next.ahead = ahead{intent, at}
+	}
+}
+
+// prepared returns what the task was prepared with ahead, if that is not older than a change may be behind its intent, or
+// prepares it now.
+func (r *rotator) prepared(ctx context.Context, j *job) (keyturn.Intent, error) {
+	now := r.now()
+	if at := j.ahead.at; !at.IsZero() && !now.Before(at) && now.Sub(at) < r.timing.SendSlack {
+		return j.ahead.intent, nil
+	}
+	return r.prepare(ctx, j)
+}
