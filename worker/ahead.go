@@ -19,12 +19,10 @@ func (r *rotator) lookAhead(ctx, stopping context.Context, j *job) {
 	if j.next == nil || j.maker != nil || stopping.Err() != nil || j.gate.held(r.now()) > 0 {
 		return
 	}
-	// The intent that is being written allows a change for so long only.
-	ctx, cancel := context.WithTimeout(ctx, r.timing.SendSlack/2)
-	defer cancel()
 	at := r.now()
 	j.next.sys, j.next.target, j.next.gate = j.sys, j.target, j.gate
-	if intent, err := r.prepare(ctx, j.next); err == nil {
+	// The intent that is being written allows a change for so long only.
+	if intent, err := r.prepare(ctx, j.next, min(r.timing.SendSlack/2, readMost(j))); err == nil {
 		j.next.ahead = ahead{intent, at}
 	}
 }
@@ -36,5 +34,5 @@ func (r *rotator) prepared(ctx context.Context, j *job) (keyturn.Intent, error) 
 	if at := j.ahead.at; !at.IsZero() && !now.Before(at) && now.Sub(at) < r.timing.SendSlack {
 		return j.ahead.intent, nil
 	}
-	return r.prepare(ctx, j)
+	return r.prepare(ctx, j, readMost(j))
 }

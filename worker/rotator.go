@@ -19,7 +19,7 @@ const (
 	confirmFirst    = 20 * time.Millisecond
 	// applyMost is how often a change may be sent for one task before a person must look.
 	applyMost = 5
-	// handTimeout bounds one task, and waiting for its result to be durable: no step of either waits for longer in sum.
+	// handTimeout bounds one delivery: no step of it waits for longer in sum.
 	handTimeout = 10 * time.Minute
 	// bundlePatience is how long the tasks of one delivery may wait for those before them. Then they are handed out anew.
 	bundlePatience = 5 * time.Second
@@ -70,7 +70,8 @@ type job struct {
 // durable, the next has the place. It returns how many tasks there were.
 func (r *rotator) handle(stopping context.Context, d Delivery) int {
 	// What was begun is finished also while the worker shuts down.
-	ctx := context.WithoutCancel(stopping)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(stopping), handTimeout)
+	defer cancel()
 	tasks, err := keyturn.ParseQueuedTasks(d.Data())
 	if err != nil {
 		reject(ctx, d, r.log, err.Error())
@@ -104,8 +105,6 @@ func (r *rotator) handle(stopping context.Context, d Delivery) int {
 
 // work works on one task of a delivery, up to its result.
 func (r *rotator) work(ctx, stopping context.Context, j *job) error {
-	ctx, cancel := context.WithTimeout(ctx, handTimeout)
-	defer cancel()
 	target, _, _, err := keyturn.SplitUnitID(j.Unit)
 	if err != nil { // ParseQueuedTasks refuses it
 		return err
@@ -207,8 +206,8 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 	}
 }
 
-func (r *rotator) prepare(ctx context.Context, j *job) (keyturn.Intent, error) {
-	ctx, cancel := context.WithTimeout(ctx, readMost(j))
+func (r *rotator) prepare(ctx context.Context, j *job, most time.Duration) (keyturn.Intent, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	begin := r.now()
 	intent, err := j.sys.Prepare(ctx, j.Unit, j.Task)
@@ -372,8 +371,6 @@ func (r *rotator) recorded(ctx context.Context, j *job) error {
 	if j.answer == nil { // it led to nothing
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, handTimeout)
-	defer cancel()
 	for try := 0; ; try++ {
 		taken, err := j.answer.wait(ctx)
 		if err == nil {
