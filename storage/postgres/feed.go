@@ -14,11 +14,10 @@ import (
 // Feeding is two statements in one round trip, which sqlc can't express: the second must begin after the
 // lock is ours, or it would count what is handed out as it was before the feeder before us committed.
 // The lock is on the target's name, lives as long as the transaction and needs no row.
-// To plan the second takes longer than to carry it out, and it is the same plan for every target. It walks the tasks in
-// their order and stops: a bitmap of a rotation's tasks, which looks as good as long as there are no statistics, is of all.
+// To plan the second takes longer than to carry it out, and it is the same plan for every target.
 const (
 	lockFeed = `SELECT set_config('keyturn.feeding', pg_try_advisory_xact_lock(hashtextextended('keyturn.feed/' || $1, 0))::text, true),
-	set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_bitmapscan', 'off', true)`
+	set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 	feed = `
 WITH clock AS MATERIALIZED (
@@ -27,12 +26,14 @@ WITH clock AS MATERIALIZED (
     SELECT DISTINCT ON (f.rotation_id) f.rotation_id, f.turn, f.task_id FROM feeds f
     WHERE f.target = $1 ORDER BY f.rotation_id, f.turn DESC, f.task_id DESC
 ), out AS MATERIALIZED (
-    SELECT f.rotation_id, f.turn, f.task_id, o.n, o.left_over FROM feeds f CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE t.back IS NULL AND t.handed_at IS NULL) AS n, count(*) AS left_over FROM tasks t
-        WHERE t.rotation_id = f.rotation_id AND t.due AND t.finished_at IS NULL
-            AND (t.turn, t.id) > (f.after_turn, f.after_id) AND (t.turn, t.id) <= (f.turn, f.task_id)
+    -- Ordered and limited, the count walks the index and cleans it of dead entries as it goes.
+    SELECT f.rotation_id, coalesce(o.low, f.turn) AS low, o.n FROM fed f CROSS JOIN LATERAL (
+        SELECT min(w.turn) AS low, count(*) AS n FROM (
+            SELECT t.turn FROM tasks t
+            WHERE t.rotation_id = f.rotation_id AND t.finished_at IS NULL AND (t.turn, t.id) <= (f.turn, f.task_id)
+                AND t.back IS NULL AND t.handed_at IS NULL
+            ORDER BY t.turn, t.id LIMIT $2) w
     ) o
-    WHERE f.target = $1
 ), room AS MATERIALIZED (
     SELECT greatest(0, $2::bigint - coalesce((SELECT sum(n) FROM out), 0) - (SELECT count(*) FROM (
         SELECT FROM tasks t WHERE t.target = $1 AND t.handed_at IS NOT NULL ORDER BY t.handed_at LIMIT $2) h)) AS n
@@ -48,7 +49,7 @@ WITH clock AS MATERIALIZED (
         SELECT w.*, false AS alone
         FROM room CROSS JOIN running r CROSS JOIN LATERAL (
             SELECT t.id, t.turn, t.rotation_id, t.unit_id, t.state, t.failures FROM tasks t
-            WHERE t.rotation_id = r.id AND t.due AND (t.turn, t.id) > (r.turn, r.task_id)
+            WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND (t.turn, t.id) > (r.turn, r.task_id)
                 AND t.turn <= r.turn_limit AND t.state = 'pending' AND t.back IS NULL AND t.handed_at IS NULL
             ORDER BY t.turn, t.id LIMIT room.n
         ) w
@@ -71,7 +72,7 @@ WITH clock AS MATERIALIZED (
     ) d ORDER BY d.turn, d.id LIMIT (SELECT n FROM room)
 ), more AS MATERIALIZED (
     SELECT (SELECT true FROM tasks t
-        WHERE t.rotation_id = c.rotation_id AND t.due AND t.finished_at IS NULL AND (t.turn, t.id) > (c.turn, c.id)
+        WHERE t.rotation_id = c.rotation_id AND t.finished_at IS NULL AND (t.turn, t.id) > (c.turn, c.id)
             AND t.back IS NULL AND t.handed_at IS NULL
         ORDER BY t.turn, t.id LIMIT 1 OFFSET greatest($2 / 4, 1) - 1) AS more
     FROM (SELECT DISTINCT ON (c.rotation_id) c.rotation_id, c.turn, c.id FROM chosen c
@@ -81,14 +82,11 @@ WITH clock AS MATERIALIZED (
     WHERE c.alone AND t.id = c.id AND t.back IS NOT NULL
     RETURNING t.id, t.turn, t.rotation_id, t.unit_id, t.state, t.failures
 ), moved AS (
-    INSERT INTO feeds (target, rotation_id, turn, task_id, handed_at, after_turn, after_id)
-    SELECT DISTINCT ON (c.rotation_id) $1, c.rotation_id, c.turn, c.id, clock.at, r.turn, r.task_id
-    FROM chosen c JOIN running r ON r.id = c.rotation_id, clock
+    INSERT INTO feeds (target, rotation_id, turn, task_id, handed_at)
+    SELECT DISTINCT ON (c.rotation_id) $1, c.rotation_id, c.turn, c.id, clock.at FROM chosen c, clock
     WHERE NOT c.alone ORDER BY c.rotation_id, c.turn DESC, c.id DESC
 ), past AS (
-    DELETE FROM feeds f USING out o JOIN fed l ON l.rotation_id = o.rotation_id, room
-    WHERE f.target = $1 AND f.rotation_id = o.rotation_id AND f.turn = o.turn AND f.task_id = o.task_id
-        AND o.left_over = 0 AND (o.turn, o.task_id) < (l.turn, l.task_id)
+    DELETE FROM feeds f USING out o, room WHERE f.target = $1 AND f.rotation_id = o.rotation_id AND f.turn < o.low
 )
 SELECT h.id, h.rotation_id, h.unit_id, h.state, h.failures, clock.at,
     -- A policy that is gone can't say any more that a second change is welcome.

@@ -110,11 +110,6 @@ func (s *Store) resolve(ctx context.Context, tx pgx.Tx, d keyturn.Decision) (rot
 	if err := s.q.ResolveTask(ctx, tx, arg); err != nil {
 		return rotation, retried, err
 	}
-	if arg.State == string(keyturn.TaskPending) {
-		if err := s.reopen(ctx, tx, rotation.Target, d.Task); err != nil {
-			return rotation, retried, err
-		}
-	}
 	if ended {
 		_, err = s.endRotations(ctx, tx, []keyturn.ID{rotation.ID}, false)
 	}
@@ -227,23 +222,4 @@ func (s *Store) insertRetry(ctx context.Context, tx pgx.Tx, of db.Rotation, by, 
 		ID: id, Announcement: s.newID(), Policy: of.Policy, Target: target, Reason: clean(reason), RequestedBy: clean(by),
 		OnlyUnits: selection, Now: s.clock(), RetryOf: of.ID,
 	})
-}
-
-// reopen makes a task that had ended one that is found as open. Whoever hands out tasks meanwhile might take its feed away.
-func (s *Store) reopen(ctx context.Context, tx pgx.Tx, target string, task keyturn.ID) error {
-	if err := s.q.LockFeeds(ctx, tx, target); err != nil {
-		return err
-	}
-	return s.q.ReopenTask(ctx, tx, db.ReopenTaskParams{ID: task, Before: before(task), Now: s.clock()})
-}
-
-// before returns the id before another, in their order.
-func before(id keyturn.ID) keyturn.ID {
-	for i := len(id) - 1; i >= 0; i-- {
-		id[i]--
-		if id[i] != 0xff {
-			break
-		}
-	}
-	return id
 }

@@ -10,10 +10,6 @@ import (
 
 func refeedTests() map[string]func(*testing.T, New) {
 	return map[string]func(*testing.T, New){
-		"WhatIsLeftOfEarlierHandOutsIsFound":   refeedLeftOver,
-		"ReopenedAmongEndedIsFound":            refeedReopened,
-		"ReopenedThatNobodyHandedOutIsFound":   refeedReopenedUnfed,
-		"ReopenedAmongEndedIsStopped":          refeedReopenedStopped,
 		"PutBackLeavesTheWindowUntilItIsDue":   refeedPutBack,
 		"PutBackBeforeItsTurnIsFedOnce":        refeedEarly,
 		"RequeueAtOnceBringsBackEverything":    refeedAll,
@@ -201,92 +197,5 @@ func requeueBusy(t *testing.T, newStore New) {
 	f.ok(err)
 	if got := f.feed("om", 10); len(got) != 2 {
 		t.Errorf("fed %d, want the 2 that wait nowhere", len(got))
-	}
-}
-
-// refeedLeftOver hands out in threes: of the first nothing is left, of the second one, and the third is untouched.
-func refeedLeftOver(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.estate()
-	_, tasks := f.running("quarterly", makeUnits("om", "p1", 12)...)
-	f.feed("om", 3)
-	f.turnAll(tasks[:3])
-	f.feed("om", 3)
-	f.turnAll([]keyturn.Task{tasks[3], tasks[5]})
-	f.fedIs(4, tasks[6].ID, tasks[7].ID, tasks[8].ID)
-	f.fedIs(4)
-	f.clock.Advance(2 * time.Minute)
-	f.requeue(time.Minute)
-	f.fedIs(4, tasks[4].ID, tasks[6].ID, tasks[7].ID, tasks[8].ID)
-	f.turnAll(tasks[6:9])
-	f.fedIs(4, tasks[9].ID, tasks[10].ID, tasks[11].ID)
-	f.turnAll(tasks[9:])
-	f.fedIs(4)
-	f.noneEnded()
-	f.clock.Advance(2 * time.Minute)
-	f.requeue(time.Minute)
-	f.fedIs(4, tasks[4].ID)
-	f.turnAll(tasks[4:5])
-	if got := f.ended(); got.State != keyturn.RotationSucceeded {
-		t.Errorf("rotation is %s", got.State)
-	}
-}
-
-// refeedReopened opens a task again when all that was handed out with it has ended, and later things were.
-func refeedReopened(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.estate()
-	r, tasks := f.running("quarterly", makeUnits("om", "p1", 6)...)
-	f.feed("om", 3)
-	f.park(tasks[1].ID)
-	f.turnAll([]keyturn.Task{tasks[0], tasks[2]})
-	f.fedIs(2, tasks[3].ID, tasks[4].ID)
-	f.turnAll(tasks[3:5])
-	f.fedIs(1, tasks[5].ID)
-	f.mustDecide(tasks[1].ID, keyturn.TaskPending, "")
-	f.turnAll(tasks[5:])
-	f.noneEnded()
-	f.fedIs(2, tasks[1].ID)
-	f.noneEnded()
-	epoch := f.mustIntend(tasks[1].ID, "a")
-	f.clock.Advance(lease + time.Minute)
-	f.requeue(time.Minute)
-	f.fedIs(2, tasks[1].ID)
-	f.noneEnded()
-	f.mustFinish(succeeded(tasks[1].ID, epoch, "b"))
-	if got := f.ended(); got.ID != r.ID || got.State != keyturn.RotationSucceeded || got.Counts.Succeeded != 6 {
-		t.Errorf("rotation is %+v", got)
-	}
-}
-
-// refeedReopenedUnfed opens a task again that was never handed out, while those before it wait to be.
-func refeedReopenedUnfed(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.estate()
-	_, tasks := f.running("quarterly", makeUnits("om", "p1", 4)...)
-	f.fedIs(1, tasks[0].ID)
-	f.park(tasks[3].ID)
-	f.mustDecide(tasks[3].ID, keyturn.TaskPending, "")
-	f.fedIs(4, tasks[1].ID, tasks[2].ID, tasks[3].ID)
-	f.turnAll(tasks[:3])
-	f.noneEnded()
-	f.turn(tasks[3].ID, "a", "b")
-	f.ended()
-}
-
-func refeedReopenedStopped(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.estate()
-	r, tasks := f.running("quarterly", makeUnits("om", "p1", 4)...)
-	f.feed("om", 2)
-	f.park(tasks[0].ID)
-	f.turnAll(tasks[1:2])
-	f.fedIs(2, tasks[2].ID, tasks[3].ID)
-	f.turnAll(tasks[2:3])
-	f.feed("om", 2)
-	f.mustDecide(tasks[0].ID, keyturn.TaskPending, "")
-	f.cancel(r.ID, "no more")
-	if got := f.ended(); got.Counts.Skipped != 2 || got.Counts.Succeeded != 2 {
-		t.Errorf("counts are %+v, want two turned and two stopped", got.Counts)
 	}
 }

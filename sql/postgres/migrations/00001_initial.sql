@@ -174,8 +174,8 @@ CREATE INDEX rotations_superseding ON rotations (policy) WHERE supersedes AND fi
 CREATE INDEX rotations_looks ON rotations (look_at) WHERE look_at IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX rotations_running ON rotations (target) WHERE state = 'running';
 
--- Rows are rewritten twice in their life, by the intent and by the result. Neither changes anything that an index
--- knows, and both find room in the row's own page. The fixed-width columns come first.
+-- Rows are rewritten twice in their life: by the intent, which changes nothing that an index knows and
+-- finds room in the row's own page, and by the result. The fixed-width columns come first.
 --
 -- A planned task counts as handed to the queue as soon as the newest of its rotation's feeds is at or
 -- after its place: handing it out does not touch it. What is put back waits in `back`, and is marked by
@@ -196,7 +196,6 @@ CREATE TABLE tasks (
     started_at  timestamptz, -- the first intent
     finished_at timestamptz,
     stopped     boolean     NOT NULL DEFAULT false, -- skipped because its rotation was stopped
-    due         boolean     NOT NULL DEFAULT true, -- false: it was skipped when it was planned. It never changes.
     key_known   boolean     NOT NULL DEFAULT false, -- the last intent found key_before in unit_keys
     unit_id     text COLLATE "C" NOT NULL,
     target      text        NOT NULL,
@@ -210,9 +209,8 @@ CREATE TABLE tasks (
     key_want    text        NOT NULL DEFAULT '',
     key_after   text        NOT NULL DEFAULT '',
     intent_data bytea, -- as it was given, to the byte
-    -- For indexes: one over state itself, or over the end, would make the writes of intents and results touch every index.
+    -- For the index of parked tasks: one over state itself would make the intent's write touch every index.
     parked      boolean     NOT NULL GENERATED ALWAYS AS (state = 'parked') STORED,
-    unturned    boolean     NOT NULL GENERATED ALWAYS AS (state IN ('failed', 'parked')) STORED,
     -- One check, not one for each rule: all of them are tried whenever a row is written, and most begin with the state.
     CHECK (CASE state
         WHEN 'pending' THEN finished_at IS NULL AND key_after = '' AND lease_until IS NULL AND NOT stopped
@@ -224,13 +222,12 @@ CREATE TABLE tasks (
         ELSE state IN ('failed', 'skipped', 'parked') AND finished_at IS NOT NULL AND key_after = '' AND reason <> ''
             AND lease_until IS NULL AND handed_at IS NULL AND back IS NULL AND (NOT stopped OR state = 'skipped')
     END),
-    CHECK (due OR state = 'skipped'),
     CHECK ((intended_at IS NULL) = (apply_by IS NULL)),
     CHECK (answered_at IS NULL OR intended_at IS NOT NULL)
-) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 CREATE UNIQUE INDEX tasks_rotation_unit ON tasks (rotation_id, unit_id);
--- A rotation's tasks in the order of their turn. What is left of it is found by way of feeds: see open_tasks.
-CREATE INDEX tasks_place ON tasks (rotation_id, due, turn, id);
+-- What is left of a rotation, in the order of its turn.
+CREATE INDEX tasks_open ON tasks (rotation_id, turn, id) WHERE finished_at IS NULL;
 CREATE INDEX tasks_returned ON tasks (rotation_id, turn, id) WHERE back = 'pending';
 -- Open intents that nobody works on, whatever became of their rotation or policy.
 CREATE INDEX tasks_orphaned ON tasks (target, turn, id) WHERE back = 'intended';
@@ -238,34 +235,16 @@ CREATE INDEX tasks_orphaned ON tasks (target, turn, id) WHERE back = 'intended';
 CREATE INDEX tasks_parked ON tasks (unit_id) WHERE parked;
 CREATE INDEX tasks_handed ON tasks (target, handed_at) WHERE handed_at IS NOT NULL;
 
--- How far a rotation's planned tasks were handed out at which time: one row for each hand-out, for the places after
--- (after_turn, after_id) and up to its own. It goes when all of these tasks have ended; that of the last place stays
--- until the rotation ends. So every open task is in a feed, or after the last: nobody has to look for it elsewhere.
+-- How far a rotation's planned tasks were handed out at which time: one row for each hand-out, until
+-- the tasks of later turns are all that is left of it. The last one stays until the rotation ends.
 CREATE TABLE feeds (
     target      text        NOT NULL,
     rotation_id uuid        NOT NULL,
     turn        integer     NOT NULL,
     task_id     uuid        NOT NULL,
     handed_at   timestamptz NOT NULL,
-    after_turn  integer     NOT NULL,
-    after_id    uuid        NOT NULL,
-    PRIMARY KEY (target, rotation_id, turn, task_id),
-    CHECK ((after_turn, after_id) < (turn, task_id))
+    PRIMARY KEY (target, rotation_id, turn, task_id)
 );
-
--- What is left of running rotations. It reads no more of a rotation's tasks than the places say among which there is an open one.
-CREATE VIEW open_tasks AS
-SELECT t.id, t.rotation_id, t.unit_id, t.turn, t.state, t.not_before
-FROM rotations r JOIN feeds f ON f.target = r.target AND f.rotation_id = r.id
-JOIN tasks t ON t.rotation_id = r.id AND t.due AND (t.turn, t.id) > (f.after_turn, f.after_id) AND (t.turn, t.id) <= (f.turn, f.task_id)
-WHERE r.state = 'running' AND t.finished_at IS NULL
-UNION ALL
-SELECT t.id, t.rotation_id, t.unit_id, t.turn, t.state, t.not_before
-FROM rotations r LEFT JOIN LATERAL (
-    SELECT f.turn, f.task_id FROM feeds f WHERE f.target = r.target AND f.rotation_id = r.id ORDER BY f.turn DESC, f.task_id DESC LIMIT 1
-) l ON true
-JOIN tasks t ON t.rotation_id = r.id AND t.due AND (t.turn, t.id) > (coalesce(l.turn, 0), coalesce(l.task_id, r.id))
-WHERE r.state = 'running' AND t.finished_at IS NULL;
 
 -- The history. `until` is not stored: it is used_from of the unit's next record.
 CREATE TABLE key_records (
@@ -328,6 +307,5 @@ CREATE TABLE tokens (
 );
 
 -- +goose Down
-DROP VIEW open_tasks;
 DROP TABLE tokens, announcements, key_records, feeds, tasks, rotations, unit_keys, units, targets, policies, timetables, resources;
 DROP FUNCTION key_records_refuse();

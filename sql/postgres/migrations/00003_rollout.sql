@@ -12,8 +12,9 @@ CREATE TABLE waves (
     PRIMARY KEY (rotation_id, wave)
 );
 CREATE INDEX rotations_rolling ON rotations (id) WHERE state = 'running' AND wave IS NOT NULL;
--- Tasks that ended without a new key, and were not skipped.
-CREATE INDEX tasks_unturned ON tasks (rotation_id, turn) WHERE unturned;
+-- Tasks that ended without a new key. Without the state in its condition: the intent changes that, and must not
+-- touch an index.
+CREATE INDEX tasks_unturned ON tasks (rotation_id, turn) WHERE finished_at IS NOT NULL AND key_after = '';
 -- Keys that somebody else turned.
 CREATE INDEX key_records_drift ON key_records (used_from, id) WHERE origin = 'observed' AND previous_key_id <> '';
 

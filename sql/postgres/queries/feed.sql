@@ -1,17 +1,18 @@
 -- Feed itself is written in Go (storage/postgres/feed.go): it is two statements in one round trip.
 
 -- name: Requeue :exec
--- Rows that are locked are being worked on: they are left alone.
+-- Rows that are locked are being worked on: they are left alone. What was handed out by a feed is behind
+-- its rotation's newest feed that is old enough.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 ), old AS MATERIALIZED (
-    SELECT f.rotation_id, f.after_turn, f.after_id, f.turn, f.task_id FROM feeds f, clock
+    SELECT DISTINCT ON (f.target, f.rotation_id) f.rotation_id, f.turn, f.task_id FROM feeds f, clock
     WHERE f.handed_at < clock.at - sqlc.arg('age')::bigint * interval '1 microsecond'
+    ORDER BY f.target, f.rotation_id, f.turn DESC, f.task_id DESC
 ), fed AS MATERIALIZED (
     SELECT t.id FROM old CROSS JOIN LATERAL (
         SELECT o.id FROM tasks o
-        WHERE o.rotation_id = old.rotation_id AND o.due AND o.finished_at IS NULL
-            AND (o.turn, o.id) > (old.after_turn, old.after_id) AND (o.turn, o.id) <= (old.turn, old.task_id)
+        WHERE o.rotation_id = old.rotation_id AND o.finished_at IS NULL AND (o.turn, o.id) <= (old.turn, old.task_id)
             AND o.back IS NULL AND o.handed_at IS NULL
         ORDER BY o.turn, o.id
     ) t
@@ -47,7 +48,7 @@ WHERE (g.hold_until IS NULL OR g.hold_until <= clock.at) AND (
                 WHERE t.rotation_id = r.id AND t.back = 'pending' AND t.not_before <= clock.at
                     AND t.turn <= coalesce(r.turn_limit, 2147483647) LIMIT 1) IS NOT NULL
             OR (SELECT t.id FROM tasks t
-                WHERE t.rotation_id = r.id AND t.due
+                WHERE t.rotation_id = r.id AND t.finished_at IS NULL
                     AND (t.turn, t.id) > (coalesce(f.turn, 0), coalesce(f.task_id, r.id))
                     AND t.turn <= coalesce(r.turn_limit, 2147483647)
                     AND t.state = 'pending' AND t.back IS NULL AND t.handed_at IS NULL

@@ -22,13 +22,10 @@ RETURNING r.*;
 -- Skips what has not begun of rotations that were stopped. Open intents go on: their outcome must be found out.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
-), left_over AS MATERIALIZED (
-    SELECT t.id, r.trouble FROM rotations r JOIN open_tasks t ON t.rotation_id = r.id
-    WHERE r.id = ANY (sqlc.arg('rotations')::uuid[]) AND r.halted AND t.state = 'pending'
 ), begun AS MATERIALIZED (
     -- In the order in which intents and results lock them.
-    SELECT t.id, l.trouble FROM left_over l JOIN tasks t ON t.id = l.id
-    WHERE t.state = 'pending'
+    SELECT t.id, r.trouble FROM tasks t JOIN rotations r ON r.id = t.rotation_id
+    WHERE t.rotation_id = ANY (sqlc.arg('rotations')::uuid[]) AND r.halted AND t.finished_at IS NULL AND t.state = 'pending'
     ORDER BY t.id FOR NO KEY UPDATE OF t
 ), stopped AS (
     UPDATE tasks t SET state = 'skipped', stopped = true, reason = b.trouble, back = NULL, handed_at = NULL, finished_at = clock.at
@@ -46,12 +43,12 @@ GROUP BY n.part;
 -- EXISTS it may become a join over all open tasks.
 SELECT r.id FROM rotations r
 WHERE r.state = 'running'
-    AND (SELECT t.id FROM open_tasks t WHERE t.rotation_id = r.id AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL;
+    AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL;
 
 -- name: LockDone :many
 SELECT r.id FROM rotations r
 WHERE r.id = ANY (sqlc.arg('ids')::uuid[]) AND r.state = 'running'
-    AND (SELECT t.id FROM open_tasks t WHERE t.rotation_id = r.id AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL
+    AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL
 ORDER BY r.id FOR UPDATE OF r SKIP LOCKED;
 
 -- name: EndCounts :many
@@ -201,18 +198,3 @@ INSERT INTO announcements (id, type, rotation_id) SELECT sqlc.arg('announcement'
 
 -- name: PolicyTarget :one
 SELECT coalesce(spec ->> 'target', '')::text AS target FROM resources WHERE kind = 'Policy' AND name = sqlc.arg('policy');
-
--- name: LockFeeds :exec
--- Waits for whoever hands out tasks of the target, and keeps others from it until the transaction ends.
-SELECT pg_advisory_xact_lock(hashtextextended('keyturn.feed/' || sqlc.arg('target')::text, 0));
-
--- name: ReopenTask :exec
--- A task is open again whose feed may be gone, because all of it had ended: it gets one of its own. before is the id
--- before its own.
-INSERT INTO feeds (target, rotation_id, turn, task_id, handed_at, after_turn, after_id)
-SELECT r.target, r.id, t.turn, t.id, coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()), t.turn, sqlc.arg('before')::uuid
-FROM tasks t JOIN rotations r ON r.id = t.rotation_id
-WHERE t.id = sqlc.arg('id')
-    AND EXISTS (SELECT 1 FROM feeds f WHERE f.target = r.target AND f.rotation_id = r.id AND (f.turn, f.task_id) > (t.turn, t.id))
-    AND NOT EXISTS (SELECT 1 FROM feeds f WHERE f.target = r.target AND f.rotation_id = r.id
-        AND (f.after_turn, f.after_id) < (t.turn, t.id) AND (f.turn, f.task_id) >= (t.turn, t.id));

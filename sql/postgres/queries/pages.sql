@@ -26,7 +26,7 @@ WHERE sqlc.arg('target')::text = '' OR u.target = sqlc.arg('target');
 
 -- name: FleetTasks :many
 -- What is under way, and what waits for a person.
-SELECT t.unit_id, t.state FROM open_tasks t
+SELECT t.unit_id, t.state FROM rotations r JOIN tasks t ON t.rotation_id = r.id AND t.finished_at IS NULL WHERE r.state = 'running'
 UNION ALL
 SELECT t.unit_id, t.state FROM tasks t WHERE t.parked;
 

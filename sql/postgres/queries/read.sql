@@ -1,20 +1,11 @@
 -- Listings. A cursor is the id of the last row of the page before.
 
 -- name: TasksOfRotation :many
--- Those that were due, and those that were not, are in the order of the index: a page is not sorted out of all.
-WITH place AS MATERIALIZED (
-    SELECT a.turn, a.id FROM tasks a WHERE a.id = sqlc.narg('after')
-    UNION ALL
-    SELECT 0, sqlc.arg('rotation')::uuid WHERE sqlc.narg('after')::uuid IS NULL
-), page AS (
-    (SELECT t.* FROM tasks t WHERE t.rotation_id = sqlc.arg('rotation') AND t.due
-        AND (t.turn, t.id) > ((SELECT p.turn FROM place p), (SELECT p.id FROM place p)) ORDER BY t.turn, t.id LIMIT sqlc.arg('max'))
-    UNION ALL
-    (SELECT t.* FROM tasks t WHERE t.rotation_id = sqlc.arg('rotation') AND NOT t.due
-        AND (t.turn, t.id) > ((SELECT p.turn FROM place p), (SELECT p.id FROM place p)) ORDER BY t.turn, t.id LIMIT sqlc.arg('max'))
-)
 SELECT t.id, t.rotation_id, t.unit_id, t.state, t.resolution, t.reason, t.attempts, t.key_before, t.key_after, t.started_at, t.finished_at
-FROM page t ORDER BY t.turn, t.id LIMIT sqlc.arg('max');
+FROM tasks t
+WHERE t.rotation_id = sqlc.arg('rotation')
+    AND (sqlc.narg('after')::uuid IS NULL OR (t.turn, t.id) > (SELECT a.turn, a.id FROM tasks a WHERE a.id = sqlc.narg('after')))
+ORDER BY t.turn, t.id LIMIT sqlc.arg('max');
 
 -- name: Units :many
 SELECT u.id, u.target, u.system, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name, u.fcv, u.rotatable, u.reason,

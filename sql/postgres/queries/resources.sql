@@ -37,7 +37,7 @@ ORDER BY p.name;
 
 -- name: UnfinishedOfTarget :one
 -- Whether a task of the target is open, or a rotation of it is still to be planned.
-SELECT (EXISTS (SELECT 1 FROM rotations r JOIN open_tasks t ON t.rotation_id = r.id WHERE r.target = sqlc.arg('name')::text AND r.state = 'running')
+SELECT (EXISTS (SELECT 1 FROM tasks t WHERE t.target = sqlc.arg('name')::text AND t.finished_at IS NULL)
     OR EXISTS (SELECT 1 FROM rotations r WHERE r.target = sqlc.arg('name')::text AND r.state IN ('requested', 'planning')))::boolean;
 
 -- name: PausedUnfinished :one

@@ -13,10 +13,10 @@ FROM waves w WHERE r.id = sqlc.arg('id') AND w.rotation_id = r.id AND w.wave = 1
 SELECT r.id, r.max_failures, b.bad, b.canary, b.why::text AS why
 FROM rotations r CROSS JOIN LATERAL (
     SELECT count(*) AS bad, count(*) FILTER (WHERE t.turn <= r.canary_turn) AS canary, coalesce(min(t.reason), '') AS why
-    FROM tasks t WHERE t.rotation_id = r.id AND t.unturned
+    FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NOT NULL AND t.key_after = '' AND t.state IN ('failed', 'parked')
 ) b
 WHERE r.state = 'running' AND r.wave IS NOT NULL AND NOT r.halted AND (b.bad > r.max_failures OR b.canary > 0)
-    AND (SELECT t.id FROM open_tasks t WHERE t.rotation_id = r.id AND t.state = 'pending' LIMIT 1) IS NOT NULL
+    AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND t.state = 'pending' LIMIT 1) IS NOT NULL
 ORDER BY r.id;
 
 -- name: OpenWaves :many
@@ -28,11 +28,14 @@ WITH clock AS MATERIALIZED (
     SELECT r.id, r.wave, r.next_wave_at FROM rotations r, clock
     WHERE r.state = 'running' AND r.wave IS NOT NULL AND NOT r.halted AND r.wave < r.waves
         AND (r.next_wave_at IS NULL OR r.next_wave_at <= clock.at)
-        AND (SELECT t.id FROM open_tasks t WHERE t.rotation_id = r.id AND t.turn <= r.turn_limit LIMIT 1) IS NULL
-        AND (SELECT t.id FROM open_tasks t WHERE t.rotation_id = r.id LIMIT 1) IS NOT NULL
-        AND (SELECT count(*) FROM tasks t WHERE t.rotation_id = r.id AND t.unturned) <= coalesce(r.max_failures, 2147483647)
+        AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND t.turn <= r.turn_limit LIMIT 1) IS NULL
+        AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL LIMIT 1) IS NOT NULL
+        AND (SELECT count(*) FROM tasks t
+            WHERE t.rotation_id = r.id AND t.finished_at IS NOT NULL AND t.key_after = '' AND t.state IN ('failed', 'parked')
+        ) <= coalesce(r.max_failures, 2147483647)
         AND (SELECT t.id FROM tasks t
-            WHERE t.rotation_id = r.id AND t.turn <= r.canary_turn AND t.unturned LIMIT 1) IS NULL
+            WHERE t.rotation_id = r.id AND t.turn <= r.canary_turn AND t.finished_at IS NOT NULL AND t.key_after = ''
+                AND t.state IN ('failed', 'parked') LIMIT 1) IS NULL
     ORDER BY r.id FOR UPDATE OF r SKIP LOCKED
 )
 UPDATE rotations r SET

@@ -132,8 +132,8 @@ WITH clock AS MATERIALIZED (
             > clock.at - sqlc.arg('min_interval')::bigint * interval '1 microsecond', false) AS yes
     ) soon
 )
-INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, due, state, back, reason, not_before, finished_at)
-SELECT id, sqlc.arg('rotation')::uuid, unit_id, sqlc.arg('target')::text, project_id, turn, go,
+INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, back, reason, not_before, finished_at)
+SELECT id, sqlc.arg('rotation')::uuid, unit_id, sqlc.arg('target')::text, project_id, turn,
     CASE WHEN go THEN 'pending' ELSE 'skipped' END, CASE WHEN go AND not_before > at THEN 'pending' END, reason, not_before, CASE WHEN NOT go THEN at END
 FROM ready;
 

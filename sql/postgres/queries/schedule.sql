@@ -115,8 +115,8 @@ WHERE id = sqlc.arg('id');
 
 -- name: OldestOpenKey :one
 -- The oldest key among the units that a rotation has not turned yet; epoch: none is known.
-SELECT coalesce(min(k.key_since), 'epoch')::timestamptz AS since FROM open_tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
-WHERE t.rotation_id = sqlc.arg('rotation');
+SELECT coalesce(min(k.key_since), 'epoch')::timestamptz AS since FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
+WHERE t.rotation_id = sqlc.arg('rotation') AND t.finished_at IS NULL;
 
 -- name: LookAgain :exec
 -- The windows of a policy changed: a scheduler asks for its rotations anew.

@@ -79,7 +79,7 @@ func (q *Queries) Clusters(ctx context.Context, db DBTX, rotation keyturn.ID) ([
 const doneRotations = `-- name: DoneRotations :many
 SELECT r.id FROM rotations r
 WHERE r.state = 'running'
-    AND (SELECT t.id FROM open_tasks t WHERE t.rotation_id = r.id AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL
+    AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL
 `
 
 // Running rotations without open tasks; of one that was stopped, what is pending can't begin any more. The
@@ -355,7 +355,7 @@ func (q *Queries) KeyOriginSince(ctx context.Context, db DBTX, arg KeyOriginSinc
 const lockDone = `-- name: LockDone :many
 SELECT r.id FROM rotations r
 WHERE r.id = ANY ($1::uuid[]) AND r.state = 'running'
-    AND (SELECT t.id FROM open_tasks t WHERE t.rotation_id = r.id AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL
+    AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL
 ORDER BY r.id FOR UPDATE OF r SKIP LOCKED
 `
 
@@ -377,16 +377,6 @@ func (q *Queries) LockDone(ctx context.Context, db DBTX, ids []keyturn.ID) ([]ke
 		return nil, err
 	}
 	return items, nil
-}
-
-const lockFeeds = `-- name: LockFeeds :exec
-SELECT pg_advisory_xact_lock(hashtextextended('keyturn.feed/' || $1::text, 0))
-`
-
-// Waits for whoever hands out tasks of the target, and keeps others from it until the transaction ends.
-func (q *Queries) LockFeeds(ctx context.Context, db DBTX, target string) error {
-	_, err := db.Exec(ctx, lockFeeds, target)
-	return err
 }
 
 const lockParked = `-- name: LockParked :one
@@ -690,29 +680,6 @@ func (q *Queries) RecordResolved(ctx context.Context, db DBTX, arg RecordResolve
 	return err
 }
 
-const reopenTask = `-- name: ReopenTask :exec
-INSERT INTO feeds (target, rotation_id, turn, task_id, handed_at, after_turn, after_id)
-SELECT r.target, r.id, t.turn, t.id, coalesce($1::timestamptz, clock_timestamp()), t.turn, $2::uuid
-FROM tasks t JOIN rotations r ON r.id = t.rotation_id
-WHERE t.id = $3
-    AND EXISTS (SELECT 1 FROM feeds f WHERE f.target = r.target AND f.rotation_id = r.id AND (f.turn, f.task_id) > (t.turn, t.id))
-    AND NOT EXISTS (SELECT 1 FROM feeds f WHERE f.target = r.target AND f.rotation_id = r.id
-        AND (f.after_turn, f.after_id) < (t.turn, t.id) AND (f.turn, f.task_id) >= (t.turn, t.id))
-`
-
-type ReopenTaskParams struct {
-	Now    *time.Time
-	Before keyturn.ID
-	ID     keyturn.ID
-}
-
-// A task is open again whose feed may be gone, because all of it had ended: it gets one of its own. before is the id
-// before its own.
-func (q *Queries) ReopenTask(ctx context.Context, db DBTX, arg ReopenTaskParams) error {
-	_, err := db.Exec(ctx, reopenTask, arg.Now, arg.Before, arg.ID)
-	return err
-}
-
 const resolveTask = `-- name: ResolveTask :exec
 WITH clock AS MATERIALIZED (
     SELECT coalesce($5::timestamptz, clock_timestamp()) AS at
@@ -885,13 +852,10 @@ func (q *Queries) StopRotation(ctx context.Context, db DBTX, arg StopRotationPar
 const stopTasks = `-- name: StopTasks :execrows
 WITH clock AS MATERIALIZED (
     SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
-), left_over AS MATERIALIZED (
-    SELECT t.id, r.trouble FROM rotations r JOIN open_tasks t ON t.rotation_id = r.id
-    WHERE r.id = ANY ($2::uuid[]) AND r.halted AND t.state = 'pending'
 ), begun AS MATERIALIZED (
     -- In the order in which intents and results lock them.
-    SELECT t.id, l.trouble FROM left_over l JOIN tasks t ON t.id = l.id
-    WHERE t.state = 'pending'
+    SELECT t.id, r.trouble FROM tasks t JOIN rotations r ON r.id = t.rotation_id
+    WHERE t.rotation_id = ANY ($2::uuid[]) AND r.halted AND t.finished_at IS NULL AND t.state = 'pending'
     ORDER BY t.id FOR NO KEY UPDATE OF t
 ), stopped AS (
     UPDATE tasks t SET state = 'skipped', stopped = true, reason = b.trouble, back = NULL, handed_at = NULL, finished_at = clock.at

@@ -13,7 +13,7 @@ import (
 )
 
 const fleetTasks = `-- name: FleetTasks :many
-SELECT t.unit_id, t.state FROM open_tasks t
+SELECT t.unit_id, t.state FROM rotations r JOIN tasks t ON t.rotation_id = r.id AND t.finished_at IS NULL WHERE r.state = 'running'
 UNION ALL
 SELECT t.unit_id, t.state FROM tasks t WHERE t.parked
 `

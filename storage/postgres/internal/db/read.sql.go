@@ -140,25 +140,17 @@ func (q *Queries) ReadOnly(ctx context.Context, db DBTX) (bool, error) {
 
 const tasksOfRotation = `-- name: TasksOfRotation :many
 
-WITH place AS MATERIALIZED (
-    SELECT a.turn, a.id FROM tasks a WHERE a.id = $2
-    UNION ALL
-    SELECT 0, $3::uuid WHERE $2::uuid IS NULL
-), page AS (
-    (SELECT t.id, t.rotation_id, t.epoch, t.turn, t.attempts, t.failures, t.not_before, t.lease_until, t.handed_at, t.intended_at, t.apply_by, t.answered_at, t.started_at, t.finished_at, t.stopped, t.due, t.key_known, t.unit_id, t.target, t.project_id, t.state, t.back, t.resolution, t.reason, t.owner, t.key_before, t.key_want, t.key_after, t.intent_data, t.parked, t.unturned FROM tasks t WHERE t.rotation_id = $3 AND t.due
-        AND (t.turn, t.id) > ((SELECT p.turn FROM place p), (SELECT p.id FROM place p)) ORDER BY t.turn, t.id LIMIT $1)
-    UNION ALL
-    (SELECT t.id, t.rotation_id, t.epoch, t.turn, t.attempts, t.failures, t.not_before, t.lease_until, t.handed_at, t.intended_at, t.apply_by, t.answered_at, t.started_at, t.finished_at, t.stopped, t.due, t.key_known, t.unit_id, t.target, t.project_id, t.state, t.back, t.resolution, t.reason, t.owner, t.key_before, t.key_want, t.key_after, t.intent_data, t.parked, t.unturned FROM tasks t WHERE t.rotation_id = $3 AND NOT t.due
-        AND (t.turn, t.id) > ((SELECT p.turn FROM place p), (SELECT p.id FROM place p)) ORDER BY t.turn, t.id LIMIT $1)
-)
 SELECT t.id, t.rotation_id, t.unit_id, t.state, t.resolution, t.reason, t.attempts, t.key_before, t.key_after, t.started_at, t.finished_at
-FROM page t ORDER BY t.turn, t.id LIMIT $1
+FROM tasks t
+WHERE t.rotation_id = $1
+    AND ($2::uuid IS NULL OR (t.turn, t.id) > (SELECT a.turn, a.id FROM tasks a WHERE a.id = $2))
+ORDER BY t.turn, t.id LIMIT $3
 `
 
 type TasksOfRotationParams struct {
-	Max      int32
-	After    keyturn.ID
 	Rotation keyturn.ID
+	After    keyturn.ID
+	Max      int32
 }
 
 type TasksOfRotationRow struct {
@@ -176,9 +168,8 @@ type TasksOfRotationRow struct {
 }
 
 // Listings. A cursor is the id of the last row of the page before.
-// Those that were due, and those that were not, are in the order of the index: a page is not sorted out of all.
 func (q *Queries) TasksOfRotation(ctx context.Context, db DBTX, arg TasksOfRotationParams) ([]TasksOfRotationRow, error) {
-	rows, err := db.Query(ctx, tasksOfRotation, arg.Max, arg.After, arg.Rotation)
+	rows, err := db.Query(ctx, tasksOfRotation, arg.Rotation, arg.After, arg.Max)
 	if err != nil {
 		return nil, err
 	}

@@ -317,7 +317,7 @@ func (q *Queries) SetSlot(ctx context.Context, db DBTX, arg SetSlotParams) error
 }
 
 const unfinishedOfTarget = `-- name: UnfinishedOfTarget :one
-SELECT (EXISTS (SELECT 1 FROM rotations r JOIN open_tasks t ON t.rotation_id = r.id WHERE r.target = $1::text AND r.state = 'running')
+SELECT (EXISTS (SELECT 1 FROM tasks t WHERE t.target = $1::text AND t.finished_at IS NULL)
     OR EXISTS (SELECT 1 FROM rotations r WHERE r.target = $1::text AND r.state IN ('requested', 'planning')))::boolean
 `
 

@@ -478,8 +478,8 @@ WITH clock AS MATERIALIZED (
             > clock.at - $13::bigint * interval '1 microsecond', false) AS yes
     ) soon
 )
-INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, due, state, back, reason, not_before, finished_at)
-SELECT id, $1::uuid, unit_id, $2::text, project_id, turn, go,
+INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, back, reason, not_before, finished_at)
+SELECT id, $1::uuid, unit_id, $2::text, project_id, turn,
     CASE WHEN go THEN 'pending' ELSE 'skipped' END, CASE WHEN go AND not_before > at THEN 'pending' END, reason, not_before, CASE WHEN NOT go THEN at END
 FROM ready
 `

@@ -416,8 +416,8 @@ func (q *Queries) OldUnits(ctx context.Context, db DBTX, arg OldUnitsParams) ([]
 }
 
 const oldestOpenKey = `-- name: OldestOpenKey :one
-SELECT coalesce(min(k.key_since), 'epoch')::timestamptz AS since FROM open_tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
-WHERE t.rotation_id = $1
+SELECT coalesce(min(k.key_since), 'epoch')::timestamptz AS since FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
+WHERE t.rotation_id = $1 AND t.finished_at IS NULL
 `
 
 // The oldest key among the units that a rotation has not turned yet; epoch: none is known.

@@ -127,7 +127,7 @@ WHERE r.finished_at IS NULL AND r.requested_at < since.cutoff
     AND NOT coalesce(p.paused, false) AND coalesce(p.resumed_at < since.cutoff, true)
     AND coalesce(g.hold_until < since.cutoff, true)
     AND CASE WHEN r.state = 'running'
-        THEN EXISTS (SELECT 1 FROM open_tasks t WHERE t.rotation_id = r.id AND t.not_before < since.cutoff)
+        THEN EXISTS (SELECT 1 FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND t.not_before < since.cutoff)
             AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.rotation_id = r.id
                 AND (t.finished_at >= since.cutoff OR t.intended_at >= since.cutoff OR t.started_at >= since.cutoff))
         ELSE coalesce(r.not_before < since.cutoff, true)
