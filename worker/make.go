@@ -127,8 +127,5 @@ func (r *rotator) needless(ctx context.Context, j *job, o opened, err *keyturn.S
 	if err := r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: o.epoch, State: keyturn.TaskPending}); err != nil {
 		return err
 	}
-	if err := r.recorded(ctx, j); err != nil {
-		return err
-	}
 	return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskPending, State: keyturn.TaskSkipped, Reason: err.Error()})
 }

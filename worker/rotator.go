@@ -358,8 +358,12 @@ func (r *rotator) putBack(ctx context.Context, j *job, result keyturn.TaskResult
 	return r.finish(ctx, j, result)
 }
 
-// finish gives a result to the next group commit. Nobody acts on it before recorded says that it is durable.
+// finish gives a result to the next group commit, when the one before it is durable, if there is one. Nobody acts on it
+// before recorded says that it is, too.
 func (r *rotator) finish(ctx context.Context, j *job, result keyturn.TaskResult) error {
+	if err := r.recorded(ctx, j); err != nil {
+		return err
+	}
 	result.Task = j.Task
 	j.result, j.answer = result, r.results.add(ctx, result)
 	return nil
