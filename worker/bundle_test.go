@@ -80,8 +80,12 @@ func (b *bundle) start(owner string) (stop func()) {
 }
 
 func (b *bundle) startOn(owner string, store worker.Store) (stop func()) {
+	return b.startWith(owner, store, b.queue)
+}
+
+func (b *bundle) startWith(owner string, store worker.Store, queue worker.Queue) (stop func()) {
 	w := worker.New(worker.Config{
-		Owner: owner, Store: store, Queue: b.queue, Systems: b.one, Targets: b.one,
+		Owner: owner, Store: store, Queue: queue, Systems: b.one, Targets: b.one,
 		Logger: zaptest.NewLogger(b.t), Metrics: worker.NewMetrics(prometheus.NewRegistry()),
 	})
 	ctx, cancel := context.WithCancel(b.t.Context())

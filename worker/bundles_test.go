@@ -169,6 +169,34 @@ func TestBundles(t *testing.T) {
 		}
 	})
 
+	run("AMessageThatComesAgainIsTakenApart", 200, func(t *testing.T, b *bundle) {
+		from, to := b.queue.tasks, make(chan *memoryDelivery, 1000)
+		b.queue.tasks = to
+		var copies []*memoryDelivery
+		go func() { // what holds several tasks has been delivered before, the first time
+			for d := range from {
+				if d.data[0] == '[' && len(copies) < 10 {
+					d.again.Store(true)
+					copies = append(copies, &memoryDelivery{queue: d.queue, data: d.data, key: d.key, ended: make(chan struct{})})
+				}
+				to <- d
+			}
+		}()
+		defer close(from)
+		defer b.startWith("w1", b.store, &doublingQueue{memoryQueue: b.queue, into: from})()
+		b.await(b.request("a").ID, time.Minute)
+		b.checkTruth(1)
+		for _, d := range copies { // and again when all has ended
+			d.again.Store(true)
+			to <- d
+		}
+		pass(time.Minute)
+		b.checkTruth(1)
+		if len(copies) != 10 || b.system.prepares != 200 {
+			t.Errorf("%d messages came again, and the key was asked for %d times: want 10, and once for each task", len(copies), b.system.prepares)
+		}
+	})
+
 	run("WhatIsNoTaskIsADeadLetter", 1, func(t *testing.T, b *bundle) {
 		defer b.start("w1")()
 		b.await(b.request("a").ID, time.Minute)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyturn/keyturn"
@@ -41,10 +42,12 @@ type memoryDelivery struct {
 	key   string
 	ended chan struct{}
 	once  sync.Once
+	again atomic.Bool
 }
 
 func (d *memoryDelivery) Data() []byte { return d.data }
 func (d *memoryDelivery) Key() string  { return d.key }
+func (d *memoryDelivery) Again() bool  { return d.again.Load() }
 func (d *memoryDelivery) Ack()         { d.once.Do(func() { close(d.ended) }) }
 func (d *memoryDelivery) Reject(_ context.Context, reason string) error {
 	d.queue.mu.Lock()
@@ -134,6 +137,7 @@ func (q *memoryQueue) consume(ctx context.Context, c chan *memoryDelivery, concu
 				select {
 				case <-d.ended:
 				case <-time.After(q.ackWait):
+					d.again.Store(true)
 					c <- d
 				case <-ctx.Done():
 				}

@@ -218,6 +218,8 @@ type Delivery interface {
 	Data() []byte
 	// Key identifies the message among all that were ever published: the same at each delivery.
 	Key() string
+	// Again reports that the message may have been delivered before.
+	Again() bool
 	// Ack tells the bus that the message is dealt with: what it led to is durable.
 	Ack()
 	// Reject moves the message to the dead letter with the reason.

@@ -54,7 +54,7 @@ type job struct {
 	gate    *gate
 	started time.Time
 	taken   keyturn.Taken // when the task was found with an open intent
-	late    bool          // others of its delivery took so long that it is better handed out anew
+	late    bool          // it is better handed out anew: others of its delivery took long, or it was delivered before
 	ahead   ahead
 	next    *job // of the delivery; nil: none
 
@@ -77,6 +77,8 @@ func (r *rotator) handle(stopping context.Context, d Delivery) int {
 		reject(ctx, d, r.log, err.Error())
 		return 1
 	}
+	// Most of what comes again has ended, and to see that would cost the target a call each.
+	apart := len(tasks) > 1 && d.Again()
 	jobs := make([]job, len(tasks))
 	late := r.now().Add(bundlePatience)
 	for i := range jobs {
@@ -85,8 +87,8 @@ func (r *rotator) handle(stopping context.Context, d Delivery) int {
 			break
 		}
 		j := &jobs[i]
-		j.QueuedTask, j.late = tasks[i], i > 0 && r.now().After(late)
-		if i+1 < len(jobs) {
+		j.QueuedTask, j.late = tasks[i], apart || i > 0 && r.now().After(late)
+		if i+1 < len(jobs) && !apart {
 			j.next = &jobs[i+1]
 			j.next.QueuedTask = tasks[i+1]
 		}

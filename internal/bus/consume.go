@@ -210,6 +210,7 @@ func (c *consumer) arrive(ctx context.Context, msg jetstream.Msg) {
 		of:    c,
 		key:   messageKey{seq: meta.Sequence.Stream, stored: meta.Timestamp.UnixNano()},
 		epoch: c.bus.epoch[c.kind].Load(),
+		again: meta.NumDelivered > 1,
 	}
 	started, refused := c.begin(ctx, d)
 	switch {

@@ -38,6 +38,7 @@ type delivery struct {
 	of    *consumer
 	key   messageKey
 	epoch uint64 // of the stream, when the message came
+	again bool
 	ended atomic.Bool
 }
 
@@ -48,6 +49,9 @@ func (d *delivery) Data() []byte { return d.msg.Data() }
 func (d *delivery) Key() string {
 	return d.of.stream + "." + strconv.FormatUint(d.key.seq, 10) + "." + strconv.FormatInt(d.key.stored, 10)
 }
+
+// Again reports that the message was delivered before.
+func (d *delivery) Again() bool { return d.again }
 
 // Ack removes the message from the queue. It does not wait: an acknowledgement that gets lost
 // makes the message come again.
