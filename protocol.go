@@ -108,6 +108,8 @@ type TaskResult struct {
 	After      time.Duration // with a state that is not final: how long the task must wait
 	// Failed counts one more failure before the change (see QueuedTask.Failures).
 	Failed bool
+	// Anew hands out again what was not begun. It is refused if the task was put back since it was planned. From and State are TaskPending.
+	Anew bool
 	// Answered records that the system accepted the change. With State == TaskIntended.
 	Answered bool
 	// Unsent records that the change can't be sent any more from now on, so that settling

@@ -17,6 +17,7 @@ type QueuedTask struct {
 	Uncertain  Uncertain `json:"uncertain"`
 	Generation int64     `json:"generation"` // of the target's spec
 	Failures   int       `json:"failures"`   // failed tries before any change
+	Returned   bool      `json:"-"`          // it was put back before
 	Handed     int64     `json:"handed"`     // when it was handed out, in Unix milliseconds of the database's clock
 }
 
@@ -27,12 +28,12 @@ type Fed struct {
 	More bool
 }
 
-// Bundles reports whether the two may share a message: neither has begun, and they are of one project in one rotation.
+// Bundles reports whether the two may share a message: neither has begun or was put back, and they are of one project in one rotation.
 func (t QueuedTask) Bundles(with QueuedTask) bool {
 	of, project, _, err := SplitUnitID(t.Unit)
 	target, other, _, otherErr := SplitUnitID(with.Unit)
 	return err == nil && otherErr == nil && of == target && project == other &&
-		t.Rotation == with.Rotation && t.State == TaskPending && with.State == TaskPending
+		t.Rotation == with.Rotation && t.State == TaskPending && with.State == TaskPending && !t.Returned && !with.Returned
 }
 
 // EncodeQueuedTasks writes the message that hands tasks to a worker: an object for one, an array for several.

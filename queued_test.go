@@ -46,6 +46,7 @@ func TestQueuedTaskBundles(t *testing.T) {
 		"another target":     {func(b *keyturn.QueuedTask) { b.Unit = "om2.p1.c1" }, false},
 		"another rotation":   {func(b *keyturn.QueuedTask) { b.Rotation = keyturn.NewID(time.Now()) }, false},
 		"an open intent":     {func(b *keyturn.QueuedTask) { b.State = keyturn.TaskIntended }, false},
+		"put back before":    {func(b *keyturn.QueuedTask) { b.Returned = true }, false},
 		"a unit of no shape": {func(b *keyturn.QueuedTask) { b.Unit = "p1" }, false},
 	} {
 		b := a

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,6 +170,27 @@ func TestBundles(t *testing.T) {
 		}
 	})
 
+	run("AFailureIsDurableBeforeTheNextTaskBegins", 150, func(t *testing.T, b *bundle) {
+		b.one.target.Limits.Concurrency = 1
+		store := &slowFinish{Store: b.store, delay: time.Second}
+		first := ""
+		b.system.apply = func(unit string, turn func()) error {
+			if first == "" {
+				first = unit
+				return &keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "http_409", Err: errors.New("409")}
+			}
+			if store.failed.Load() == 0 {
+				t.Errorf("unit %s was turned before the failure of %s was durable", unit, first)
+			}
+			turn()
+			return nil
+		}
+		defer b.startOn("w1", store)()
+		if r := b.await(b.request("a").ID, 10*time.Minute); r.Counts.Failed != 1 || r.Counts.Succeeded != 149 {
+			t.Errorf("counts %+v", r.Counts)
+		}
+	})
+
 	run("AMessageThatComesAgainIsTakenApart", 200, func(t *testing.T, b *bundle) {
 		from, to := b.queue.tasks, make(chan *memoryDelivery, 1000)
 		b.queue.tasks = to
@@ -218,12 +240,19 @@ func TestBundles(t *testing.T) {
 // slowFinish takes a while to make results durable.
 type slowFinish struct {
 	worker.Store
-	delay time.Duration
+	delay  time.Duration
+	failed atomic.Int64 // failures that are durable
 }
 
 func (s *slowFinish) Finish(ctx context.Context, results []keyturn.TaskResult) (keyturn.Finished, error) {
 	pass(s.delay)
-	return s.Store.Finish(ctx, results)
+	done, err := s.Store.Finish(ctx, results)
+	for _, r := range results {
+		if err == nil && r.State == keyturn.TaskFailed {
+			s.failed.Add(1)
+		}
+	}
+	return done, err
 }
 
 // slowIntend takes a while to make intents durable.

@@ -53,10 +53,13 @@ type job struct {
 	target  keyturn.Target
 	gate    *gate
 	started time.Time
+	ended   time.Time     // its protocol; the result may not be durable yet
 	taken   keyturn.Taken // when the task was found with an open intent
 	late    bool          // it is better handed out anew: others of its delivery took long, or it was delivered before
 	ahead   ahead
-	next    *job // of the delivery; nil: none
+
+	prepareTook time.Duration // what asking for its key took
+	next        *job          // of the delivery; nil: none
 
 	result keyturn.TaskResult
 	answer *answer[bool] // to the result; nil: there is none
@@ -94,6 +97,11 @@ func (r *rotator) handle(stopping context.Context, d Delivery) int {
 		}
 		if err = r.work(ctx, stopping, j); err != nil {
 			break
+		}
+		if j.result.State == keyturn.TaskFailed || j.result.State == keyturn.TaskParked { // it may be a reason to go no further
+			if err = r.recorded(ctx, j); err != nil {
+				break
+			}
 		}
 	}
 	for i := range jobs {
@@ -157,7 +165,7 @@ func (r *rotator) run(ctx, stopping context.Context, j *job) error {
 // turn takes a task that has no intent through the whole protocol.
 func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 	if j.late {
-		return r.putBack(ctx, j, keyturn.TaskResult{})
+		return r.putBack(ctx, j, keyturn.TaskResult{Anew: true})
 	}
 	if held := j.gate.held(r.now()); held > 0 { // it was in the queue already
 		return r.putBack(ctx, j, keyturn.TaskResult{Reason: "the target is held", After: held + retryAfter(0)})
@@ -213,7 +221,8 @@ func (r *rotator) prepare(ctx context.Context, j *job, most time.Duration) (keyt
 	defer cancel()
 	begin := r.now()
 	intent, err := j.sys.Prepare(ctx, j.Unit, j.Task)
-	r.metrics.observeCall("prepare", r.now().Sub(begin), err)
+	j.prepareTook = r.now().Sub(begin)
+	r.metrics.observeCall("prepare", j.prepareTook, err)
 	if err == nil {
 		r.answered(ctx, j)
 	}
@@ -231,7 +240,11 @@ type guard struct {
 
 func (r *rotator) startGuard() guard {
 	now := r.now()
-	return guard{mono: now, wall: now.Round(0), slack: r.timing.SendSlack}
+	return guardFrom(now, r.timing.SendSlack)
+}
+
+func guardFrom(now time.Time, slack time.Duration) guard {
+	return guard{mono: now, wall: now.Round(0), slack: slack}
 }
 
 func (g guard) expired(now time.Time) bool {
@@ -367,6 +380,7 @@ func (r *rotator) finish(ctx context.Context, j *job, result keyturn.TaskResult)
 		return err
 	}
 	result.Task = j.Task
+	j.ended = r.now()
 	j.result, j.answer = result, r.results.add(ctx, result)
 	return nil
 }
@@ -400,7 +414,7 @@ func (r *rotator) ended(j *job, result keyturn.TaskResult, taken bool) {
 	if !result.State.Final() {
 		return
 	}
-	took := r.now().Sub(j.started)
+	took := j.ended.Sub(j.started)
 	target, _, _, _ := keyturn.SplitUnitID(j.Unit)
 	r.metrics.tasks.WithLabelValues(target, string(result.State), string(result.Resolution)).Inc()
 	r.metrics.taskSeconds.Observe(took.Seconds())

@@ -73,7 +73,7 @@ WITH clock AS MATERIALIZED (
 ), more AS MATERIALIZED (
     SELECT (SELECT true FROM tasks t
         WHERE t.rotation_id = c.rotation_id AND t.finished_at IS NULL AND (t.turn, t.id) > (c.turn, c.id)
-            AND t.back IS NULL AND t.handed_at IS NULL
+            AND t.turn <= (SELECT r.turn_limit FROM running r WHERE r.id = c.rotation_id) AND t.back IS NULL AND t.handed_at IS NULL
         ORDER BY t.turn, t.id LIMIT 1 OFFSET greatest($2 / 4, 1) - 1) AS more
     FROM (SELECT DISTINCT ON (c.rotation_id) c.rotation_id, c.turn, c.id FROM chosen c
         WHERE NOT c.alone ORDER BY c.rotation_id, c.turn DESC, c.id DESC) c
@@ -92,11 +92,11 @@ SELECT h.id, h.rotation_id, h.unit_id, h.state, h.failures, clock.at,
     -- A policy that is gone can't say any more that a second change is welcome.
     CASE WHEN s.name IS NULL THEN 'park' ELSE coalesce(nullif(s.spec ->> 'uncertain', ''), 'reapply') END AS uncertain,
     coalesce((SELECT g.generation FROM resources g WHERE g.kind = 'Target' AND g.name = $1), 0) AS generation,
-    (SELECT coalesce(bool_or(m.more), false) FROM more m) AS more
+    h.alone, (SELECT coalesce(bool_or(m.more), false) FROM more m) AS more
 FROM (
-    SELECT id, turn, rotation_id, unit_id, state, failures FROM chosen WHERE NOT alone
+    SELECT id, turn, rotation_id, unit_id, state, failures, alone FROM chosen WHERE NOT alone
     UNION ALL
-    SELECT id, turn, rotation_id, unit_id, state, failures FROM marked
+    SELECT id, turn, rotation_id, unit_id, state, failures, true FROM marked
 ) h CROSS JOIN clock JOIN rotations r ON r.id = h.rotation_id LEFT JOIN resources s ON s.kind = 'Policy' AND s.name = r.policy
 ORDER BY h.turn, h.id`
 )
@@ -133,7 +133,7 @@ func readFed(results pgx.BatchResults) (keyturn.Fed, error) {
 	fed.Tasks, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (keyturn.QueuedTask, error) {
 		var t keyturn.QueuedTask
 		var handed time.Time
-		err := row.Scan(&t.Task, &t.Rotation, &t.Unit, &t.State, &t.Failures, &handed, &t.Uncertain, &t.Generation, &fed.More)
+		err := row.Scan(&t.Task, &t.Rotation, &t.Unit, &t.State, &t.Failures, &handed, &t.Uncertain, &t.Generation, &t.Returned, &fed.More)
 		t.Handed = handed.UnixMilli()
 		return t, err
 	})

@@ -110,13 +110,13 @@ func (s *Store) finishParams(results []keyturn.TaskResult) db.FinishParams {
 		Now: s.clock(), Announcement: s.newID(), LogFirst: keyturn.TaskLogFirst, LogLast: keyturn.TaskLogLast,
 		Ids: make([]keyturn.ID, n), Was: make([]string, n), Epochs: make([]int64, n), States: make([]string, n),
 		Resolutions: make([]string, n), Reasons: make([]string, n), KeysAfter: make([]string, n), Afters: make([]int64, n),
-		Failed: make([]bool, n), Answered: make([]bool, n), Unsent: make([]bool, n), UnsentFors: make([]int64, n),
+		Failed: make([]bool, n), Anew: make([]bool, n), Answered: make([]bool, n), Unsent: make([]bool, n), UnsentFors: make([]int64, n),
 		SeenIds: make([]keyturn.ID, n), TurnedIds: make([]keyturn.ID, n),
 	}
 	for i, r := range results {
 		arg.Ids[i], arg.Was[i], arg.Epochs[i], arg.States[i] = r.Task, string(r.From), r.Epoch, string(r.State)
 		arg.Reasons[i], arg.Afters[i] = clean(r.Reason), micros(r.After)
-		arg.Failed[i] = r.Failed && !r.State.Final()
+		arg.Failed[i], arg.Anew[i] = r.Failed && !r.State.Final(), r.Anew
 		arg.SeenIds[i], arg.TurnedIds[i] = s.newIDs()
 		switch r.State {
 		case keyturn.TaskSucceeded:

@@ -44,7 +44,7 @@ func (s *Store) Feed(ctx context.Context, target string, window int) (keyturn.Fe
 			} else if err := s.q.HandTask(ctx, tx, db.HandTaskParams{Seq: task.seq, Now: at(tx.now)}); err != nil {
 				return err
 			}
-			task.queued.Generation, task.queued.Handed = resource.Generation, tx.now
+			task.queued.Generation, task.queued.Handed, task.queued.Returned = resource.Generation, tx.now, !task.planned
 			out.Tasks = append(out.Tasks, task.queued)
 		}
 		if out.More, err = s.more(ctx, tx, moved, int64(window/4)); err != nil {
@@ -61,7 +61,9 @@ func (s *Store) Feed(ctx context.Context, target string, window int) (keyturn.Fe
 // more reports whether at least n tasks of a rotation are planned behind the place up to which it is handed out.
 func (s *Store) more(ctx context.Context, tx *tx, moved map[string]place, n int64) (bool, error) {
 	for rotation, to := range moved {
-		_, err := s.q.PlannedTaskBehind(ctx, tx, db.PlannedTaskBehindParams{RotationID: rotation, Turn: to.turn, Seq: to.seq, Between: max(n, 1) - 1})
+		_, err := s.q.PlannedTaskBehind(ctx, tx, db.PlannedTaskBehindParams{
+			RotationID: rotation, Turn: to.turn, TurnLimit: to.limit, Seq: to.seq, Between: max(n, 1) - 1,
+		})
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err == nil, err
 		}
@@ -71,8 +73,9 @@ func (s *Store) more(ctx context.Context, tx *tx, moved map[string]place, n int6
 
 // place is where a task is in its rotation.
 type place struct {
-	turn int64
-	seq  int64
+	turn  int64
+	seq   int64
+	limit int64 // the last turn that may be handed out now
 }
 
 // fed returns how far each rotation of the target was handed out.
@@ -84,7 +87,7 @@ func (s *Store) fed(ctx context.Context, on db.DBTX, target string) (map[string]
 	fed := map[string]place{}
 	for _, row := range rows {
 		if _, ok := fed[row.RotationID]; !ok {
-			fed[row.RotationID] = place{row.Turn, row.Seq}
+			fed[row.RotationID] = place{turn: row.Turn, seq: row.Seq}
 		}
 	}
 	return fed, nil
@@ -121,7 +124,7 @@ func (s *Store) feedable(
 	}
 	var out []feedable
 	for _, row := range open {
-		task := feedable{policy: row.Policy, place: place{row.Turn, row.Seq}}
+		task := feedable{policy: row.Policy, place: place{turn: row.Turn, seq: row.Seq}}
 		task.queued, err = toQueued(keyturn.TaskIntended, row.ID, row.RotationID, row.UnitID, row.Failures)
 		if err != nil {
 			return nil, err
@@ -145,14 +148,14 @@ func (s *Store) feedable(
 			return nil, err
 		}
 		for _, row := range planned {
-			task := feedable{policy: r.Policy, place: place{row.Turn, row.Seq}, planned: true}
+			task := feedable{policy: r.Policy, place: place{row.Turn, row.Seq, r.TurnLimit}, planned: true}
 			if task.queued, err = toQueued(keyturn.TaskPending, row.ID, r.ID, row.UnitID, row.Failures); err != nil {
 				return nil, err
 			}
 			out = append(out, task)
 		}
 		for _, row := range returned {
-			task := feedable{policy: r.Policy, place: place{row.Turn, row.Seq}}
+			task := feedable{policy: r.Policy, place: place{turn: row.Turn, seq: row.Seq}}
 			if task.queued, err = toQueued(keyturn.TaskPending, row.ID, r.ID, row.UnitID, row.Failures); err != nil {
 				return nil, err
 			}

@@ -74,7 +74,7 @@ func (s *Store) tell(ctx context.Context, tx *tx, told *keyturn.Told) (err error
 
 // fits reports whether the task is where the result takes it from.
 func fits(task *finishing, r keyturn.TaskResult) bool {
-	return task != nil && task.state == r.From && (r.From != keyturn.TaskIntended || task.epoch == r.Epoch)
+	return task != nil && task.state == r.From && (r.From != keyturn.TaskIntended || task.epoch == r.Epoch) && (task.first || !r.Anew)
 }
 
 // possible reports whether the states' table allows the result and it has what the schema demands:

@@ -13,6 +13,7 @@ func feedTests() map[string]func(*testing.T, New) {
 		"HandsOutAtMostTheWindow":           feedWindow,
 		"ProjectsTakeTurns":                 feedTurns,
 		"SaysWhetherMoreWait":               feedMore,
+		"HandsOutAnewWhatWasNotPutBack":     feedAnew,
 		"RotationsOfATargetShareTheTurns":   feedRotationsShare,
 		"SaysWhatTheWorkerNeeds":            feedContents,
 		"HeldTargetGivesNone":               feedHeld,
@@ -69,38 +70,6 @@ func feedTurns(t *testing.T, newStore New) {
 	if perProject["low"] != 1 || perProject["mid"] < 16 || perProject["big"] < 16 {
 		t.Errorf("the first 40 tasks are of %v", perProject)
 	}
-}
-
-func feedMore(t *testing.T, newStore New) {
-	f := newFixture(t, newStore)
-	f.estate()
-	_, tasks := f.running("quarterly", makeUnits("om", "p1", 50)...)
-	more := func(step string, n int, want bool) {
-		t.Helper()
-		fed, err := f.Feed(f.ctx(), "om", 20) // a quarter of the window is 5
-		f.ok(err)
-		if len(fed.Tasks) != n || fed.More != want {
-			t.Errorf("%s: fed %d, more %t, want %d and %t", step, len(fed.Tasks), fed.More, n, want)
-		}
-	}
-	more("at first", 20, true)
-	for _, task := range tasks[:20] {
-		f.turn(task.ID, "a", "b")
-	}
-	more("ten are left", 20, true)
-	f.turn(tasks[20].ID, "a", "b")
-	f.turn(tasks[30].ID, "a", "b") // in any order
-	f.turn(tasks[22].ID, "a", "b")
-	f.turn(tasks[23].ID, "a", "b")
-	f.turn(tasks[24].ID, "a", "b")
-	more("five are left", 5, true)
-	f.turn(tasks[25].ID, "a", "b")
-	more("four are left", 1, false)
-	for _, task := range slices.Concat(tasks[21:22], tasks[26:30], tasks[31:45]) {
-		f.turn(task.ID, "a", "b")
-	}
-	more("the last ones", 4, false)
-	more("nothing", 0, false)
 }
 
 func feedRotationsShare(t *testing.T, newStore New) {

@@ -78,7 +78,7 @@ WITH clock AS MATERIALIZED (
         unnest(sqlc.arg('epochs')::bigint[]) AS epoch, unnest(sqlc.arg('states')::text[]) AS state,
         unnest(sqlc.arg('resolutions')::text[]) AS resolution, unnest(sqlc.arg('reasons')::text[]) AS reason,
         unnest(sqlc.arg('keys_after')::text[]) AS key_after, unnest(sqlc.arg('afters')::bigint[]) AS after,
-        unnest(sqlc.arg('failed')::boolean[]) AS failed, unnest(sqlc.arg('answered')::boolean[]) AS answered,
+        unnest(sqlc.arg('failed')::boolean[]) AS failed, unnest(sqlc.arg('anew')::boolean[]) AS anew, unnest(sqlc.arg('answered')::boolean[]) AS answered,
         unnest(sqlc.arg('unsent')::boolean[]) AS unsent, unnest(sqlc.arg('unsent_fors')::bigint[]) AS unsent_for,
         unnest(sqlc.arg('seen_ids')::uuid[]) AS seen_id, unnest(sqlc.arg('turned_ids')::uuid[]) AS turned_id
 ), moved AS (
@@ -92,6 +92,7 @@ WITH clock AS MATERIALIZED (
         finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
     FROM result r, clock
     WHERE t.id = r.id AND t.state = r.was AND (r.was = 'pending' OR t.epoch = r.epoch)
+        AND (NOT r.anew OR (t.back IS NULL AND t.handed_at IS NULL))
     -- No lock is needed to read the key that is known, and mostly the intent has: only the unit's one open intent, which
     -- is ours, lets it be written.
     RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, t.started_at, t.finished_at,

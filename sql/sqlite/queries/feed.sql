@@ -62,10 +62,10 @@ ORDER BY turn, seq
 LIMIT sqlc.arg(max_rows);
 
 -- name: PlannedTaskBehind :one
--- A planned task behind a place, with others in between. A rollout's later waves count: they are handed out in time.
+-- A planned task behind a place, with others in between.
 SELECT seq FROM tasks
 WHERE rotation_id = sqlc.arg(rotation_id) AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
-    AND turn >= sqlc.arg(turn) AND (turn > sqlc.arg(turn) OR seq > sqlc.arg(seq))
+    AND turn >= sqlc.arg(turn) AND turn <= sqlc.arg(turn_limit) AND (turn > sqlc.arg(turn) OR seq > sqlc.arg(seq))
 ORDER BY turn, seq
 LIMIT 1 OFFSET sqlc.arg(between);
 

@@ -20,9 +20,9 @@ WITH clock AS MATERIALIZED (
         unnest($4::bigint[]) AS epoch, unnest($5::text[]) AS state,
         unnest($6::text[]) AS resolution, unnest($7::text[]) AS reason,
         unnest($8::text[]) AS key_after, unnest($9::bigint[]) AS after,
-        unnest($10::boolean[]) AS failed, unnest($11::boolean[]) AS answered,
-        unnest($12::boolean[]) AS unsent, unnest($13::bigint[]) AS unsent_for,
-        unnest($14::uuid[]) AS seen_id, unnest($15::uuid[]) AS turned_id
+        unnest($10::boolean[]) AS failed, unnest($11::boolean[]) AS anew, unnest($12::boolean[]) AS answered,
+        unnest($13::boolean[]) AS unsent, unnest($14::bigint[]) AS unsent_for,
+        unnest($15::uuid[]) AS seen_id, unnest($16::uuid[]) AS turned_id
 ), moved AS (
     UPDATE tasks t SET
         state = r.state, reason = r.reason, resolution = r.resolution, key_after = r.key_after,
@@ -34,6 +34,7 @@ WITH clock AS MATERIALIZED (
         finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
     FROM result r, clock
     WHERE t.id = r.id AND t.state = r.was AND (r.was = 'pending' OR t.epoch = r.epoch)
+        AND (NOT r.anew OR (t.back IS NULL AND t.handed_at IS NULL))
     -- No lock is needed to read the key that is known, and mostly the intent has: only the unit's one open intent, which
     -- is ours, lets it be written.
     RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, t.started_at, t.finished_at,
@@ -53,7 +54,7 @@ WITH clock AS MATERIALIZED (
     RETURNING task_id, n
 ), trimmed AS (
     DELETE FROM task_log
-    WHERE (task_id, n) IN (SELECT g.task_id, g.n - $16::integer FROM logged g WHERE g.n - $16::integer > $17::integer)
+    WHERE (task_id, n) IN (SELECT g.task_id, g.n - $17::integer FROM logged g WHERE g.n - $17::integer > $18::integer)
 ), known AS MATERIALIZED (
     SELECT id, rotation_id, unit_id, state, was, key_before, key_after, intended_at, started_at, finished_at, seen_id, turned_id, attempts, reason, resolution, known_key FROM moved WHERE was = 'intended' AND state <> 'intended'
 ), seen AS (
@@ -75,7 +76,7 @@ WITH clock AS MATERIALIZED (
     WHERE k.unit_id = n.unit_id
 ), told AS (
     INSERT INTO announcements (id, type, task_ids)
-    SELECT $18::uuid, 'tasks', array_agg(id ORDER BY id)
+    SELECT $19::uuid, 'tasks', array_agg(id ORDER BY id)
     FROM moved WHERE state NOT IN ('pending', 'intended') HAVING count(*) > 0
 )
 SELECT id, rotation_id, unit_id, was::text AS was, state, resolution, reason, attempts, key_before, key_after, intended_at, started_at,
@@ -94,6 +95,7 @@ type FinishParams struct {
 	KeysAfter    []string
 	Afters       []int64
 	Failed       []bool
+	Anew         []bool
 	Answered     []bool
 	Unsent       []bool
 	UnsentFors   []int64
@@ -137,6 +139,7 @@ func (q *Queries) Finish(ctx context.Context, db DBTX, arg FinishParams) ([]Fini
 		arg.KeysAfter,
 		arg.Afters,
 		arg.Failed,
+		arg.Anew,
 		arg.Answered,
 		arg.Unsent,
 		arg.UnsentFors,

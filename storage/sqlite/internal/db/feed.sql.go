@@ -314,23 +314,25 @@ func (q *Queries) OrphanedTasks(ctx context.Context, db DBTX, arg OrphanedTasksP
 const plannedTaskBehind = `-- name: PlannedTaskBehind :one
 SELECT seq FROM tasks
 WHERE rotation_id = ?1 AND finished_at IS NULL AND back IS NULL AND handed_at IS NULL
-    AND turn >= ?2 AND (turn > ?2 OR seq > ?3)
+    AND turn >= ?2 AND turn <= ?3 AND (turn > ?2 OR seq > ?4)
 ORDER BY turn, seq
-LIMIT 1 OFFSET ?4
+LIMIT 1 OFFSET ?5
 `
 
 type PlannedTaskBehindParams struct {
 	RotationID string
 	Turn       int64
+	TurnLimit  int64
 	Seq        int64
 	Between    int64
 }
 
-// A planned task behind a place, with others in between. A rollout's later waves count: they are handed out in time.
+// A planned task behind a place, with others in between.
 func (q *Queries) PlannedTaskBehind(ctx context.Context, db DBTX, arg PlannedTaskBehindParams) (int64, error) {
 	row := db.QueryRowContext(ctx, plannedTaskBehind,
 		arg.RotationID,
 		arg.Turn,
+		arg.TurnLimit,
 		arg.Seq,
 		arg.Between,
 	)
