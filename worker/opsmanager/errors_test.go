@@ -238,22 +238,25 @@ func TestConnectionsThatBreakAfterTheRequest(t *testing.T) {
 
 func TestTimeoutsAndCancellation(t *testing.T) {
 	t.Parallel()
-	f := newFake(t)
 	arrived := make(chan struct{}, 8)
-	hang := func(_ http.ResponseWriter, r *http.Request) {
-		arrived <- struct{}{}
-		<-r.Context().Done()
+	// Each part has a server of its own: a request that was given up may arrive late, or not at all.
+	hanging := func(arrive func()) *fake {
+		f := newFake(t)
+		hang := func(_ http.ResponseWriter, r *http.Request) {
+			arrive()
+			<-r.Context().Done()
+		}
+		f.handle("GET "+keyPath, hang)
+		f.handle("PUT "+keyPath, hang)
+		return f
 	}
-	f.handle("GET "+keyPath, hang)
-	f.handle("PUT "+keyPath, hang)
-	impatient := f.client(t, func(cfg *opsmanager.Config) { cfg.Target.Timeouts.Request = keyturn.Duration(50 * time.Millisecond) })
+	const short = 500 * time.Millisecond // enough for a request to be sent also while much else is going on
+	impatient := hanging(func() {}).client(t, func(cfg *opsmanager.Config) { cfg.Target.Timeouts.Request = keyturn.Duration(short) })
 	_, err := impatient.Current(t.Context(), unitID)
-	want{transient, true, "timeout", 0, "spec.timeouts.request (50ms)"}.check(t, "Current", err)
+	want{transient, true, "timeout", 0, "spec.timeouts.request (500ms)"}.check(t, "Current", err)
 	want{ambiguous, true, "timeout", 0, ""}.check(t, "Apply", impatient.Apply(t.Context(), unitID, keyturn.Intent{}))
-	<-arrived
-	<-arrived
 
-	patient := f.client(t)
+	patient := hanging(func() { arrived <- struct{}{} }).client(t)
 	for name, call := range map[string]func(context.Context) error{
 		"Current": func(ctx context.Context) error { _, err := patient.Current(ctx, unitID); return err },
 		"Apply":   func(ctx context.Context) error { return patient.Apply(ctx, unitID, keyturn.Intent{}) },
@@ -267,8 +270,9 @@ func TestTimeoutsAndCancellation(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	patient = hanging(func() {}).client(t)
 	for name, kind := range map[string]keyturn.ErrorKind{"Current": transient, "Prepare": transient, "Apply": ambiguous} {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // as the rotator does
+		ctx, cancel := context.WithTimeout(t.Context(), short) // as the rotator does
 		var err error
 		switch name {
 		case "Current":
@@ -280,7 +284,6 @@ func TestTimeoutsAndCancellation(t *testing.T) {
 		}
 		want{kind, true, "timeout", 0, "no answer from"}.check(t, name+" until the caller's deadline", err)
 		cancel()
-		<-arrived
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
