@@ -42,12 +42,6 @@ type answer[R any] struct {
 	err   error
 }
 
-// do returns when the value is durable, or could not be made so, or ctx ended;
-// in the last case the commit may still happen.
-func (b *batcher[T, R]) do(ctx context.Context, value T) (R, error) {
-	return b.add(ctx, value).wait(ctx)
-}
-
 // add puts the value into the next group, which does not end with ctx.
 func (b *batcher[T, R]) add(ctx context.Context, value T) *answer[R] {
 	to := &answer[R]{done: make(chan struct{})}
@@ -62,7 +56,7 @@ func (b *batcher[T, R]) add(ctx context.Context, value T) *answer[R] {
 	return to
 }
 
-// wait returns the answer, or ctx's error.
+// wait returns when the value is durable, or could not be made so, or ctx ended; in the last case the commit may still happen.
 func (a *answer[R]) wait(ctx context.Context) (R, error) {
 	select {
 	case <-a.done:

@@ -38,8 +38,8 @@ func TestBatcher(t *testing.T) {
 			var callers sync.WaitGroup
 			for i := range 25 {
 				callers.Go(func() {
-					if got, err := b.do(t.Context(), i); err != nil || got != 2*i {
-						t.Errorf("do(%d) = %d, %v", i, got, err)
+					if got, err := b.add(t.Context(), i).wait(t.Context()); err != nil || got != 2*i {
+						t.Errorf("%d became %d, %v", i, got, err)
 					}
 				})
 			}
@@ -59,7 +59,7 @@ func TestBatcher(t *testing.T) {
 			var callers sync.WaitGroup
 			for i := range 5 {
 				callers.Go(func() {
-					if _, err := b.do(t.Context(), i); !errors.Is(err, broken) {
+					if _, err := b.add(t.Context(), i).wait(t.Context()); !errors.Is(err, broken) {
 						t.Errorf("error %v", err)
 					}
 				})
@@ -74,11 +74,11 @@ func TestBatcher(t *testing.T) {
 			b := newBatcher(func(values []int) ([]int, error) { return values, nil })
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			if _, err := b.do(ctx, 1); !errors.Is(err, context.Canceled) {
+			if _, err := b.add(ctx, 1).wait(ctx); !errors.Is(err, context.Canceled) {
 				t.Errorf("error %v", err)
 			}
-			if got, err := b.do(t.Context(), 2); got != 2 || err != nil {
-				t.Errorf("do = %d, %v", got, err)
+			if got, err := b.add(t.Context(), 2).wait(t.Context()); got != 2 || err != nil {
+				t.Errorf("got %d, %v", got, err)
 			}
 		})
 	})
@@ -87,7 +87,7 @@ func TestBatcher(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			b := newBatcher(func([]int) ([]int, error) { return nil, nil })
-			if _, err := b.do(t.Context(), 1); err == nil {
+			if _, err := b.add(t.Context(), 1).wait(t.Context()); err == nil {
 				t.Error("no error")
 			}
 		})

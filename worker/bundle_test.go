@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,6 +57,20 @@ func setup(t *testing.T, units int) *bundle {
 	b.one = &oneSystem{sys: b.system, target: target}
 	b.applyPolicy(`{"target":"om"}`)
 	return b
+}
+
+// bundled runs tests with a bundle in fake time.
+func bundled(t *testing.T) func(name string, units int, test func(t *testing.T, b *bundle)) {
+	return func(name string, units int, test func(t *testing.T, b *bundle)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := setup(t, units)
+				defer b.close()
+				test(t, b)
+			})
+		})
+	}
 }
 
 func (b *bundle) applyPolicy(spec string) {

@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/keyturn/keyturn"
@@ -19,16 +19,7 @@ import (
 func TestBundles(t *testing.T) {
 	t.Parallel()
 
-	run := func(name string, units int, test func(t *testing.T, b *bundle)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				b := setup(t, units)
-				defer b.close()
-				test(t, b)
-			})
-		})
-	}
+	run := bundled(t)
 
 	run("AMessageIsOnePlaceAtTheTarget", 200, func(t *testing.T, b *bundle) {
 		var mu sync.Mutex
@@ -235,6 +226,61 @@ func TestBundles(t *testing.T) {
 		}
 		b.checkTruth(1)
 	})
+}
+
+// TestBundles_Crashes lets the first worker die, or be stopped for long, right before or after a group commit, with several
+// tasks in each of its messages. Those messages come again, and another worker goes on.
+func TestBundles_Crashes(t *testing.T) {
+	t.Parallel()
+	run := bundled(t)
+	for _, step := range []string{"Intend", "Finish"} {
+		for _, after := range []bool{false, true} {
+			for _, wakes := range []time.Duration{0, 5 * time.Minute} {
+				run(fmt.Sprintf("%s/after=%v/wakes=%s", step, after, wakes), 200, func(t *testing.T, b *bundle) {
+					from, to := b.queue.tasks, make(chan *memoryDelivery, 1000)
+					b.queue.tasks = to
+					var mu sync.Mutex
+					var held []*memoryDelivery
+					go func() {
+						for d := range from {
+							mu.Lock()
+							held = append(held, d)
+							mu.Unlock()
+							to <- d
+						}
+					}()
+					defer close(from)
+					dying := &dyingStore{Store: b.store, step: step, after: after, died: make(chan struct{}), wakes: wakes}
+					first := b.startWith("w1", dying, &doublingQueue{memoryQueue: b.queue, into: from})
+					r := b.request("a")
+					<-dying.died
+					bundles := 0
+					mu.Lock()
+					for _, d := range held { // the broker takes none of them for ended
+						again := &memoryDelivery{queue: d.queue, data: d.data, key: d.key, ended: make(chan struct{})}
+						again.again.Store(true)
+						to <- again
+						if d.data[0] == '[' {
+							bundles++
+						}
+					}
+					mu.Unlock()
+					second := b.start("w2")
+					if end := b.await(r.ID, 20*time.Minute); end.Counts.Succeeded != 200 {
+						t.Errorf("counts %+v", end.Counts)
+					}
+					pass(wakes + time.Minute) // the first one wakes up, if it does
+					second()
+					dying.end()
+					first()
+					if bundles == 0 {
+						t.Error("no message held several tasks")
+					}
+					b.checkTruth(1)
+				})
+			}
+		}
+	}
 }
 
 // slowFinish takes a while to make results durable.

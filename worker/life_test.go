@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -89,16 +88,7 @@ func (s *intendHook) Intend(ctx context.Context, writes []keyturn.IntentWrite) (
 func TestLifeOfARotation(t *testing.T) {
 	t.Parallel()
 
-	run := func(name string, units int, test func(t *testing.T, b *bundle)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				b := setup(t, units)
-				defer b.close()
-				test(t, b)
-			})
-		})
-	}
+	run := bundled(t)
 
 	run("StoppedFinishesWhatIsUnderWayAndBeginsNothing", 30, func(t *testing.T, b *bundle) {
 		b.system.apply = func(_ string, turn func()) error {

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/keyturn/keyturn"
@@ -94,20 +93,6 @@ func (s *makingSystem) check(t *testing.T, made int) {
 		if !intent.Made() || intent.Before == "" {
 			t.Errorf("applied %+v: want what was made", intent)
 		}
-	}
-}
-
-// bundled runs tests with a bundle in fake time.
-func bundled(t *testing.T) func(name string, units int, test func(t *testing.T, b *bundle)) {
-	return func(name string, units int, test func(t *testing.T, b *bundle)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				b := setup(t, units)
-				defer b.close()
-				test(t, b)
-			})
-		})
 	}
 }
 

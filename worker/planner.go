@@ -152,7 +152,7 @@ func (p *Planner) cannotPlan(ctx context.Context, r keyturn.Rotation, cause erro
 }
 
 // inTurn orders units, in their place, as their tasks are going to be handed out: every project's first ones, then every
-// project's second. Tasks that are worked on together then lie together in the database.
+// project's next ones. Tasks that are worked on together then lie together in the database.
 func inTurn(units []keyturn.Unit) []keyturn.Unit {
 	type place struct{ turn, project, unit int32 }
 	places := make([]place, len(units))

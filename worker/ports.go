@@ -230,11 +230,11 @@ type Delivery interface {
 type Queue interface {
 	// PublishTasks hands tasks of one target to the workers, all or none: each bundle in one message.
 	PublishTasks(ctx context.Context, target string, bundles [][]keyturn.QueuedTask) error
-	// ConsumeTasks calls handle, in its own goroutine for each, for the target's tasks, with at
+	// ConsumeTasks calls handle, in its own goroutine for each, for the messages with the target's tasks, with at
 	// most concurrency of them unfinished over all workers. It blocks until ctx ends, then
 	// waits for the handlers. The bus keeps a delivery ours as long as handle runs.
 	ConsumeTasks(ctx context.Context, target string, concurrency int, handle func(context.Context, Delivery)) error
-	// Waiting returns how many of the target's tasks are in the queue and were not delivered yet.
+	// Waiting returns how many messages with tasks of the target are in the queue and were not delivered yet.
 	Waiting(ctx context.Context, target string) (int, error)
 	// PublishRotation wakes a planner: the message is the id in its 36 character form.
 	PublishRotation(ctx context.Context, id keyturn.ID) error

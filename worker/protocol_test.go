@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,16 +22,7 @@ func pass(d time.Duration) { time.Sleep(d) }
 func TestWorker(t *testing.T) {
 	t.Parallel()
 
-	run := func(name string, units int, test func(t *testing.T, b *bundle)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				b := setup(t, units)
-				defer b.close()
-				test(t, b)
-			})
-		})
-	}
+	run := bundled(t)
 
 	run("TurnsEveryUnitOnce", 100, func(t *testing.T, b *bundle) {
 		defer b.start("w1")()

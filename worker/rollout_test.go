@@ -226,16 +226,7 @@ func (s *slowSystem) Current(ctx context.Context, unit string) (string, error) {
 
 func TestLook(t *testing.T) {
 	t.Parallel()
-	run := func(name string, units int, test func(t *testing.T, b *bundle)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				b := setup(t, units)
-				defer b.close()
-				test(t, b)
-			})
-		})
-	}
+	run := bundled(t)
 
 	run("FindsUnitsAndKeysBeforeTheFirstRotation", 250, func(t *testing.T, b *bundle) {
 		pass(8 * time.Minute)

@@ -33,8 +33,8 @@ const (
 	drainWait = 5 * time.Second
 )
 
-// ConsumeTasks calls handle, in its own goroutine for each, for the target's
-// tasks, with at most concurrency of them unfinished over all workers. When ctx
+// ConsumeTasks calls handle, in its own goroutine for each, for the messages with the
+// target's tasks, with at most concurrency of them unfinished over all workers. When ctx
 // ends it waits for the handlers; what they neither acknowledged nor rejected by then, and
 // what came too late for one, is handed back at once. The context that handlers get ends with ctx.
 //

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Waiting returns how many of the target's tasks were published and not delivered yet. Without a
+// Waiting returns how many messages with tasks of the target were published and not delivered yet. Without a
 // stream or a consumer there are none.
 func (b *Bus) Waiting(ctx context.Context, target string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestWait)

@@ -74,7 +74,7 @@ type finishing struct {
 	startedAt          sql.NullInt64
 	attempts           int64
 	unitKey            string // the unit's key as far as the history knows
-	first              bool   // it was never put back
+	first              bool   // it was never put back, nor handed out by itself
 }
 
 func (t *tx) finishing(ctx context.Context, ids []keyturn.ID) (map[string]*finishing, error) {
