@@ -59,6 +59,9 @@ func setup(t *testing.T, units int) *bundle {
 	return b
 }
 
+// pass lets fake time pass: everything here runs inside synctest.
+func pass(d time.Duration) { time.Sleep(d) }
+
 // bundled runs tests with a bundle in fake time.
 func bundled(t *testing.T) func(name string, units int, test func(t *testing.T, b *bundle)) {
 	return func(name string, units int, test func(t *testing.T, b *bundle)) {

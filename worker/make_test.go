@@ -188,7 +188,7 @@ func TestMaker(t *testing.T) {
 		}
 		defer b.start("w1")()
 		r := b.request("a")
-		time.Sleep(2500 * time.Millisecond)
+		pass(2500 * time.Millisecond)
 		if task := b.only(r.ID); task.State != keyturn.TaskIntended || !strings.Contains(task.Reason, "not enabled yet") {
 			t.Errorf("waiting task is %+v", task)
 		}
@@ -434,7 +434,7 @@ func TestMaker_Stopped(t *testing.T) {
 		}
 		defer b.start("w1")()
 		r := b.request("a")
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		stop(t, b, r)
 		b.await(r.ID, 10*time.Minute)
 		if len(s.calls) != 1 {

@@ -16,9 +16,6 @@ import (
 	"github.com/keyturn/keyturn/worker"
 )
 
-// pass lets fake time pass: everything here runs inside synctest.
-func pass(d time.Duration) { time.Sleep(d) }
-
 func TestWorker(t *testing.T) {
 	t.Parallel()
 
@@ -81,7 +78,7 @@ func TestWorker(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- w.Run(ctx) }()
 		b.await(b.request("a").ID, 5*time.Minute)
-		time.Sleep(2 * time.Minute) // late deliveries
+		pass(2 * time.Minute) // late deliveries
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -255,10 +252,10 @@ func TestWorker(t *testing.T) {
 		slow := &slowStore{Store: b.store, delay: 4 * time.Minute}
 		defer b.startOn("w1", slow)()
 		r := b.request("a")
-		time.Sleep(10 * time.Second) // w1 has the intent and is stopped
+		pass(10 * time.Second) // w1 has the intent and is stopped
 		defer b.start("w2")()
 		b.await(r.ID, 20*time.Minute)
-		time.Sleep(2 * time.Minute) // w1 wakes up
+		pass(2 * time.Minute) // w1 wakes up
 		b.checkTruth(1)
 		if got := b.system.sent[b.system.units[0].ID]; got != 1 {
 			t.Errorf("sent %d times, want once: the delayed one must not go out", got)
@@ -305,7 +302,7 @@ func TestWorker(t *testing.T) {
 		}
 		defer b.start("w1")()
 		r := b.request("a")
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		b.checkTruth(0)
 		if err := b.store.SetPaused(t.Context(), "quarterly", false, "ops", "", nil); err != nil {
 			t.Fatal(err)
@@ -317,7 +314,7 @@ func TestWorker(t *testing.T) {
 	run("SlowTargetIsNotAskedTwice", 50, func(t *testing.T, b *bundle) {
 		b.one.target.Limits.Concurrency = 1
 		b.system.apply = func(_ string, turn func()) error {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			turn()
 			return nil
 		}
@@ -397,7 +394,7 @@ func TestWorker(t *testing.T) {
 	run("EventsTellWhatHappened", 2, func(t *testing.T, b *bundle) {
 		stop := b.start("w1")
 		b.await(b.request("a").ID, time.Minute)
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		stop()
 		got := map[string]int{}
 		for _, e := range b.queue.events {
