@@ -161,6 +161,23 @@ func TestBundles(t *testing.T) {
 		}
 	})
 
+	run("WithoutADatabaseNothingIsSentButWhatHasItsIntent", 200, func(t *testing.T, b *bundle) {
+		store := &leavingStore{Store: b.store, goes: map[keyturn.ID]bool{}}
+		b.one.sys = &watchedSystem{fakeSystem: b.system, store: store, tasks: map[string]keyturn.ID{}}
+		b.system.apply = func(_ string, turn func()) error { pass(50 * time.Millisecond); turn(); return nil }
+		defer b.startOn("w1", store)()
+		if r := b.await(b.request("a").ID, 20*time.Minute); r.Counts.Succeeded != 200 {
+			t.Errorf("counts %+v", r.Counts)
+		}
+		b.checkTruth(1)
+		if len(store.wrong) > 0 {
+			t.Errorf("changes were sent without an intent that is durable: %v", store.wrong)
+		}
+		if store.late == 0 || store.late > 8 || store.refused == 0 {
+			t.Errorf("%d changes were sent and %d intents not written while the database was away: want one change for each of 8 places at most", store.late, store.refused)
+		}
+	})
+
 	run("AFailureIsDurableBeforeTheNextTaskBegins", 150, func(t *testing.T, b *bundle) {
 		b.one.target.Limits.Concurrency = 1
 		store := &slowFinish{Store: b.store, delay: time.Second}
@@ -329,4 +346,72 @@ func (s *failingIntend) Intend(ctx context.Context, writes []keyturn.IntentWrite
 		return nil, errors.New("the database is away")
 	}
 	return s.Store.Intend(ctx, writes)
+}
+
+// leavingStore has no database for a minute, from the moment on at which 40 intents are durable.
+type leavingStore struct {
+	worker.Store
+
+	mu      sync.Mutex
+	left    time.Time
+	goes    map[keyturn.ID]bool // tasks whose intent is durable
+	refused int                 // intents that were not written
+	late    int                 // changes that were sent while the database was away
+	wrong   []string            // units whose change was sent without an intent
+}
+
+func (s *leavingStore) away() bool { return !s.left.IsZero() && time.Since(s.left) < time.Minute }
+
+func (s *leavingStore) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]keyturn.IntentOutcome, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away() {
+		s.refused += len(writes)
+		return nil, errors.New("the database is away")
+	}
+	out, err := s.Store.Intend(ctx, writes)
+	for i, o := range out {
+		if o.Verdict == keyturn.VerdictGo {
+			s.goes[writes[i].Task] = true
+		}
+	}
+	if s.left.IsZero() && len(s.goes) >= 40 {
+		s.left = time.Now()
+	}
+	return out, err
+}
+
+func (s *leavingStore) Finish(ctx context.Context, results []keyturn.TaskResult) (keyturn.Finished, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away() {
+		return keyturn.Finished{}, errors.New("the database is away")
+	}
+	return s.Store.Finish(ctx, results)
+}
+
+// watchedSystem holds each change against the intents that are durable.
+type watchedSystem struct {
+	*fakeSystem
+	store *leavingStore
+	tasks map[string]keyturn.ID // by unit
+}
+
+func (s *watchedSystem) Prepare(ctx context.Context, unit string, task keyturn.ID) (keyturn.Intent, error) {
+	s.store.mu.Lock()
+	s.tasks[unit] = task
+	s.store.mu.Unlock()
+	return s.fakeSystem.Prepare(ctx, unit, task)
+}
+
+func (s *watchedSystem) Apply(ctx context.Context, unit string, intent keyturn.Intent) error {
+	s.store.mu.Lock()
+	if !s.store.goes[s.tasks[unit]] {
+		s.store.wrong = append(s.store.wrong, unit)
+	}
+	if s.store.away() {
+		s.store.late++
+	}
+	s.store.mu.Unlock()
+	return s.fakeSystem.Apply(ctx, unit, intent)
 }

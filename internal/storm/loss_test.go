@@ -26,7 +26,10 @@ type outage struct {
 	database    *proxy
 }
 
-const outageUnits = 200
+const (
+	outageUnits  = 200
+	outagePlaces = 4 // at the target
+)
 
 func newOutage(t *testing.T) *outage {
 	t.Helper()
@@ -79,7 +82,7 @@ func (o *outage) schedule(cron string) {
 	}
 	until(o.t, 30*time.Second, "the policies to be applied", func() bool {
 		return o.apply(o.t.Context(), estate{
-			timeouts: stormTimeouts, concurrency: 4,
+			timeouts: stormTimeouts, concurrency: outagePlaces,
 			policies: "---\napiVersion: keyturn/v1\nkind: Policy\nname: ticks\nspec: {target: om" + cron + "}\n",
 		}) == nil
 	})
@@ -89,6 +92,19 @@ func (o *outage) schedule(cron string) {
 func (o *outage) turned(n int) {
 	o.t.Helper()
 	until(o.t, 60*time.Second, fmt.Sprintf("%d keys to be turned", n), func() bool { return len(o.sim.truth(o.t)) >= n })
+}
+
+// still waits until no key has turned for longer than a change may be under way after its intent, and returns how many have.
+func (o *outage) still() int {
+	o.t.Helper()
+	turned, since := len(o.sim.truth(o.t)), time.Now()
+	until(o.t, 30*time.Second, "keys not to be turned any more", func() bool {
+		if now := len(o.sim.truth(o.t)); now != turned {
+			turned, since = now, time.Now()
+		}
+		return time.Since(since) > stormSend+time.Second // the simulator's latency, on a busy machine
+	})
+	return turned
 }
 
 // end waits for the end of everything, and checks it.
@@ -254,13 +270,17 @@ func TestLossOfTheDatabase(t *testing.T) {
 			way = "freeze"
 		}
 		back := away[way]()
-		// What has its intent may still be applied; then nothing is, however long it takes.
+		lost := len(o.sim.truth(t))
 		for _, s := range []*server{o.head, o.hands} {
 			if complaint(t, s, "database") == "" {
 				t.Errorf("%s: %s does not say what is wrong", way, s.name)
 			}
 		}
-		before := len(o.sim.truth(t))
+		// What had its intent may still be applied, one change at each place; then nothing is, however long it takes.
+		before := o.still()
+		if before-lost > outagePlaces {
+			t.Errorf("%s: %d keys were turned after the database went away, want one for each of %d places at most", way, before-lost, outagePlaces)
+		}
 		pause(t.Context(), 4*time.Second)
 		if now := len(o.sim.truth(t)); now != before {
 			t.Errorf("%s: %d keys were turned without a database", way, now-before)

@@ -36,6 +36,8 @@ var (
 const (
 	stormWaits    = "sendSlack=1s leaseMargin=1s planLease=3s requeueAfter=5s announceLease=3s ackWait=3s"
 	stormTimeouts = "{request: 1s, settle: 4s, verify: 10s}"
+	// stormSend is how long after its intent a change may still be under way: sendSlack and request.
+	stormSend = 2 * time.Second
 	// quietMost is how long everything may take to complete when the storm is over.
 	quietMost = 3 * time.Minute
 )
