@@ -17,13 +17,7 @@ func startSimulator(t testing.TB, cfg simulator.Config) (*simulator.Server, *ops
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := opsmanager.New(opsmanager.Config{
-		Target:    keyturn.Target{Name: "om", System: keyturn.SystemOpsManager, URL: sim.URL, Limits: keyturn.Limits{Concurrency: 256}},
-		PublicKey: sim.PublicKey, PrivateKey: sim.PrivateKey,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := clientOf(t, sim)
 	t.Cleanup(func() {
 		c.Close()
 		if err := sim.Close(); err != nil {
@@ -31,6 +25,18 @@ func startSimulator(t testing.TB, cfg simulator.Config) (*simulator.Server, *ops
 		}
 	})
 	return sim, c
+}
+
+func clientOf(t testing.TB, sim *simulator.Server) *opsmanager.Client {
+	t.Helper()
+	c, err := opsmanager.New(opsmanager.Config{
+		Target:    keyturn.Target{Name: "om", System: keyturn.SystemOpsManager, URL: sim.URL, Limits: keyturn.Limits{Concurrency: 256}},
+		PublicKey: sim.PublicKey, PrivateKey: sim.PrivateKey,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // TestDiscover_HoldsOnlyWhatTasksAskForAgain: an automation config has megabytes, and there may be thousands of projects.
@@ -194,16 +200,4 @@ func BenchmarkTurn(b *testing.B) {
 		turnAll(b, c, units, 256)
 	}
 	b.ReportMetric(float64(len(units))*float64(b.N)/b.Elapsed().Seconds(), "units/s")
-}
-
-// BenchmarkDiscover measures a plan of 10,000 units.
-func BenchmarkDiscover(b *testing.B) {
-	estate := simulator.NewEstate(simulator.EstateConfig{Seed: 1, Projects: 100, ClustersPerProject: 10, ReplicaSetsPerProject: 70})
-	_, c := startSimulator(b, simulator.Config{Estate: estate})
-	for b.Loop() {
-		units, err := c.Discover(b.Context(), keyturn.Selection{})
-		if err != nil || len(units) != 10_000 {
-			b.Fatal(len(units), err)
-		}
-	}
 }
