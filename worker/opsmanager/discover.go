@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,7 +16,16 @@ import (
 type group struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
+
+	// How many it has, parts of sharded clusters included.
+	// https://www.mongodb.com/docs/ops-manager/v7.0/reference/api/groups/get-all-groups-for-current-user/
+	ReplicaSets loose `json:"replicaSetCount"`
+	Shards      loose `json:"shardCount"`
 }
+
+// deployed reports whether the server says that the project has something. It is a hint: it may be old, and not
+// every server tells.
+func (g group) deployed() bool { return g.ReplicaSets.number() > 0 || g.Shards.number() > 0 }
 
 func (g group) String() string {
 	if g.Name == "" {
@@ -25,21 +35,26 @@ func (g group) String() string {
 }
 
 func (g *group) scan(s *scanner) {
-	s.object(func(name string) *string {
+	for name := range s.fields() {
 		switch name {
 		case "id":
-			return &g.ID
+			s.string(&g.ID)
 		case "name":
-			return &g.Name
+			s.string(&g.Name)
+		case "replicaSetCount":
+			s.loose(&g.ReplicaSets)
+		case "shardCount":
+			s.loose(&g.Shards)
 		default:
-			return nil
+			s.skip()
 		}
-	})
+	}
 }
 
 // Discover returns the units that are selected, sorted by project, cluster,
 // component and name. It asks for three lists of each project that can be
-// selected from, and for the hosts where the automation config does not tell the FCV.
+// selected from, and for the hosts where the automation config does not tell the FCV. Of what is sure to be needed it
+// asks for two things of a project at a time, within the target's limit.
 //
 // A project whose clusters can't be listed fails it: a plan that leaves
 // something out without saying so would be worse than none.
@@ -52,15 +67,26 @@ func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
 	})
 	found := make([][]keyturn.Unit, len(groups))
+	places := newPlaces(c.target.Limits.Concurrency)
+	var next atomic.Int64
 	eg, egCtx := errgroup.WithContext(ctx)
-	eg.SetLimit(max(1, min(surveyors, c.target.Limits.Concurrency)))
-	for i, g := range groups {
+	for range min(surveyors, cap(places), len(groups)) {
+		places.spare() // there is one: what is asked ahead gets what the surveyors leave
 		eg.Go(func() error {
-			s := survey{c: c, group: g, sel: sel}
-			units, err := s.units(egCtx)
-			slices.SortFunc(units, inProject)
-			found[i] = units
-			return err
+			defer places.leave()
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(groups) {
+					return nil
+				}
+				s := survey{c: c, group: groups[i], sel: sel, places: places}
+				units, err := s.units(egCtx)
+				if err != nil {
+					return err
+				}
+				slices.SortFunc(units, inProject)
+				found[i] = units
+			}
 		})
 	}
 	if err := eg.Wait(); err != nil {

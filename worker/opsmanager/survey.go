@@ -43,9 +43,10 @@ const (
 
 // survey looks into one project.
 type survey struct {
-	c     *Client
-	group group
-	sel   keyturn.Selection
+	c      *Client
+	group  group
+	sel    keyturn.Selection
+	places places // for what is asked at the same time as something else; nil: nothing is
 
 	clusters []cluster
 	backups  map[string]backupConfig
@@ -54,16 +55,25 @@ type survey struct {
 	plan     *plan           // nil: there is none that could be read
 	unread   string          // why the automation config does not help, and what would
 	hosts    *inventory      // nil: not asked for yet
+
+	planAhead  *ahead[*plan]
+	hostsAhead *ahead[[]host]
 }
 
 // selected is a component with the unit it makes.
 type selected struct {
 	component
-	unit keyturn.Unit
+	unit  keyturn.Unit
+	found fcv  // by the automation config
+	known bool // it tells it
 }
 
 // units returns the project's units that are selected.
 func (s *survey) units(ctx context.Context) ([]keyturn.Unit, error) {
+	if s.sure() {
+		s.planAhead = askAhead(ctx, s.places, s.askPlan)
+		defer s.dropPlan()
+	}
 	clusters, err := s.list(ctx)
 	if isCode(err, "not_found") {
 		s.c.log.Info("project is gone: left out", zap.String("target", s.c.target.Name), zap.String("project", s.group.ID))
@@ -86,6 +96,19 @@ func (s *survey) units(ctx context.Context) ([]keyturn.Unit, error) {
 		units[i] = p.unit
 	}
 	return units, nil
+}
+
+// sure reports whether the selection leaves nothing of the project out, and the project has something: then its
+// automation config is needed, whatever its clusters are.
+func (s *survey) sure() bool {
+	return s.group.deployed() && len(s.sel.Clusters) == 0 && len(s.sel.Components) == 0 && len(s.sel.Units) == 0
+}
+
+// dropPlan drops an automation config that was asked for and not needed after all, from memory too.
+func (s *survey) dropPlan() {
+	if s.planAhead.drop(); s.planAhead != nil && s.plan == nil {
+		s.c.projects.forget(s.group.ID)
+	}
 }
 
 // list lists the project's clusters.
@@ -155,8 +178,15 @@ func (s *survey) judge(ctx context.Context, picked []*selected) error {
 	if err := s.readPlan(ctx); err != nil {
 		return err
 	}
-	if err := s.readBackups(ctx, picked); err != nil {
-		return err
+	backups, hosts := s.lookUp(picked)
+	if backups && hosts {
+		s.hostsAhead = askAhead(ctx, s.places, s.askHosts)
+		defer s.hostsAhead.drop()
+	}
+	if backups {
+		if err := s.readBackups(ctx); err != nil {
+			return err
+		}
 	}
 	routes := make(map[string]route, len(picked))
 	locked, automated := "", false
@@ -186,17 +216,29 @@ func (s *survey) judge(ctx context.Context, picked []*selected) error {
 	return nil
 }
 
+// lookUp finds what the automation config tells of the units' FCV, and reports what has to be asked for besides:
+// the backup configurations, if a unit may need its own, and the hosts, where the automation config does not tell.
+func (s *survey) lookUp(picked []*selected) (backups, hosts bool) {
+	for _, p := range picked {
+		if p.flaw != "" {
+			continue
+		}
+		if s.plan != nil {
+			p.found, p.known = s.plan.fcv(p.component)
+		}
+		backups = backups || s.backs() && !p.found.high
+		hosts = hosts || !p.known
+	}
+	return backups, hosts
+}
+
 // route finds the way of one unit. It asks for the hosts only if the automation config does not tell the FCV.
 func (s *survey) route(ctx context.Context, p *selected) (route, error) {
 	if p.flaw != "" {
 		return route{reason: p.flaw}, nil
 	}
-	var found fcv
-	known := false
-	if s.plan != nil {
-		found, known = s.plan.fcv(p.component)
-	}
-	if !known {
+	found := p.found
+	if !p.known {
 		if err := s.listHosts(ctx); err != nil {
 			return route{}, err
 		}
@@ -216,19 +258,9 @@ func (s *survey) route(ctx context.Context, p *selected) (route, error) {
 // backs reports whether keys of backups are turned at the target.
 func (s *survey) backs() bool { return s.c.target.System != keyturn.SystemCloudManager }
 
-// readBackups lists the backup configurations, if a unit may need one. If that is not allowed, it is the reason
-// why keys of backups can't be turned.
-func (s *survey) readBackups(ctx context.Context, picked []*selected) error {
-	needed := func(p *selected) bool {
-		if p.flaw != "" || s.plan == nil {
-			return p.flaw == ""
-		}
-		found, _ := s.plan.fcv(p.component)
-		return !found.high
-	}
-	if !s.backs() || !slices.ContainsFunc(picked, needed) {
-		return nil
-	}
+// readBackups lists the backup configurations. If that is not allowed, it is the reason why keys of backups can't
+// be turned.
+func (s *survey) readBackups(ctx context.Context) error {
 	configs, err := list(ctx, s.c, s.question("list_backup_configs", "backup configurations", "/backupConfigs"),
 		func(b backupConfig) string { return b.ClusterID })
 	if refused(err) {
@@ -245,11 +277,16 @@ func (s *survey) readBackups(ctx context.Context, picked []*selected) error {
 	return nil
 }
 
-// readPlan reads the automation config. It may be missing, or not for us to read.
-func (s *survey) readPlan(ctx context.Context) error {
-	plan, err := s.c.projects.of(s.group.ID, s.c.now()).config.get(ctx, s.c.now, fresh, func(ctx context.Context) (*plan, error) {
+// askPlan asks for the automation config.
+func (s *survey) askPlan(ctx context.Context) (*plan, error) {
+	return s.c.projects.of(s.group.ID, s.c.now()).config.get(ctx, s.c.now, fresh, func(ctx context.Context) (*plan, error) {
 		return s.c.readConfig(ctx, s.group)
 	})
+}
+
+// readPlan reads the automation config. It may be missing, or not for us to read.
+func (s *survey) readPlan(ctx context.Context) error {
+	plan, err := s.planAhead.take(ctx, s.askPlan)
 	switch {
 	case err == nil:
 		s.plan, s.unread = plan, "the automation config does not tell it for all of its processes: "+howToKnow
@@ -308,12 +345,14 @@ func (s *survey) encryption(ctx context.Context, b backupConfig) (*bool, error) 
 	return b.EncryptionEnabled, nil
 }
 
+func (s *survey) askHosts(ctx context.Context) ([]host, error) { return s.c.listHosts(ctx, s.group) }
+
 // listHosts does so once.
 func (s *survey) listHosts(ctx context.Context) error {
 	if s.hosts != nil {
 		return nil
 	}
-	hosts, err := s.c.listHosts(ctx, s.group)
+	hosts, err := s.hostsAhead.take(ctx, s.askHosts)
 	if err != nil && !refused(err) {
 		return err
 	}
