@@ -120,12 +120,19 @@ func (w *world) turnsModern(t *testing.T, kind string) {
 	}
 }
 
+// takenBack is how often somebody takes the last edit of each project back.
+const takenBack = 2
+
 // survivesOthers turns a mixed estate while answers get lost, agents take their time, somebody else edits the
 // automation configs, also from old versions, and the server is started again in the middle.
+//
+// Nothing may be parked: of the five attempts of a task at most two get lost before their change is carried out (the faults of a project's
+// PUTs follow from the seed, and those of this one are that far apart), and at most takenBack changes are taken back. What
+// was refused, or not sent for an edit or a GET that failed, is no attempt.
 func (w *world) survivesOthers(t *testing.T, kind string) {
 	t.Parallel()
 	sim := modern(t, simulator.Faults{
-		Seed: 11, LateAfter: keyturn.Duration(300 * time.Millisecond),
+		Seed: 6406, LateAfter: keyturn.Duration(300 * time.Millisecond),
 		PUT:    simulator.Rates{ErrorBefore: .1, ErrorAfter: .1, ResetBefore: .1, ResetAfter: .1, Late: .05},
 		GET:    simulator.Rates{ErrorBefore: .01, ResetBefore: .01},
 		Agents: simulator.Agents{Takes: keyturn.Duration(80 * time.Millisecond), GoalLag: keyturn.Duration(10 * time.Millisecond), Conflict: .1},
@@ -139,21 +146,7 @@ func (w *world) survivesOthers(t *testing.T, kind string) {
 	}
 	stop := make(chan struct{})
 	var others sync.WaitGroup
-	others.Go(func() {
-		ticker := time.NewTicker(700 * time.Millisecond)
-		defer ticker.Stop()
-		units := sim.Estate().Units()
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			case <-ticker.C:
-			}
-			if err := sim.Estate().EditAutomation(units[i*7%len(units)].ProjectID, i%4 == 0); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	others.Go(func() { editAsOthers(t, sim, stop) })
 	defer others.Wait()
 	defer close(stop)
 	until(t, "some keys to be turned", func() bool { return len(sim.Truth()) > 8 })
@@ -170,4 +163,69 @@ func (w *world) survivesOthers(t *testing.T, kind string) {
 		t.Errorf("%s %+v", rotation.State, rotation.Counts)
 	}
 	wantTurned(t, sim, 1)
+	wantTrouble(t, sim)
+}
+
+// editAsOthers edits the config of one project after the other, and takes the last edit of each back right after a key of the
+// project was turned, which is mostly the rotation.
+func editAsOthers(t *testing.T, sim *simulator.Server, stop chan struct{}) {
+	look, edit := time.NewTicker(20*time.Millisecond), time.NewTicker(700*time.Millisecond)
+	defer look.Stop()
+	defer edit.Stop()
+	var projects []string
+	for _, u := range sim.Estate().Units() {
+		if !slices.Contains(projects, u.ProjectID) {
+			projects = append(projects, u.ProjectID)
+		}
+	}
+	back, seen := map[string]int{}, 0
+	for i := 0; ; {
+		select {
+		case <-stop:
+			return
+		case <-edit.C:
+			if err := sim.Estate().EditAutomation(projects[i%len(projects)], false); err != nil {
+				t.Error(err)
+			}
+			i++
+		case <-look.C:
+			truth := sim.Truth()
+			for _, turned := range truth[seen:] {
+				if turned.By == simulator.ByAutomation && back[turned.ProjectID] < takenBack {
+					back[turned.ProjectID]++
+					if err := sim.Estate().EditAutomation(turned.ProjectID, true); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			seen = len(truth)
+		}
+	}
+}
+
+// wantTrouble checks that each kind of trouble has come up.
+func wantTrouble(t *testing.T, sim *simulator.Server) {
+	t.Helper()
+	stats := sim.Stats()
+	for _, kind := range []string{"errorBefore", "errorAfter", "resetBefore", "resetAfter", "late"} {
+		if stats.Faults[kind] == 0 {
+			t.Errorf("no request met the fault %s: nothing is tested; %v", kind, stats.Faults)
+		}
+	}
+	var conflicts, edits int64
+	projects := map[string]bool{}
+	for _, u := range sim.Estate().Units() {
+		if projects[u.ProjectID] {
+			continue
+		}
+		projects[u.ProjectID] = true
+		each, _, err := sim.Estate().Automation(u.ProjectID)
+		if err != nil {
+			t.Error(err)
+		}
+		conflicts, edits = conflicts+each.Conflicts, edits+each.Edits
+	}
+	if conflicts == 0 || edits <= int64(takenBack*len(projects)) {
+		t.Errorf("%d PUTs met the edit of somebody else, of %d", conflicts, edits)
+	}
 }

@@ -24,7 +24,7 @@ func (c *call) putConfig() {
 	if err != nil { // the client went away before it had sent everything
 		c.abort(false)
 	}
-	secrets, id, draw := c.endpoint == endpointPutConfig, c.s.requestID(c.r), mix(c.plan.faults.Seed, c.s.gets.Add(1))
+	secrets, id, draw := c.endpoint == endpointPutConfig, c.s.requestID(c.r), mix(c.plan.faults.Seed^c.project.index, c.project.conflicts.Add(1))
 	publish := func() *problem { return c.project.automation.publish(body, secrets, id, draw) }
 	switch c.fault {
 	case faultNever:

@@ -33,6 +33,7 @@ type projectBuilder struct {
 
 func (e *Estate) newProject() *projectBuilder {
 	p := &project{id: e.newID(), name: "project-" + pad(len(e.projects)), orgID: objectID(e.seed, 0)}
+	p.index = e.next
 	e.projects = append(e.projects, p)
 	e.groups[p.id] = p
 	return &projectBuilder{estate: e, project: p}

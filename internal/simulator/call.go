@@ -245,8 +245,11 @@ func (c *call) draw() {
 		return
 	}
 	draws := &c.s.gets
-	if c.entity != nil {
+	switch {
+	case c.entity != nil:
 		draws, index = &c.entity.draws[method], c.entity.index
+	case method == methodPUT && c.project != nil:
+		draws, index = &c.project.draws, c.project.index
 	}
 	c.fault, c.hidden = c.plan.draw(method, index, draws.Add(1))
 	if c.fault != faultNone {

@@ -70,6 +70,9 @@ type project struct {
 	live            atomic.Pointer[[]*entity] // in the order of listings; replaced when one is removed
 	automation      *automation               // nil: there are no agents that could turn a key
 	configSize      atomic.Int64              // of the automation config when it was written last
+	index           uint64
+	draws           atomic.Uint64 // faults drawn for PUTs of its automation config
+	conflicts       atomic.Uint64 // and conflicts
 }
 
 // Unit is one thing with a key of its own, as a rotation has to find it.

@@ -13,8 +13,8 @@ import (
 // /simulator/faults.
 //
 // Which request meets a fault is decided by Seed, the unit and how many
-// requests of this kind the unit saw: the order in which units are asked
-// changes nothing.
+// requests of this kind the unit saw, or the project, of PUTs of its automation config: the order in
+// which units or projects are asked changes nothing.
 type Faults struct {
 	Seed uint64 `json:"seed"`
 

@@ -56,7 +56,7 @@ type Simulator struct {
 
 	stats    stats
 	requests atomic.Uint64 // numbers the requests that bring no id
-	gets     atomic.Uint64 // faults drawn for GETs that belong to no unit
+	gets     atomic.Uint64 // faults drawn for what belongs to no unit, and is no PUT of a config
 	calls    sync.Pool
 	listings sync.Pool // of *jsonBuf: what big listings are written into
 	timers   sync.Pool
