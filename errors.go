@@ -49,6 +49,9 @@ type SystemError struct {
 	// Needless reports that there is nothing to turn the unit to: with KindPermanent, and before anything was
 	// sent, the task is skipped and has not failed.
 	Needless bool
+	// Earlier reports, with KindAmbiguous, that this call is proven to have changed nothing: only one that was sent for the
+	// same intent before may have. It is not counted as an attempt.
+	Earlier bool
 	// RetryAfter is what the system asked for; 0: nothing.
 	RetryAfter time.Duration
 	// Code is a short stable word for logs and metrics: "rate_limited", "http_500", "unauthorized", "network".

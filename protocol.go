@@ -117,6 +117,9 @@ type TaskResult struct {
 	Unsent bool
 	// UnsentFor, with Unsent, is since when nothing can be sent or under way any more.
 	UnsentFor time.Duration
+	// Uncounted takes back that the last attempt was counted (Task.Attempts): it is proven to have changed nothing. With
+	// From == TaskIntended and a state that is not final. An open intent keeps one attempt at least.
+	Uncounted bool
 }
 
 // Finished is what became of results.
@@ -126,7 +129,7 @@ type Finished struct {
 }
 
 // Told is an announcement of tasks that ended, with what there is to tell of them: whoever recorded it need not
-// read it again. Without an ID it is nothing: no task ended, or one that had an intent before, of which there may be more to tell.
+// read it again. Without an ID it is nothing: no task ended, or one that was intended more than once, of which there may be more to tell.
 type Told struct {
 	ID      ID // the announcement's
 	Tasks   []Task
@@ -134,9 +137,9 @@ type Told struct {
 }
 
 // Whole reports whether the result that ends a task made all that there is to tell of it: the task's only intent
-// is the one that the result closes, or it had none.
-func (r TaskResult) Whole(attempts int) bool {
-	return attempts == 0 || attempts == 1 && r.From == TaskIntended
+// is the one that the result closes, and nobody else took it over or renewed it, or it had none. epoch is the task's.
+func (r TaskResult) Whole(epoch int64) bool {
+	return epoch == 0 || epoch == 1 && r.From == TaskIntended
 }
 
 // Due is a policy whose slot has come, as the scheduler claims it.

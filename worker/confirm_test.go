@@ -190,6 +190,75 @@ func TestConfirmer(t *testing.T) {
 		}
 	})
 
+	// script answers each change by its number; nil: it turns the key.
+	script := func(s *agentSystem, answers func(n int) *keyturn.SystemError) *int {
+		n := 0
+		s.apply = func(_ string, turn func()) error {
+			n++
+			if err := answers(n); err != nil {
+				return err
+			}
+			turn()
+			return nil
+		}
+		return &n
+	}
+	busy := &keyturn.SystemError{Kind: keyturn.KindTransient, Waits: true, Code: "agents_busy", Err: errors.New("agents are busy")}
+	earlier := &keyturn.SystemError{Kind: keyturn.KindAmbiguous, Earlier: true, Code: "agents_busy", Err: errors.New("agents are busy")}
+
+	run("WhatWasGivenBackIsNoAttempt", 1, func(t *testing.T, b *bundle) {
+		sent := script(newAgents(b), func(n int) *keyturn.SystemError {
+			switch {
+			case n <= 7:
+				return busy
+			case n <= 9:
+				return errAmbiguous
+			default:
+				return nil
+			}
+		})
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, complete)
+		if task := b.only(r.ID); task.State != keyturn.TaskSucceeded || task.Attempts != 3 || *sent != 10 {
+			t.Errorf("task %+v after %d calls, want 3 attempts: 7 were refused", task, *sent)
+		}
+		b.checkTruth(1)
+	})
+
+	run("AnAttemptThatChangedNothingIsNotCountedUntilComplete", 1, func(t *testing.T, b *bundle) {
+		sent := script(newAgents(b), func(n int) *keyturn.SystemError {
+			switch n {
+			case 1:
+				return errAmbiguous
+			case 8:
+				return nil
+			default:
+				return earlier
+			}
+		})
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, 2*complete)
+		if task := b.only(r.ID); task.State != keyturn.TaskSucceeded || task.Attempts != 2 || *sent != 8 {
+			t.Errorf("task %+v after %d calls, want 2 attempts", task, *sent)
+		}
+		b.checkTruth(1)
+	})
+
+	run("AgentsThatAreBusyForEverParkIt", 1, func(t *testing.T, b *bundle) {
+		sent := script(newAgents(b), func(n int) *keyturn.SystemError {
+			if n == 1 {
+				return errAmbiguous
+			}
+			return earlier
+		})
+		begin := time.Now()
+		defer b.start("w1")()
+		r := b.await(b.request("a").ID, 4*complete)
+		if task := b.only(r.ID); task.State != keyturn.TaskParked || task.Attempts != 5 || *sent > 20 || time.Since(begin) < complete {
+			t.Errorf("task %+v after %s and %d calls", task, time.Since(begin), *sent)
+		}
+	})
+
 	run("WhatIsTakenBackAgainAndAgainIsParked", 1, func(t *testing.T, b *bundle) {
 		s := newAgents(b)
 		s.apply = func(string, func()) error { return nil }

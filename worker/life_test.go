@@ -271,8 +271,11 @@ func TestLifeOfARotation(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
-			task := b.only(r.ID)
-			if n := b.sentTo(task.Unit); n != 1 || task.Attempts != 2 || task.State != keyturn.TaskSucceeded {
+			task, err := b.store.TaskDetail(t.Context(), b.only(r.ID).ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := b.sentTo(task.Unit); n != 1 || task.Attempts != 1 || task.Intent.Epoch != 2 || task.State != keyturn.TaskSucceeded {
 				t.Errorf("sent %d times, task %+v: want two intents, of which only the second was sent", n, task)
 			}
 			b.checkTruth(1)

@@ -253,7 +253,7 @@ func (g guard) expired(now time.Time) bool {
 
 // apply sends the one call that changes something. The intent is durable.
 func (r *rotator) apply(ctx, stopping context.Context, j *job, intent keyturn.Intent, epoch int64, g guard) error {
-	back := keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskPending}
+	back := keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskPending, Uncounted: true}
 	sendCtx, cancel := context.WithTimeout(ctx, j.target.Timeouts.Request.Std())
 	defer cancel()
 	begin := r.now()
@@ -298,6 +298,8 @@ func (r *rotator) afterAmbiguous(ctx context.Context, j *job, intent keyturn.Int
 	return r.finish(ctx, j, keyturn.TaskResult{
 		From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskIntended,
 		Reason: "outcome unknown: " + cause.Error(), Unsent: true, After: min(settle, time.Second),
+		// Agents may be busy for long; for ever, it counts.
+		Uncounted: cause.Earlier && j.taken.OpenFor <= j.target.Timeouts.Complete.Std(),
 	})
 }
 

@@ -55,7 +55,7 @@ func told(announcement keyturn.ID, moved []db.FinishRow) keyturn.Told {
 		if r.FinishedAt == nil {
 			continue
 		}
-		if !(keyturn.TaskResult{From: keyturn.TaskState(r.Was)}).Whole(int(r.Attempts)) {
+		if !(keyturn.TaskResult{From: keyturn.TaskState(r.Was)}).Whole(r.Epoch) {
 			return keyturn.Told{}
 		}
 		t.ID = announcement
@@ -110,7 +110,7 @@ func (s *Store) finishParams(results []keyturn.TaskResult) db.FinishParams {
 		Now: s.clock(), Announcement: s.newID(), LogFirst: keyturn.TaskLogFirst, LogLast: keyturn.TaskLogLast,
 		Ids: make([]keyturn.ID, n), Was: make([]string, n), Epochs: make([]int64, n), States: make([]string, n),
 		Resolutions: make([]string, n), Reasons: make([]string, n), KeysAfter: make([]string, n), Afters: make([]int64, n),
-		Failed: make([]bool, n), Anew: make([]bool, n), Answered: make([]bool, n), Unsent: make([]bool, n), UnsentFors: make([]int64, n),
+		Failed: make([]bool, n), Anew: make([]bool, n), Answered: make([]bool, n), Unsent: make([]bool, n), UnsentFors: make([]int64, n), Uncounted: make([]bool, n),
 		SeenIds: make([]keyturn.ID, n), TurnedIds: make([]keyturn.ID, n),
 	}
 	for i, r := range results {
@@ -118,6 +118,7 @@ func (s *Store) finishParams(results []keyturn.TaskResult) db.FinishParams {
 		arg.Reasons[i], arg.Afters[i] = clean(r.Reason), micros(r.After)
 		arg.Failed[i], arg.Anew[i] = r.Failed && !r.State.Final(), r.Anew
 		arg.SeenIds[i], arg.TurnedIds[i] = s.newIDs()
+		arg.Uncounted[i] = r.Uncounted && r.From == keyturn.TaskIntended && !r.State.Final()
 		switch r.State {
 		case keyturn.TaskSucceeded:
 			arg.KeysAfter[i], arg.Resolutions[i] = clean(r.KeyAfter), string(r.Resolution)

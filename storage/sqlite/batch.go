@@ -59,7 +59,7 @@ func (t *tx) intending(ctx context.Context, ids []keyturn.ID) (map[string]*inten
 // forFinish reads what decides about results.
 const forFinish = `
 SELECT t.seq, t.id, t.rotation_id, t.unit_id, t.state, t.epoch, t.key_before, coalesce(t.intended_at, 0), t.started_at, t.attempts, k.key_id,
-    t.back IS NULL AND t.handed_at IS NULL
+    t.back IS NULL AND t.handed_at IS NULL, t.owner <> ''
 FROM json_each(?1) ids CROSS JOIN tasks t ON t.id = ids.value CROSS JOIN unit_keys k ON k.unit_id = t.unit_id`
 
 // finishing is a task that has a result.
@@ -75,6 +75,7 @@ type finishing struct {
 	attempts           int64
 	unitKey            string // the unit's key as far as the history knows
 	first              bool   // it was never put back, nor handed out by itself
+	held               bool   // it has an owner, whom a result takes away
 }
 
 func (t *tx) finishing(ctx context.Context, ids []keyturn.ID) (map[string]*finishing, error) {
@@ -82,7 +83,7 @@ func (t *tx) finishing(ctx context.Context, ids []keyturn.ID) (map[string]*finis
 	err := t.each(ctx, forFinish, ids, func(rows *sql.Rows) error {
 		var task finishing
 		if err := rows.Scan(&task.seq, &task.id, &task.rotation, &task.unit, &task.state, &task.epoch, &task.keyBefore,
-			&task.intendedAt, &task.startedAt, &task.attempts, &task.unitKey, &task.first); err != nil {
+			&task.intendedAt, &task.startedAt, &task.attempts, &task.unitKey, &task.first, &task.held); err != nil {
 			return err
 		}
 		out[task.id] = &task

@@ -39,7 +39,7 @@ func (s *Store) Finish(ctx context.Context, results []keyturn.TaskResult) (keytu
 				return fmt.Errorf("task %s: %w", result.Task, err)
 			}
 			task.state, out.Taken[i] = result.State, true
-			whole = whole && (!result.State.Final() || result.Whole(int(task.attempts)))
+			whole = whole && (!result.State.Final() || result.Whole(task.epoch))
 		}
 		if err := f.flush(ctx); err != nil {
 			return err

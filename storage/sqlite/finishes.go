@@ -37,6 +37,7 @@ func (f *finishes) finish(ctx context.Context, task *finishing, r keyturn.TaskRe
 	if r.From == keyturn.TaskIntended && r.State != keyturn.TaskIntended {
 		f.recordKeys(task, r)
 	}
+	uncounted := task.uncount(r)
 	if err := f.s.logResult(ctx, f.tx, task, r); err != nil {
 		return err
 	}
@@ -44,9 +45,10 @@ func (f *finishes) finish(ctx context.Context, task *finishing, r keyturn.TaskRe
 	case keyturn.TaskPending:
 		return one(f.s.q.PutBackPending(ctx, f.tx, db.PutBackPendingParams{
 			Seq: task.seq, Was: string(r.From), Reason: r.Reason, NotBefore: f.tx.now + r.After.Milliseconds(), Failed: number(r.Failed),
+			Uncounted: uncounted,
 		}))
 	case keyturn.TaskIntended:
-		return f.putBackIntended(ctx, task, r)
+		return f.putBackIntended(ctx, task, r, uncounted)
 	}
 	p := db.EndTaskParams{
 		Seq: task.seq, Was: string(r.From), State: string(r.State), Resolution: string(r.Resolution), Reason: r.Reason, Now: at(f.tx.now),
@@ -62,8 +64,16 @@ func (f *finishes) finish(ctx context.Context, task *finishing, r keyturn.TaskRe
 	return one(f.s.q.EndTask(ctx, f.tx, p))
 }
 
-func (f *finishes) putBackIntended(ctx context.Context, task *finishing, r keyturn.TaskResult) error {
-	p := db.PutBackIntendedParams{Seq: task.seq, Reason: r.Reason, NotBefore: f.tx.now + r.After.Milliseconds(), Failed: number(r.Failed)}
+// uncount takes the last attempt back if the result says that it changed nothing. Of a result that is recorded twice the
+// first one counts, and an open intent is an attempt.
+func (t *finishing) uncount(r keyturn.TaskResult) int64 {
+	n := number(r.Uncounted && r.From == keyturn.TaskIntended && !r.State.Final() && t.held && t.attempts > number(r.State == keyturn.TaskIntended))
+	t.attempts -= n
+	return n
+}
+
+func (f *finishes) putBackIntended(ctx context.Context, task *finishing, r keyturn.TaskResult, uncounted int64) error {
+	p := db.PutBackIntendedParams{Seq: task.seq, Reason: r.Reason, NotBefore: f.tx.now + r.After.Milliseconds(), Failed: number(r.Failed), Uncounted: uncounted}
 	if r.Answered {
 		p.AnsweredAt = at(f.tx.now)
 	}

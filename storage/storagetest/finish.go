@@ -20,12 +20,60 @@ func finishTests() map[string]func(*testing.T, New) {
 		"RepeatedResultIsRefusedAndHarmless":   finishIdempotent,
 		"PendingIsPutBackUntilAfter":           finishPutBack,
 		"FailedTriesAreCounted":                finishCountsFailures,
+		"WhatChangedNothingIsNoAttempt":        finishUncounted,
 		"PendingCanBeSkipped":                  finishSkipsPending,
 		"IntendedStaysOpen":                    finishStaysIntended,
 		"AnnouncesWhatEndedOnce":               finishAnnounces,
 		"AnswersInTheOrderOfTheResults":        finishOrder,
 		"TextOfOthersNeverFailsABatch":         finishOddText,
 	}
+}
+
+// finishUncounted: of the attempts, those are not counted that are proven to have changed nothing.
+func finishUncounted(t *testing.T, newStore New) {
+	f, id := oneTask(t, newStore)
+	attempts := func(want int, when string) {
+		t.Helper()
+		if got := f.detail(id).Attempts; got != want {
+			t.Fatalf("%s: %d attempts, want %d", when, got, want)
+		}
+	}
+	r := keyturn.TaskResult{Task: id, From: keyturn.TaskIntended, State: keyturn.TaskPending, Reason: "refused", Uncounted: true}
+	r.Epoch = f.mustIntend(id, "a")
+	f.mustFinish(r)
+	attempts(0, "given back")
+	f.mustFinish(keyturn.TaskResult{Task: id, From: keyturn.TaskPending, State: keyturn.TaskPending, Uncounted: true})
+	attempts(0, "put back without an intent")
+
+	r = keyturn.TaskResult{Task: id, From: keyturn.TaskIntended, State: keyturn.TaskIntended, Reason: "unknown", Unsent: true, Uncounted: true}
+	r.Epoch = f.mustIntend(id, "a")
+	f.mustFinish(r)
+	attempts(1, "the only attempt of an open intent")
+	r.Uncounted = false
+	again := func() {
+		t.Helper()
+		taken, err := f.Take(f.ctx(), id, owner, lease, 0)
+		f.ok(err)
+		r.Epoch, err = f.Reintend(f.ctx(), id, owner, taken.Epoch, applyFor, lease)
+		f.ok(err)
+	}
+	again()
+	f.mustFinish(r)
+	attempts(2, "sent again")
+	r.Uncounted = true
+	again()
+	attempts(3, "about to be sent again")
+	f.mustFinish(r)
+	attempts(2, "the third changed nothing")
+	if out, err := f.Finish(f.ctx(), []keyturn.TaskResult{r}); err != nil || !out.Taken[0] {
+		t.Fatalf("the same result again: %+v, %v", out, err)
+	}
+	attempts(2, "the same result again")
+	again()
+	f.mustFinish(succeeded(id, r.Epoch, "b"))
+	attempts(3, "it succeeded")
+	f.wantLog(id, "put-back/0/refused", "waits/1/unknown", "sent-again/2/the system still showed key a", "waits/2/unknown",
+		"sent-again/3/the system still showed key a", "waits/2/unknown", "waits/2/unknown", "sent-again/3/the system still showed key a")
 }
 
 func finishSucceeded(t *testing.T, newStore New) {

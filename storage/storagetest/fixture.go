@@ -159,6 +159,14 @@ func (f *fixture) task(id keyturn.ID) keyturn.Task {
 	return tasks[0]
 }
 
+// epoch counts who has held the task's intent; 0: it had none.
+func (f *fixture) epoch(id keyturn.ID) int64 {
+	if intent := f.detail(id).Intent; intent != nil {
+		return intent.Epoch
+	}
+	return 0
+}
+
 func (f *fixture) history(filter keyturn.HistoryFilter) []keyturn.KeyRecord {
 	f.t.Helper()
 	records, next, err := f.History(f.ctx(), filter)
@@ -241,7 +249,7 @@ func (f *fixture) record(ctx context.Context, results []keyturn.TaskResult) ([]b
 	f.ok(err)
 	whole := len(tasks) > 0
 	for _, t := range tasks {
-		whole = whole && ends[t.ID].Whole(t.Attempts)
+		whole = whole && ends[t.ID].Whole(f.epoch(t.ID))
 	}
 	if whole == done.Told.ID.IsZero() {
 		f.t.Fatalf("these tasks ended: %+v; what is told of them is %+v", tasks, done.Told)

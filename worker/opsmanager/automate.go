@@ -205,7 +205,7 @@ func (c *Client) applyAutomation(ctx context.Context, unit string, intent keytur
 	err := c.publish(ctx, q, unit, intent)
 	if e, ok := errors.AsType[*keyturn.SystemError](err); ok && !first && e.Kind != keyturn.KindAmbiguous {
 		return &keyturn.SystemError{
-			Kind: keyturn.KindAmbiguous, Target: e.Target, RetryAfter: e.RetryAfter, Code: e.Code,
+			Kind: keyturn.KindAmbiguous, Earlier: e.Kind == keyturn.KindTransient, Target: e.Target, RetryAfter: e.RetryAfter, Code: e.Code,
 			Err: fmt.Errorf("%w; it may have been sent before", e.Err),
 		}
 	}

@@ -412,6 +412,9 @@ func TestAutomation_EditsOfOthersAtTheSameTime(t *testing.T) {
 	err := c.Apply(t.Context(), unit, intent)
 	want{transient, false, "concurrent_modification", time.Second, "409 AUTOMATION_CONFIG_CONCURRENT_MODIFICATION"}.check(t, "Apply", err)
 	want{ambiguous, false, "concurrent_modification", time.Second, "may have been sent before"}.check(t, "Apply again", c.Apply(t.Context(), unit, intent))
+	if e, ok := errors.AsType[*keyturn.SystemError](c.Apply(t.Context(), unit, intent)); !ok || !e.Earlier {
+		t.Errorf("%+v does not say that this call changed nothing", e)
+	}
 	if len(e.Truth()) > 0 {
 		t.Errorf("turned %+v", e.Truth())
 	}

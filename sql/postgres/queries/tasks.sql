@@ -80,6 +80,7 @@ WITH clock AS MATERIALIZED (
         unnest(sqlc.arg('keys_after')::text[]) AS key_after, unnest(sqlc.arg('afters')::bigint[]) AS after,
         unnest(sqlc.arg('failed')::boolean[]) AS failed, unnest(sqlc.arg('anew')::boolean[]) AS anew, unnest(sqlc.arg('answered')::boolean[]) AS answered,
         unnest(sqlc.arg('unsent')::boolean[]) AS unsent, unnest(sqlc.arg('unsent_fors')::bigint[]) AS unsent_for,
+        unnest(sqlc.arg('uncounted')::boolean[]) AS uncounted,
         unnest(sqlc.arg('seen_ids')::uuid[]) AS seen_id, unnest(sqlc.arg('turned_ids')::uuid[]) AS turned_id
 ), moved AS (
     UPDATE tasks t SET
@@ -87,6 +88,8 @@ WITH clock AS MATERIALIZED (
         owner = '', lease_until = NULL, handed_at = NULL, back = CASE WHEN r.state IN ('pending', 'intended') THEN r.state END,
         not_before = clock.at + r.after * interval '1 microsecond',
         failures = t.failures + r.failed::integer,
+        -- Of a result that is recorded twice the first one counts: it takes the owner away. An open intent is an attempt.
+        attempts = t.attempts - (r.uncounted AND t.owner <> '' AND t.attempts > (r.state = 'intended')::integer)::integer,
         answered_at = CASE WHEN r.answered THEN coalesce(t.answered_at, clock.at) ELSE t.answered_at END,
         apply_by = CASE WHEN r.unsent THEN least(t.apply_by, clock.at - r.unsent_for * interval '1 microsecond') ELSE t.apply_by END,
         finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
@@ -96,7 +99,7 @@ WITH clock AS MATERIALIZED (
     -- No lock is needed to read the key that is known, and mostly the intent has: only the unit's one open intent, which
     -- is ours, lets it be written.
     RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, t.started_at, t.finished_at,
-        r.seen_id, r.turned_id, t.attempts, t.reason, t.resolution,
+        r.seen_id, r.turned_id, t.epoch, t.attempts, t.reason, t.resolution,
         (CASE WHEN t.key_known THEN t.key_before
             ELSE coalesce((SELECT k.key_id FROM unit_keys k WHERE k.unit_id = t.unit_id), '') END)::text AS known_key
 ), logged AS (
@@ -137,7 +140,7 @@ WITH clock AS MATERIALIZED (
     SELECT sqlc.arg('announcement')::uuid, 'tasks', array_agg(id ORDER BY id)
     FROM moved WHERE state NOT IN ('pending', 'intended') HAVING count(*) > 0
 )
-SELECT id, rotation_id, unit_id, was::text AS was, state, resolution, reason, attempts, key_before, key_after, intended_at, started_at,
+SELECT id, rotation_id, unit_id, was::text AS was, state, resolution, reason, epoch, attempts, key_before, key_after, intended_at, started_at,
     finished_at, seen_id::uuid AS seen_id, turned_id::uuid AS turned_id, known_key
 FROM moved ORDER BY id;
 

@@ -24,13 +24,13 @@ WHERE seq = sqlc.arg(seq) AND state = sqlc.arg(was);
 -- name: PutBackPending :execrows
 UPDATE tasks
 SET state = 'pending', reason = sqlc.arg(reason), owner = '', lease_until = NULL, handed_at = NULL, back = 'pending',
-    not_before = sqlc.arg(not_before), failures = failures + sqlc.arg(failed)
+    not_before = sqlc.arg(not_before), failures = failures + sqlc.arg(failed), attempts = attempts - sqlc.arg(uncounted)
 WHERE seq = sqlc.arg(seq) AND state = sqlc.arg(was);
 
 -- name: PutBackIntended :execrows
 UPDATE tasks
 SET reason = sqlc.arg(reason), owner = '', lease_until = NULL, handed_at = NULL, back = 'intended', not_before = sqlc.arg(not_before),
-    failures = failures + sqlc.arg(failed), answered_at = coalesce(answered_at, sqlc.narg(answered_at)),
+    failures = failures + sqlc.arg(failed), attempts = attempts - sqlc.arg(uncounted), answered_at = coalesce(answered_at, sqlc.narg(answered_at)),
     apply_by = CASE WHEN sqlc.narg(unsent) < apply_by THEN sqlc.narg(unsent) ELSE apply_by END
 WHERE seq = sqlc.arg(seq) AND state = 'intended';
 

@@ -22,13 +22,16 @@ WITH clock AS MATERIALIZED (
         unnest($8::text[]) AS key_after, unnest($9::bigint[]) AS after,
         unnest($10::boolean[]) AS failed, unnest($11::boolean[]) AS anew, unnest($12::boolean[]) AS answered,
         unnest($13::boolean[]) AS unsent, unnest($14::bigint[]) AS unsent_for,
-        unnest($15::uuid[]) AS seen_id, unnest($16::uuid[]) AS turned_id
+        unnest($15::boolean[]) AS uncounted,
+        unnest($16::uuid[]) AS seen_id, unnest($17::uuid[]) AS turned_id
 ), moved AS (
     UPDATE tasks t SET
         state = r.state, reason = r.reason, resolution = r.resolution, key_after = r.key_after,
         owner = '', lease_until = NULL, handed_at = NULL, back = CASE WHEN r.state IN ('pending', 'intended') THEN r.state END,
         not_before = clock.at + r.after * interval '1 microsecond',
         failures = t.failures + r.failed::integer,
+        -- Of a result that is recorded twice the first one counts: it takes the owner away. An open intent is an attempt.
+        attempts = t.attempts - (r.uncounted AND t.owner <> '' AND t.attempts > (r.state = 'intended')::integer)::integer,
         answered_at = CASE WHEN r.answered THEN coalesce(t.answered_at, clock.at) ELSE t.answered_at END,
         apply_by = CASE WHEN r.unsent THEN least(t.apply_by, clock.at - r.unsent_for * interval '1 microsecond') ELSE t.apply_by END,
         finished_at = CASE WHEN r.state NOT IN ('pending', 'intended') THEN clock.at END
@@ -38,7 +41,7 @@ WITH clock AS MATERIALIZED (
     -- No lock is needed to read the key that is known, and mostly the intent has: only the unit's one open intent, which
     -- is ours, lets it be written.
     RETURNING t.id, t.rotation_id, t.unit_id, t.state, r.was, t.key_before, t.key_after, t.intended_at, t.started_at, t.finished_at,
-        r.seen_id, r.turned_id, t.attempts, t.reason, t.resolution,
+        r.seen_id, r.turned_id, t.epoch, t.attempts, t.reason, t.resolution,
         (CASE WHEN t.key_known THEN t.key_before
             ELSE coalesce((SELECT k.key_id FROM unit_keys k WHERE k.unit_id = t.unit_id), '') END)::text AS known_key
 ), logged AS (
@@ -54,9 +57,9 @@ WITH clock AS MATERIALIZED (
     RETURNING task_id, n
 ), trimmed AS (
     DELETE FROM task_log
-    WHERE (task_id, n) IN (SELECT g.task_id, g.n - $17::integer FROM logged g WHERE g.n - $17::integer > $18::integer)
+    WHERE (task_id, n) IN (SELECT g.task_id, g.n - $18::integer FROM logged g WHERE g.n - $18::integer > $19::integer)
 ), known AS MATERIALIZED (
-    SELECT id, rotation_id, unit_id, state, was, key_before, key_after, intended_at, started_at, finished_at, seen_id, turned_id, attempts, reason, resolution, known_key FROM moved WHERE was = 'intended' AND state <> 'intended'
+    SELECT id, rotation_id, unit_id, state, was, key_before, key_after, intended_at, started_at, finished_at, seen_id, turned_id, epoch, attempts, reason, resolution, known_key FROM moved WHERE was = 'intended' AND state <> 'intended'
 ), seen AS (
     INSERT INTO key_records (id, unit_id, key_id, previous_key_id, used_from, origin, rotation_id, task_id)
     SELECT seen_id, unit_id, key_before, known_key, intended_at, 'observed', rotation_id, id
@@ -76,10 +79,10 @@ WITH clock AS MATERIALIZED (
     WHERE k.unit_id = n.unit_id
 ), told AS (
     INSERT INTO announcements (id, type, task_ids)
-    SELECT $19::uuid, 'tasks', array_agg(id ORDER BY id)
+    SELECT $20::uuid, 'tasks', array_agg(id ORDER BY id)
     FROM moved WHERE state NOT IN ('pending', 'intended') HAVING count(*) > 0
 )
-SELECT id, rotation_id, unit_id, was::text AS was, state, resolution, reason, attempts, key_before, key_after, intended_at, started_at,
+SELECT id, rotation_id, unit_id, was::text AS was, state, resolution, reason, epoch, attempts, key_before, key_after, intended_at, started_at,
     finished_at, seen_id::uuid AS seen_id, turned_id::uuid AS turned_id, known_key
 FROM moved ORDER BY id
 `
@@ -99,6 +102,7 @@ type FinishParams struct {
 	Answered     []bool
 	Unsent       []bool
 	UnsentFors   []int64
+	Uncounted    []bool
 	SeenIds      []keyturn.ID
 	TurnedIds    []keyturn.ID
 	LogLast      int32
@@ -114,6 +118,7 @@ type FinishRow struct {
 	State      string
 	Resolution string
 	Reason     string
+	Epoch      int64
 	Attempts   int32
 	KeyBefore  string
 	KeyAfter   string
@@ -143,6 +148,7 @@ func (q *Queries) Finish(ctx context.Context, db DBTX, arg FinishParams) ([]Fini
 		arg.Answered,
 		arg.Unsent,
 		arg.UnsentFors,
+		arg.Uncounted,
 		arg.SeenIds,
 		arg.TurnedIds,
 		arg.LogLast,
@@ -164,6 +170,7 @@ func (q *Queries) Finish(ctx context.Context, db DBTX, arg FinishParams) ([]Fini
 			&i.State,
 			&i.Resolution,
 			&i.Reason,
+			&i.Epoch,
 			&i.Attempts,
 			&i.KeyBefore,
 			&i.KeyAfter,

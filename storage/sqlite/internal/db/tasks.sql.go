@@ -136,15 +136,16 @@ func (q *Queries) NoteTurned(ctx context.Context, db DBTX, arg NoteTurnedParams)
 const putBackIntended = `-- name: PutBackIntended :execrows
 UPDATE tasks
 SET reason = ?1, owner = '', lease_until = NULL, handed_at = NULL, back = 'intended', not_before = ?2,
-    failures = failures + ?3, answered_at = coalesce(answered_at, ?4),
-    apply_by = CASE WHEN ?5 < apply_by THEN ?5 ELSE apply_by END
-WHERE seq = ?6 AND state = 'intended'
+    failures = failures + ?3, attempts = attempts - ?4, answered_at = coalesce(answered_at, ?5),
+    apply_by = CASE WHEN ?6 < apply_by THEN ?6 ELSE apply_by END
+WHERE seq = ?7 AND state = 'intended'
 `
 
 type PutBackIntendedParams struct {
 	Reason     string
 	NotBefore  int64
 	Failed     int64
+	Uncounted  int64
 	AnsweredAt sql.NullInt64
 	Unsent     sql.NullInt64
 	Seq        int64
@@ -155,6 +156,7 @@ func (q *Queries) PutBackIntended(ctx context.Context, db DBTX, arg PutBackInten
 		arg.Reason,
 		arg.NotBefore,
 		arg.Failed,
+		arg.Uncounted,
 		arg.AnsweredAt,
 		arg.Unsent,
 		arg.Seq,
@@ -168,14 +170,15 @@ func (q *Queries) PutBackIntended(ctx context.Context, db DBTX, arg PutBackInten
 const putBackPending = `-- name: PutBackPending :execrows
 UPDATE tasks
 SET state = 'pending', reason = ?1, owner = '', lease_until = NULL, handed_at = NULL, back = 'pending',
-    not_before = ?2, failures = failures + ?3
-WHERE seq = ?4 AND state = ?5
+    not_before = ?2, failures = failures + ?3, attempts = attempts - ?4
+WHERE seq = ?5 AND state = ?6
 `
 
 type PutBackPendingParams struct {
 	Reason    string
 	NotBefore int64
 	Failed    int64
+	Uncounted int64
 	Seq       int64
 	Was       string
 }
@@ -185,6 +188,7 @@ func (q *Queries) PutBackPending(ctx context.Context, db DBTX, arg PutBackPendin
 		arg.Reason,
 		arg.NotBefore,
 		arg.Failed,
+		arg.Uncounted,
 		arg.Seq,
 		arg.Was,
 	)
