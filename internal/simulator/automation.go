@@ -342,7 +342,7 @@ func (a *automation) writeStatus(j *jsonBuf) {
 		j.str("errorCodeDescription", description)
 		j.str("errorCodeHumanReadable", human)
 		j.str("errorString", text)
-		j.str("hostname", proc.hostname())
+		proc.hostnameIn(j)
 		j.num("lastGoalVersionAchieved", int(ag.achieved))
 		j.str("name", proc.name())
 		// A process that has reached the goal lists moves, too.

@@ -1,9 +1,9 @@
 package simulator
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -20,15 +20,29 @@ type process struct {
 
 func (p process) mongos() bool { return p.entity.typ == typeSharded }
 
-func (p process) name() string {
+// nameParts are the parts of the name; between is what stands between words.
+func (p process) nameParts(between string) [4]string {
 	if p.mongos() {
-		return p.entity.clusterName + "_mongos_" + strconv.Itoa(p.member)
+		return [4]string{p.entity.clusterName, between, "mongos" + between, strconv.Itoa(p.member)}
 	}
-	return p.entity.replicaSet + "_" + strconv.Itoa(p.member)
+	return [4]string{p.entity.replicaSet, between, "", strconv.Itoa(p.member)}
 }
 
-func (p process) hostname() string {
-	return strings.ReplaceAll(p.name(), "_", "-") + "." + p.entity.project.name + ".example.net"
+func (p process) name() string {
+	parts := p.nameParts("_")
+	return parts[0] + parts[1] + parts[2] + parts[3]
+}
+
+// nameIn writes the name as a field.
+func (p process) nameIn(j *jsonBuf, field string) {
+	parts := p.nameParts("_")
+	j.text(field, parts[:]...)
+}
+
+// hostnameIn writes the host's name. No name of an estate has an underscore.
+func (p process) hostnameIn(j *jsonBuf) {
+	parts := p.nameParts("-")
+	j.text("hostname", parts[0], parts[1], parts[2], parts[3], ".", p.entity.project.name, ".example.net")
 }
 
 // processes returns the processes of a project: three for each replica set,
@@ -60,6 +74,9 @@ type configWriter struct {
 	redacted   bool        // without secrets
 }
 
+// processSize is about how long a process is, with its part of a replica set.
+const processSize = 500
+
 // secret returns a secret of configSecrets, quoted: invented, or redacted.
 func (c configWriter) secret(i int) string {
 	if c.redacted {
@@ -72,7 +89,8 @@ func (c configWriter) secret(i int) string {
 // one has them.
 func (c configWriter) write(version int64) {
 	j := c.j
-	j.b = slices.Grow(j.b, int(c.project.configSize.Load()))
+	all := processes(c.project)
+	j.b = slices.Grow(j.b, cmp.Or(int(c.project.configSize.Load()), len(all)*processSize))
 	before := len(j.b)
 	defer func() { c.project.configSize.Store(int64(len(j.b) - before)) }()
 	j.open('{')
@@ -84,7 +102,7 @@ func (c configWriter) write(version int64) {
 	j.key("processes")
 	j.open('[')
 	password := c.secret(2)
-	for _, p := range processes(c.project) {
+	for _, p := range all {
 		if p.entity.managed() {
 			j.process(p, c.automation != nil, password)
 		}
@@ -106,13 +124,13 @@ func (j *jsonBuf) process(p process, odd bool, password string) {
 	j.args(p, password)
 	j.num("authSchemaVersion", 5)
 	if p.mongos() {
-		j.str("cluster", e.clusterName)
+		j.text("cluster", e.clusterName)
 	}
 	j.bool("disabled", e.leaveOut == ReasonDisabled)
-	j.str("featureCompatibilityVersion", e.fcv)
-	j.str("hostname", p.hostname())
+	j.text("featureCompatibilityVersion", e.fcv)
+	p.hostnameIn(j)
 	if !e.rotatedAt.IsZero() && !p.mongos() {
-		j.str(rotatedField, e.rotatedAt.Format(time.RFC3339))
+		j.text(rotatedField, e.rotatedAt.Format(time.RFC3339))
 	}
 	if odd {
 		j.raw("logRotate", `{"sizeThresholdMB":1000.0,"timeThresholdHrs":24,"percentOfDiskspace":0.40}`)
@@ -120,13 +138,13 @@ func (j *jsonBuf) process(p process, odd bool, password string) {
 		j.raw("unheardOf", oddities)
 	}
 	j.bool("manualMode", e.leaveOut == ReasonManualMode)
-	j.str("name", p.name())
+	p.nameIn(j, "name")
 	kind := "mongod"
 	if p.mongos() {
 		kind = "mongos"
 	}
-	j.str("processType", kind)
-	j.str("version", e.version)
+	j.text("processType", kind)
+	j.text("version", e.version)
 	j.close('}')
 }
 
@@ -139,7 +157,7 @@ func (j *jsonBuf) args(p process, password string) {
 	if !p.mongos() {
 		j.key("replication")
 		j.open('{')
-		j.str("replSetName", e.replicaSet)
+		j.text("replSetName", e.replicaSet)
 		j.close('}')
 		if e.parent != nil {
 			role := "shardsvr"
@@ -148,7 +166,7 @@ func (j *jsonBuf) args(p process, password string) {
 			}
 			j.key("sharding")
 			j.open('{')
-			j.str("clusterRole", role)
+			j.text("clusterRole", role)
 			j.close('}')
 		}
 		if e.modern {
@@ -181,7 +199,7 @@ func (c configWriter) replicaSets() {
 			continue
 		}
 		j.open('{')
-		j.str("_id", e.replicaSet)
+		j.text("_id", e.replicaSet)
 		j.key("members")
 		j.open('[')
 		for m := range membersPerSet {
@@ -189,13 +207,13 @@ func (c configWriter) replicaSets() {
 			j.num("_id", m)
 			j.bool("arbiterOnly", false)
 			j.bool("hidden", false)
-			j.str("host", process{entity: e, member: m}.name())
+			process{entity: e, member: m}.nameIn(j, "host")
 			j.num("priority", 1)
 			j.num("votes", 1)
 			j.close('}')
 		}
 		j.close(']')
-		j.str("protocolVersion", "1")
+		j.text("protocolVersion", "1")
 		j.close('}')
 	}
 	j.close(']')
@@ -226,16 +244,16 @@ func (c configWriter) sharding() {
 				continue
 			}
 			j.open('{')
-			j.str("_id", "shard_"+strconv.Itoa(n))
-			j.str("rs", part.replicaSet)
+			j.text("_id", "shard_", strconv.Itoa(n))
+			j.text("rs", part.replicaSet)
 			j.raw("tags", "[]")
 			j.close('}')
 			n++
 		}
 		j.close(']')
 		j.raw("collections", "[]")
-		j.str("configServerReplica", config)
-		j.str("name", e.clusterName)
+		j.text("configServerReplica", config)
+		j.text("name", e.clusterName)
 		j.close('}')
 	}
 	j.close(']')
@@ -262,24 +280,24 @@ func (c *call) host(p process, ping string) {
 	j := &c.buf
 	id := objectID(e.index, uint64(p.member)+1) //nolint:gosec // G115: 0 to 2
 	j.open('{')
-	j.str("clusterId", e.id)
-	j.str("created", c.s.started.UTC().Format("2006-01-02T15:04:05Z"))
-	j.str("groupId", e.project.id)
+	j.text("clusterId", e.id)
+	j.text("created", c.s.started.UTC().Format("2006-01-02T15:04:05Z"))
+	j.text("groupId", e.project.id)
 	j.bool("hidden", false)
-	j.str("hostname", p.hostname())
-	j.str("id", id)
-	j.str("lastPing", ping)
-	c.links("/groups/" + e.project.id + "/hosts/" + id)
+	p.hostnameIn(j)
+	j.text("id", id)
+	j.text("lastPing", ping)
+	c.links("/groups/", e.project.id, "/hosts/", id)
 	j.num("port", port)
 	if !p.mongos() {
-		j.str("replicaSetName", e.replicaSet)
-		j.str("replicaStateName", p.state())
+		j.text("replicaSetName", e.replicaSet)
+		j.text("replicaStateName", p.state())
 	}
 	if e.shard != "" && !p.mongos() {
-		j.str("shardName", e.shard)
+		j.text("shardName", e.shard)
 	}
-	j.str("typeName", p.hostType())
-	j.str("version", e.version)
+	j.text("typeName", p.hostType())
+	j.text("version", e.version)
 	j.close('}')
 }
 

@@ -53,6 +53,19 @@ func (j *jsonBuf) value(v string) {
 	j.b = append(j.b, '"')
 }
 
+// text writes a string that is put together from parts, of which none has a character that JSON escapes: names and ids
+// that the estate made up.
+func (j *jsonBuf) text(k string, parts ...string) {
+	j.comma()
+	b := append(j.b, '"')
+	b = append(b, k...)
+	b = append(b, `":"`...)
+	for _, part := range parts {
+		b = append(b, part...)
+	}
+	j.b = append(b, '"')
+}
+
 func (j *jsonBuf) num(k string, v int) {
 	j.key(k)
 	j.b = strconv.AppendInt(j.b, int64(v), 10)

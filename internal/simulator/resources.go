@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -61,12 +62,16 @@ func (c *call) minute() string {
 	return time.Now().UTC().Truncate(time.Minute).Format(time.RFC3339)
 }
 
+// resultSize is about how long a result is.
+const resultSize = 350
+
 // list writes a page of n things.
 func (c *call) list(n int, each func(i int)) {
 	c.listing()
 	j, q := &c.buf, &c.query
 	from := min(n, (q.pageNum-1)*q.itemsPerPage)
 	to := min(n, from+q.itemsPerPage)
+	j.b = slices.Grow(j.b, (to-from)*resultSize)
 	j.open('{')
 	j.key("links")
 	j.open('[')
@@ -103,11 +108,15 @@ func (c *call) link(rel, path string) {
 	j.close('}')
 }
 
-func (c *call) links(path string) {
-	c.buf.key("links")
-	c.buf.open('[')
-	c.link("self", path)
-	c.buf.close(']')
+// links writes the link of a thing to itself: its path comes in parts, as for text.
+func (c *call) links(path ...string) {
+	j := &c.buf
+	j.raw("links", `[{"href":"`)
+	j.b = append(j.b, c.s.href...)
+	for _, part := range path {
+		j.b = append(j.b, part...)
+	}
+	j.b = append(j.b, `","rel":"self"}]`...)
 }
 
 func (c *call) root() {
@@ -115,7 +124,7 @@ func (c *call) root() {
 	j.open('{')
 	j.str("appName", "MongoDB Ops Manager")
 	j.str("build", "0000000000000000000000000000000000000000")
-	c.links("")
+	c.links()
 	j.bool("throttling", false)
 	j.close('}')
 }
@@ -135,7 +144,7 @@ func (c *call) group(p *project) {
 	j.num("activeAgentCount", 1)
 	j.str("id", p.id)
 	j.str("lastActiveAgent", c.minute())
-	c.links("/groups/" + p.id)
+	c.links("/groups/", p.id)
 	j.str("name", p.name)
 	j.str("orgId", p.orgID)
 	j.bool("publicApiEnabled", true)
@@ -148,35 +157,35 @@ func (c *call) group(p *project) {
 func (c *call) cluster(e *entity, heartbeat string) {
 	j := &c.buf
 	j.open('{')
-	j.str("clusterName", e.clusterName)
-	j.str("groupId", e.project.id)
-	j.str("id", e.id)
-	j.str("lastHeartbeat", heartbeat)
-	c.links("/groups/" + e.project.id + "/clusters/" + e.id)
+	j.text("clusterName", e.clusterName)
+	j.text("groupId", e.project.id)
+	j.text("id", e.id)
+	j.text("lastHeartbeat", heartbeat)
+	c.links("/groups/", e.project.id, "/clusters/", e.id)
 	if e.replicaSet != "" {
-		j.str("replicaSetName", e.replicaSet)
+		j.text("replicaSetName", e.replicaSet)
 	}
 	if e.shard != "" {
-		j.str("shardName", e.shard)
+		j.text("shardName", e.shard)
 	}
-	j.str("typeName", string(e.typ))
+	j.text("typeName", string(e.typ))
 	j.close('}')
 }
 
 func (c *call) backupConfig(e *entity, withEncryption bool) {
 	j := &c.buf
 	j.open('{')
-	j.str("authMechanismName", "NONE")
-	j.str("clusterId", e.id)
+	j.text("authMechanismName", "NONE")
+	j.text("clusterId", e.id)
 	if withEncryption {
 		j.bool("encryptionEnabled", e.encrypted())
 	}
 	j.raw("excludedNamespaces", "[]")
-	j.str("groupId", e.project.id)
-	c.links("/groups/" + e.project.id + "/backupConfigs/" + e.id)
+	j.text("groupId", e.project.id)
+	c.links("/groups/", e.project.id, "/backupConfigs/", e.id)
 	j.bool("sslEnabled", false)
-	j.str("statusName", e.backupStatus)
-	j.str("storageEngineName", "WIRED_TIGER")
+	j.text("statusName", e.backupStatus)
+	j.text("storageEngineName", "WIRED_TIGER")
 	j.close('}')
 }
 

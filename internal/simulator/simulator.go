@@ -48,6 +48,7 @@ type Simulator struct {
 	plan    atomic.Pointer[plan]
 	latency time.Duration
 	central string
+	href    string // the beginning of a link, as JSON writes it
 	headers headers
 	putCode int
 	started time.Time
@@ -93,6 +94,8 @@ func New(cfg Config) (*Simulator, error) {
 		log:     cfg.Logger,
 		closing: make(chan struct{}),
 	}
+	quoted := appendJSON(nil, s.central+apiPrefix)
+	s.href = string(quoted[1 : len(quoted)-1])
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}

@@ -60,7 +60,7 @@ func (c *call) snapshot(e *entity, n int, at time.Time, every time.Duration) {
 	j.str("expires", at.Add(snapshotsKept*every).UTC().Format(time.RFC3339))
 	j.str("groupId", e.project.id)
 	j.str("id", id)
-	c.links("/groups/" + e.project.id + "/clusters/" + e.id + "/snapshots/" + id)
+	c.links("/groups/", e.project.id, "/clusters/", e.id, "/snapshots/", id)
 	j.key("parts")
 	j.open('[')
 	for _, part := range *e.project.live.Load() {
