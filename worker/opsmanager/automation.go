@@ -126,23 +126,6 @@ type shard struct {
 	ReplicaSet string `json:"rs"` // and not _id, which need not be the replica set's name
 }
 
-func (ac *automationConfig) scan(s *scanner) {
-	for name := range s.fields() {
-		switch name {
-		case "processes":
-			ac.Processes = scanList[process](s)
-		case "replicaSets":
-			ac.ReplicaSets = scanList[replicaSet](s)
-		case "sharding":
-			ac.Sharding = scanList[shardedCluster](s)
-		case "version":
-			s.loose(&ac.Version)
-		default:
-			s.skip()
-		}
-	}
-}
-
 func (p *process) scan(s *scanner) {
 	for name := range s.fields() {
 		switch name {
@@ -213,7 +196,7 @@ func (rs *replicaSet) scan(s *scanner) {
 		case "_id":
 			s.string(&rs.ID)
 		case "members":
-			rs.Members = scanList[member](s)
+			rs.Members = scanMore(s, rs.Members)
 		default:
 			s.skip()
 		}
@@ -241,7 +224,7 @@ func (sc *shardedCluster) scan(s *scanner) {
 		case "configServerReplica":
 			s.string(&sc.ConfigServer)
 		case "shards":
-			sc.Shards = scanList[shard](s)
+			sc.Shards = scanMore(s, sc.Shards)
 		default:
 			s.skip()
 		}

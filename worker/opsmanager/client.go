@@ -1,7 +1,6 @@
 package opsmanager
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -24,8 +23,9 @@ const apiPath = "/api/public/v1.0"
 // surveyors is how many projects are looked into at once, if the target's limit allows it. Each takes memory for the lists of its project.
 const surveyors = 32
 
-// configReaders is how many automation configs are read at once. Each can have megabytes, and is in memory three times while it is.
-const configReaders = 16
+// configReaders is how many automation configs are read at once. Each can have megabytes, and is in memory once, with what
+// is kept of it.
+const configReaders = surveyors
 
 // idleTimeout closes connections before the server does (Jetty: 30s by default).
 // A PUT that meets a connection in the act of closing has an unknown outcome.
@@ -66,7 +66,7 @@ type Client struct {
 	log     *zap.Logger
 	observe func(Call)
 	now     func() time.Time
-	buffers sync.Pool     // of *bytes.Buffer: answers while they are decoded
+	buffers sync.Pool     // of *[]byte: what answers are read through
 	configs chan struct{} // who holds a place reads an automation config
 
 	projects projects // what was read lately
@@ -100,7 +100,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		target: target, base: base, secret: cfg.PrivateKey, log: cfg.Logger, observe: cfg.Observe, now: cfg.Now,
-		buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		buffers: sync.Pool{New: func() any { b := make([]byte, readSize); return &b }},
 		configs: make(chan struct{}, configReaders),
 		rt: digest.NewTransport(digest.Config{
 			Base: cfg.Base, Username: cfg.PublicKey, Password: cfg.PrivateKey,

@@ -79,7 +79,7 @@ type family struct {
 // cluster itself is none: it has no key, and its id must never be used to turn one.
 func components(clusters []cluster) []component {
 	var (
-		all      []component
+		all      = make([]component, 0, len(clusters))
 		families []*family
 		byName   = make(map[string]*family)
 	)
@@ -108,14 +108,15 @@ func components(clusters []cluster) []component {
 		}
 	}
 	for _, f := range families {
-		all = append(all, f.components()...)
+		all = f.components(all)
 	}
 	markTwins(all)
 	return all
 }
 
-func (f *family) components() []component {
-	var all []component
+// components adds those of the sharded cluster to all.
+func (f *family) components(all []component) []component {
+	before := len(all)
 	flaw := f.flaw()
 	var parent *cluster
 	if len(f.parents) == 1 {
@@ -127,7 +128,7 @@ func (f *family) components() []component {
 	for _, cl := range f.configs {
 		all = append(all, component{cluster: cl, kind: keyturn.ComponentConfig, parent: parent, flaw: flaw})
 	}
-	if len(all) > 0 {
+	if len(all) > before {
 		return all
 	}
 	// A sharded cluster without any part: reported in their place, so that it

@@ -22,11 +22,11 @@ func (c *Client) readConfig(ctx context.Context, g group) (*plan, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	var ac automationConfig
-	if _, err := c.getConfig(ctx, g, &ac); err != nil {
+	p := new(plan)
+	if _, err := c.getConfig(ctx, g, p); err != nil {
 		return nil, err
 	}
-	return newPlan(ac), nil
+	return p, nil
 }
 
 // getConfig reads the automation config and returns the path that it has. Where the server can leave out what is
@@ -55,18 +55,19 @@ func (c *Client) getConfig(ctx context.Context, g group, into any) (path string,
 
 // parsePlan reads a config that was kept as it came.
 func parsePlan(raw []byte) (*plan, error) {
-	var ac automationConfig
-	if err := decode(raw, &ac); err != nil {
+	p := new(plan)
+	if err := decode(string(raw), p); err != nil {
 		return nil, err
 	}
-	return newPlan(ac), nil
+	return p, nil
 }
 
 // keep is how decode reads an answer that is kept as it came.
-func (b *rawBody) keep(body []byte) error {
-	if !json.Valid(body) {
+func (b *rawBody) keep(text string) error {
+	*b = rawBody(text)
+	if !json.Valid(*b) {
+		*b = nil
 		return errNoJSON
 	}
-	*b = append((*b)[:0], body...)
 	return nil
 }

@@ -84,7 +84,6 @@ func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn
 				if err != nil {
 					return err
 				}
-				slices.SortFunc(units, inProject)
 				found[i] = units
 			}
 		})
@@ -107,7 +106,7 @@ func total(found [][]keyturn.Unit) (n int) {
 }
 
 // inProject is the order of a project's units.
-func inProject(a, b keyturn.Unit) int {
+func inProject(a, b *keyturn.Unit) int {
 	return cmp.Or(
 		strings.Compare(a.ClusterName, b.ClusterName), strings.Compare(string(a.Component), string(b.Component)),
 		strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID),

@@ -54,55 +54,6 @@ type fcv struct {
 	why     string // neither: the reason; high: how it is known
 }
 
-// plan is the automation config, made ready to look replica sets up in.
-type plan struct {
-	version  int64
-	members  map[string][]member // by replica set
-	double   map[string]bool     // replica sets that are listed more than once
-	mongods  map[string]mongod   // by name of a process
-	shardOf  map[string][]string // by replica set: sharded clusters that it is a shard of
-	configOf map[string][]string // the same for config servers
-	sharded  map[string]bool     // names of sharded clusters
-}
-
-// newPlan keeps no part of the text that the config was read from: it would keep all of it.
-func newPlan(ac automationConfig) *plan {
-	p := &plan{
-		version: ac.Version.number(),
-		members: make(map[string][]member, len(ac.ReplicaSets)), double: make(map[string]bool),
-		mongods: make(map[string]mongod, len(ac.Processes)),
-		shardOf: make(map[string][]string), configOf: make(map[string][]string), sharded: make(map[string]bool),
-	}
-	for _, process := range ac.Processes {
-		name := strings.Clone(process.Name)
-		m := newMongod(process)
-		_, m.double = p.mongods[name]
-		p.mongods[name] = m
-	}
-	for _, rs := range ac.ReplicaSets {
-		id := strings.Clone(rs.ID)
-		if _, ok := p.members[id]; ok {
-			p.double[id] = true
-		}
-		members := make([]member, len(rs.Members))
-		for i, m := range rs.Members {
-			members[i] = member{Host: strings.Clone(m.Host), Arbiter: loose(strings.Clone(string(m.Arbiter)))}
-		}
-		p.members[id] = members
-	}
-	for _, s := range ac.Sharding {
-		name := strings.Clone(s.Name)
-		p.sharded[name] = true
-		config := strings.Clone(s.ConfigServer)
-		p.configOf[config] = append(p.configOf[config], name)
-		for _, shard := range s.Shards {
-			rs := strings.Clone(shard.ReplicaSet)
-			p.shardOf[rs] = append(p.shardOf[rs], name)
-		}
-	}
-	return p
-}
-
 // names reports whether the config names the component, as what it is, once.
 func (p *plan) names(comp component) bool {
 	name := comp.name()

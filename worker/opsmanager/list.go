@@ -30,7 +30,7 @@ func (p *page[T]) scan(s *scanner) {
 	for name := range s.fields() {
 		switch name {
 		case "results":
-			p.Results = scanList[T](s)
+			p.Results = scanMore(s, make([]T, 0, min(perPage, len(s.text)/resultText)))
 		case "links":
 			p.Links = scanList[link](s)
 		default:
@@ -39,12 +39,18 @@ func (p *page[T]) scan(s *scanner) {
 	}
 }
 
+// resultText is how much text of a page there is for each result, about.
+const resultText = 256
+
 // scanList reads an array, of things that can be scanned; null is nil.
-func scanList[T any](s *scanner) []T {
+func scanList[T any](s *scanner) []T { return scanMore(s, []T{}) }
+
+// scanMore does so, into the memory of a list whose content is not needed any more.
+func scanMore[T any](s *scanner, list []T) []T {
 	if s.null() {
 		return nil
 	}
-	list := []T{}
+	list = list[:0]
 	for range s.elements() {
 		list = append(list, *new(T))
 		if item, ok := any(&list[len(list)-1]).(scanned); ok {
@@ -76,7 +82,7 @@ func list[T any](ctx context.Context, c *Client, q question, id func(T) string) 
 	q.header, q.limit, q.turns = c.readHeader, listLimit, 1
 	var (
 		all  []T
-		seen = make(map[string]struct{})
+		seen map[string]struct{}
 		size = perPage
 	)
 	for n := 1; ; n++ {
@@ -92,13 +98,19 @@ func list[T any](ctx context.Context, c *Client, q question, id func(T) string) 
 		if p.Results == nil {
 			return nil, c.foreign(q, "the answer is no list")
 		}
+		if seen == nil {
+			seen = make(map[string]struct{}, len(p.Results))
+		}
 		before := len(all)
-		all = slices.Grow(all, len(p.Results))
-		for _, item := range p.Results {
-			if _, dup := seen[id(item)]; !dup {
-				seen[id(item)] = struct{}{}
-				all = append(all, item)
-			}
+		fresh := slices.DeleteFunc(p.Results, func(item T) bool {
+			n := len(seen)
+			seen[id(item)] = struct{}{}
+			return len(seen) == n
+		})
+		if all == nil { // most lists have one page
+			all = fresh
+		} else {
+			all = append(all, fresh...)
 		}
 		if len(p.Results) == 0 || !slices.Contains(p.Links, link{Rel: "next"}) {
 			return all, nil

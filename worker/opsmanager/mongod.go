@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn"
@@ -23,9 +22,9 @@ type mongod struct {
 	unclear       error     // rotated can't be read
 }
 
-func newMongod(p process) mongod {
+func newMongod(p *process, k *keeper) mongod {
 	m := mongod{
-		fcv: strings.Clone(p.FCV), hostname: strings.Clone(p.Hostname),
+		fcv: k.common(p.FCV), hostname: k.own(p.Hostname),
 		disabled: p.Disabled.set(), manual: p.ManualMode.set(),
 		encrypted: p.Args.Encryption.yes() && p.Args.KMIP.object(), keyIdentifier: p.Args.KeyIdentifier.set(),
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn"
@@ -20,8 +21,10 @@ const (
 	listLimit = 64 << 20
 	// keyTurns is how many requests a Prepare pays for: its own and the PUT that follows, which must not wait.
 	keyTurns = 2
-	// keepLimit bounds the buffers that are kept for the next answer.
-	keepLimit = 1 << 20
+	// promised bounds what is made ready for an answer that says how long it is: it may never come.
+	promised = 16 << 20
+	// readSize is the most that is read of an answer at a time.
+	readSize = 32 << 10
 )
 
 // question is a call, and what to say about it when it fails.
@@ -90,20 +93,30 @@ func (c *Client) ask(ctx context.Context, q question, into any) error {
 	if q.date != nil {
 		*q.date, _ = http.ParseTime(resp.Header.Get("Date")) // zero if it does not tell
 	}
-	buf := c.buffers.Get().(*bytes.Buffer) //nolint:errcheck,forcetypeassert // the pool holds nothing else
-	defer c.keep(buf)
-	buf.Reset()
-	if _, err := buf.ReadFrom(io.LimitReader(resp.Body, q.limit+1)); err != nil {
+	text, err := c.read(resp, q.limit)
+	if err != nil {
 		return c.cutOff(ctx, q, err)
 	}
-	if int64(buf.Len()) > q.limit {
+	if int64(len(text)) > q.limit {
 		return c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "too_large"},
 			fmt.Errorf("the answer is longer than %d bytes", q.limit))
 	}
-	if err := decode(buf.Bytes(), into); err != nil {
-		return c.garbled(q, buf.Bytes(), err)
+	if err := decode(text, into); err != nil {
+		return c.garbled(q, []byte(text), err)
 	}
 	return nil
+}
+
+// read reads an answer, of which one byte more than limit will do, into memory that it has to itself.
+func (c *Client) read(resp *http.Response, limit int64) (string, error) {
+	var text strings.Builder
+	if size := min(resp.ContentLength, limit, promised); size > 0 {
+		text.Grow(int(size))
+	}
+	buf := c.buffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	defer c.buffers.Put(buf)
+	_, err := io.CopyBuffer(&text, io.LimitReader(resp.Body, limit+1), *buf)
+	return text.String(), err
 }
 
 // limited bounds one call by the target's timeout. A caller's deadline that comes sooner will do: a
@@ -158,13 +171,6 @@ func (c *Client) garbled(q question, body []byte, err error) error {
 func (c *Client) foreign(q question, what string) error {
 	return c.fail(q, keyturn.SystemError{Kind: keyturn.KindPermanent, Target: true, Code: "not_ops_manager"},
 		fmt.Errorf("%s: is spec.url (%s) an Ops Manager?", what, c.target.URL))
-}
-
-// keep keeps a buffer for the next answer, unless it has become large.
-func (c *Client) keep(b *bytes.Buffer) {
-	if b.Cap() <= keepLimit {
-		c.buffers.Put(b)
-	}
 }
 
 // discard reads the rest of a body, within limits, so that the connection can be used again.

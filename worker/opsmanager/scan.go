@@ -3,6 +3,7 @@ package opsmanager
 import (
 	"encoding/json"
 	"iter"
+	"math/bits"
 	"reflect"
 	"strings"
 	"unicode/utf8"
@@ -26,19 +27,19 @@ type scanner struct {
 // scanned can be read by a scanner.
 type scanned interface{ scan(s *scanner) }
 
-// decode reads JSON into what into points to, which is zero.
-func decode(body []byte, into any) error {
+// decode reads JSON into what into points to, which is zero. Strings that are read may be parts of the text.
+func decode(text string, into any) error {
 	if raw, ok := into.(*rawBody); ok {
-		return raw.keep(body)
+		return raw.keep(text)
 	}
 	if quick, ok := into.(scanned); ok {
-		s := scanner{text: string(body)}
+		s := scanner{text: text}
 		if quick.scan(&s); s.ended() {
 			return nil
 		}
 		reflect.ValueOf(into).Elem().SetZero()
 	}
-	return json.Unmarshal(body, into)
+	return json.Unmarshal([]byte(text), into)
 }
 
 // ended reports whether all was read, and was as expected.
@@ -50,9 +51,7 @@ func (s *scanner) ended() bool {
 // peek skips white space and returns the byte after it; 0: the end.
 func (s *scanner) peek() byte {
 	for ; s.at < len(s.text); s.at++ {
-		switch c := s.text[s.at]; c {
-		case ' ', '\t', '\n', '\r':
-		default:
+		if c := s.text[s.at]; c > ' ' || c != ' ' && c != '\t' && c != '\n' && c != '\r' {
 			return c
 		}
 	}
@@ -91,14 +90,20 @@ func (s *scanner) opens(bracket byte) bool {
 
 // next reports whether something comes before the bracket.
 func (s *scanner) next(bracket byte, first bool) bool {
-	switch {
-	case s.odd:
-		return false
-	case s.takes(bracket):
-		s.depth--
+	if s.odd {
 		return false
 	}
-	s.odd = !first && !s.takes(',')
+	switch c := s.peek(); {
+	case c == bracket:
+		s.at++
+		s.depth--
+		return false
+	case first:
+	case c == ',':
+		s.at++
+	default:
+		s.odd = true
+	}
 	return !s.odd
 }
 
@@ -150,15 +155,15 @@ func (s *scanner) elements() iter.Seq[struct{}] {
 
 // string reads a string; null leaves what is there.
 func (s *scanner) string(into *string) {
-	if s.null() {
+	if s.peek() != '"' {
+		if !s.null() {
+			s.odd = true
+		}
 		return
 	}
-	if !s.takes('"') {
-		s.odd = true
-		return
-	}
+	s.at++
 	rest := s.text[s.at:]
-	for i := range len(rest) {
+	for i := plain(rest); i < len(rest); i++ {
 		switch c := rest[i]; {
 		case c == '"':
 			*into = rest[:i]
@@ -170,6 +175,23 @@ func (s *scanner) string(into *string) {
 		}
 	}
 	s.odd = true
+}
+
+// plain returns how many bytes at the beginning of a text stand for themselves in a string. It looks at eight at a
+// time and leaves the last few out.
+// https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord
+func plain(text string) int {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	for i := 0; i+8 <= len(text); i += 8 {
+		t := text[i : i+8]
+		w := uint64(t[0]) | uint64(t[1])<<8 | uint64(t[2])<<16 | uint64(t[3])<<24 |
+			uint64(t[4])<<32 | uint64(t[5])<<40 | uint64(t[6])<<48 | uint64(t[7])<<56
+		control, quote, escape := w-' '*each, (w^'"'*each)-each, (w^'\\'*each)-each
+		if found := (control | quote | escape | w) & high; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	return len(text) &^ 7
 }
 
 // unusual reads the rest of a string that does not stand for itself.

@@ -17,6 +17,11 @@ var decoded = []struct{ name, text string }{
 		"sharding":[{"name":"s","configServerReplica":"c","shards":[{"_id":"s0","rs":"a","tags":[]}]}],"version":7,"deleted":false}`},
 	{"nulls", `{"processes":null,"replicaSets":[null,{"_id":null,"members":null}],"sharding":[]}`},
 	{"a name twice", `{"processes":[{"name":"a","name":null},{"name":"b","name":"c"}]}`},
+	{"a list twice", `{"processes":[{"name":"a"},{"name":"b"}],"replicaSets":[{"_id":"a","members":[{"host":"a"}]}],"sharding":[{"name":"s","shards":[{"rs":"a"}]}],
+		"processes":[{"name":"c"}],"replicaSets":[],"sharding":null}`},
+	{"a replica set twice", `{"replicaSets":[{"_id":"a","members":[{"host":"a"},{"host":"b"}]},{"_id":"a","members":[{"host":"c","arbiterOnly":true}]},{"_id":"b"}]}`},
+	{"a process twice", `{"processes":[{"name":"a","processType":"mongod","featureCompatibilityVersion":"4.0"},{"name":"a"}]}`},
+	{"a shard twice", `{"sharding":[{"name":"s","configServerReplica":"c","shards":[{"rs":"a"},{"rs":"b"}]},{"name":"t","configServerReplica":"c","shards":[{"rs":"b"},{"rs":"b"}]}]}`},
 	{"escapes", `{"processes":[{"name":"a\"\\\u00e9\n","na\u006de":"b"}]}`},
 	{"other alphabets", `{"processes":[{"name":"Ünïcode ☃"}]}`},
 	{"bytes that are no text", "{\"processes\":[{\"name\":\"a\xff\"}]}"},
@@ -49,21 +54,35 @@ func TestDecode_ReadsWhatEncodingJSONReads(t *testing.T) {
 	for _, tt := range decoded {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			sameAsJSON[automationConfig](t, tt.text)
+			sameAsJSON[plan](t, tt.text)
 			sameAsJSON[page[backupConfig]](t, tt.text)
 			sameAsJSON[page[cluster]](t, tt.text)
 			for i := range min(len(tt.text), 1000) { // cut off
-				sameAsJSON[automationConfig](t, tt.text[:i])
+				sameAsJSON[plan](t, tt.text[:i])
 				sameAsJSON[page[backupConfig]](t, tt.text[:i])
 			}
 		})
 	}
 }
 
+// What ends a string, or does not stand for itself, is found wherever it is.
+func TestDecode_ReadsStringsOfAnyLength(t *testing.T) {
+	t.Parallel()
+	for _, special := range []string{"", `"`, `\\`, `\"`, `\u0041`, `\`, "\x00", "\x1f", "\x7f", " ", "!", "#", "[", "]", "é", "\x80", "\xa0", "\xff"} {
+		for before := range 20 {
+			for after := range 10 {
+				text := strings.Repeat("a", before) + special + strings.Repeat("b", after)
+				sameAsJSON[plan](t, `{"processes":[{"name":"`+text+`"}]}`)
+				sameAsJSON[page[cluster]](t, `{"results":[{"id":"`+text)
+			}
+		}
+	}
+}
+
 func sameAsJSON[T any](t *testing.T, text string) {
 	t.Helper()
 	var got, want T
-	gotErr, wantErr := decode([]byte(text), &got), json.Unmarshal([]byte(text), &want)
+	gotErr, wantErr := decode(text, &got), json.Unmarshal([]byte(text), &want)
 	if (gotErr == nil) != (wantErr == nil) || gotErr != nil && gotErr.Error() != wantErr.Error() || !reflect.DeepEqual(got, want) {
 		t.Errorf("%T of %q:\n%+v, %v\nwant:\n%+v, %v", got, text, got, gotErr, want, wantErr)
 	}
@@ -72,10 +91,10 @@ func sameAsJSON[T any](t *testing.T, text string) {
 // What is expected must not be left to encoding/json, which would only be slow.
 func TestScanner_TakesWhatIsExpected(t *testing.T) {
 	t.Parallel()
-	expected := []string{"null", "empty object", "all of it", "nulls", "escapes", "other alphabets", "a list", "a list of nothing"}
+	expected := []string{"a list twice", "a replica set twice", "null", "empty object", "all of it", "nulls", "escapes", "other alphabets", "a list", "a list of nothing"}
 	for _, tt := range decoded {
 		s := scanner{text: tt.text}
-		if new(automationConfig).scan(&s); !s.ended() && slices.Contains(expected, tt.name) {
+		if new(plan).scan(&s); !s.ended() && slices.Contains(expected, tt.name) {
 			t.Errorf("%s: stopped at %q", tt.name, s.text[s.at:])
 		}
 	}
@@ -86,8 +105,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(tt.text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		err := decode([]byte(text), new(automationConfig))
-		if err != nil && json.Unmarshal([]byte(text), new(automationConfig)) == nil {
+		err := decode(text, new(plan))
+		if err != nil && json.Unmarshal([]byte(text), new(plan)) == nil {
 			t.Errorf("%v", err)
 		}
 	})

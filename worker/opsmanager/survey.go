@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"go.uber.org/zap"
 
@@ -68,7 +67,7 @@ type selected struct {
 	known bool // it tells it
 }
 
-// units returns the project's units that are selected.
+// units returns the project's units that are selected, sorted.
 func (s *survey) units(ctx context.Context) ([]keyturn.Unit, error) {
 	if s.sure() {
 		s.planAhead = askAhead(ctx, s.places, s.askPlan)
@@ -90,6 +89,7 @@ func (s *survey) units(ctx context.Context) ([]keyturn.Unit, error) {
 	if err := s.judge(ctx, picked); err != nil {
 		return nil, err
 	}
+	slices.SortFunc(picked, func(a, b *selected) int { return inProject(&a.unit, &b.unit) })
 	units := make([]keyturn.Unit, len(picked))
 	for i, p := range picked {
 		p.unit.Rotatable = p.unit.Reason == ""
@@ -126,17 +126,9 @@ func (s *survey) question(operation, what, path string) question {
 // pick makes units of the components and returns the selected ones.
 func (s *survey) pick(all []component) ([]*selected, error) {
 	var picked []*selected
-	// What is cut from a list keeps all of the list, and the units of a large estate are held for a while.
-	names := make(map[string]string)
-	own := func(name string) string {
-		kept, ok := names[name]
-		if !ok {
-			kept = strings.Clone(name)
-			names[kept] = kept
-		}
-		return kept
-	}
-	for _, comp := range all {
+	var k keeper // the units of a large estate are held for a while
+	for i := range all {
+		comp := &all[i]
 		id, err := keyturn.UnitID(s.c.target.Name, s.group.ID, comp.ID)
 		if err != nil {
 			return nil, s.c.fail(s.question("", "units", ""), keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "bad_id"}, err)
@@ -144,11 +136,13 @@ func (s *survey) pick(all []component) ([]*selected, error) {
 		u := keyturn.Unit{
 			ID: id, Target: s.c.target.Name, System: s.c.target.System,
 			ProjectID: s.group.ID, ProjectName: s.group.Name,
-			ClusterID: id[len(id)-len(comp.ID):], ClusterName: own(comp.ClusterName), Component: comp.kind, Name: own(comp.name()),
+			ClusterID: id[len(id)-len(comp.ID):], ClusterName: comp.ClusterName, Component: comp.kind, Name: comp.name(),
 			Reason: comp.flaw,
 		}
 		if s.selects(u, comp) {
-			picked = append(picked, &selected{component: comp, unit: u})
+			u.ClusterName = k.own(u.ClusterName)
+			u.Name = k.own(u.Name)
+			picked = append(picked, &selected{component: *comp, unit: u})
 		}
 	}
 	return picked, nil
@@ -156,7 +150,7 @@ func (s *survey) pick(all []component) ([]*selected, error) {
 
 // selects reports whether the unit is selected. A sharded cluster may also be
 // selected by its own id, which is not that of a unit.
-func (s *survey) selects(u keyturn.Unit, comp component) bool {
+func (s *survey) selects(u keyturn.Unit, comp *component) bool {
 	if s.sel.Match(u) {
 		return true
 	}

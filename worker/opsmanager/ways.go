@@ -3,7 +3,6 @@ package opsmanager
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,9 +33,10 @@ func (w *ways) learn(project string, routes map[string]route, now time.Time) {
 	if now.Sub(l.at) > wayLife || l.byUnit == nil {
 		l.byUnit, l.at = make(map[string]way, len(routes)), now
 	}
+	var k keeper
 	for id, r := range routes {
 		if _, ok := l.byUnit[id]; !ok {
-			id = strings.Clone(id) // or it would keep the whole list that it was read from
+			id = k.own(id)
 		}
 		l.byUnit[id] = r.way
 	}
