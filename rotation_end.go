@@ -15,13 +15,14 @@ type Ending struct {
 	Stop      string // StopTrouble, if it was stopped
 	Counts    Counts
 	Stopped   int      // tasks, among the skipped ones, that were stopped before they began
+	Unsaved   int      // units that its plan should have had: it was halted before all were saved
 	Mixed     []string // names of clusters of which only a part was turned
 }
 
 // Outcome is the state in which the rotation ends, and its trouble: empty if all went well.
 func (e Ending) Outcome() (RotationState, string) {
 	c := e.Counts
-	c.Failed += e.Stopped // it should have a new key, and has none
+	c.Failed += e.Stopped + e.Unsaved // they should have new keys, and have none
 	state := c.Outcome()
 	if e.Cancelled {
 		state = RotationCancelled
@@ -53,6 +54,9 @@ func MixedTrouble(clusters []string) string {
 
 // ClusterTitle is how a cluster is named to people.
 func ClusterTitle(project, cluster string) string { return project + "/" + cluster }
+
+// UnsavedTrouble says that a plan was not saved to its end, and why.
+func UnsavedTrouble(reason string) string { return "only a part of it was planned: " + reason }
 
 // StopTrouble says who or what stopped a rotation, and why.
 func StopTrouble(by, reason string, cancelled bool) string {

@@ -55,6 +55,12 @@ func (b bounded) SavePlan(ctx context.Context, id keyturn.ID, owner string, unit
 	return b.Store.SavePlan(ctx, id, owner, units)
 }
 
+func (b bounded) SavePart(ctx context.Context, id keyturn.ID, owner string, units []keyturn.Unit, left int) error {
+	ctx, cancel := context.WithTimeout(ctx, saveMost)
+	defer cancel()
+	return b.Store.SavePart(ctx, id, owner, units, left)
+}
+
 func (b bounded) SaveRollout(ctx context.Context, id keyturn.ID, owner string, plan keyturn.RolloutPlan) error {
 	ctx, cancel := context.WithTimeout(ctx, saveMost)
 	defer cancel()

@@ -29,6 +29,7 @@ type bundle struct {
 	queue  *memoryQueue
 	system *fakeSystem
 	one    *oneSystem
+	part   int // units of a plan that are saved at a time; 0: the default
 }
 
 // The target's times: short, because a minute of fake time costs some seconds with the race detector.
@@ -103,7 +104,7 @@ func (b *bundle) startOn(owner string, store worker.Store) (stop func()) {
 
 func (b *bundle) startWith(owner string, store worker.Store, queue worker.Queue) (stop func()) {
 	w := worker.New(worker.Config{
-		Owner: owner, Store: store, Queue: queue, Systems: b.one, Targets: b.one,
+		Owner: owner, Store: store, Queue: queue, Systems: b.one, Targets: b.one, PlanPart: b.part,
 		Logger: zaptest.NewLogger(b.t), Metrics: worker.NewMetrics(prometheus.NewRegistry()),
 	})
 	ctx, cancel := context.WithCancel(b.t.Context())

@@ -15,6 +15,9 @@ import (
 
 const (
 	planMost = 30 * time.Minute // the longest that one try to plan may take
+	// partMost is how many units of a plan are saved at a time: the keys of the first ones are turned while the others are
+	// written down. Fewer cost the database more; with more, the first intents wait longer, for the write lock of SQLite.
+	partMost = 512
 
 	// How long planning is tried again while the target is away, from the request on. Someone who
 	// asked by hand is there to look; a schedule outlives an outage.
@@ -29,6 +32,7 @@ type Planner struct {
 	systems Systems
 	store   PlanStore
 	planned func(target string) // tells the feeder that there is work
+	part    int                 // units of a plan that are saved at a time
 	timing  Timing              // its PlanLease is renewed while a plan takes longer
 	health  *health
 	log     *zap.Logger
@@ -88,31 +92,64 @@ func (p *Planner) plan(ctx context.Context, id keyturn.ID) error {
 	if err != nil {
 		return fmt.Errorf("claiming the rotation: %w", err)
 	}
-	begin := time.Now()
 	planCtx, cancel := context.WithTimeout(ctx, planMost)
 	defer cancel()
 	stop := KeepLease(planCtx, cancel, p.timing.PlanLease, func(ctx context.Context) error {
 		_, _, err := p.store.ClaimRotation(ctx, id, p.owner, p.timing.PlanLease)
 		return err
 	})
+	defer stop()
+	begin := time.Now()
 	units, err := p.Plan(planCtx, policy, rotation.Only)
-	stop()
 	p.metrics.planSeconds.Observe(time.Since(begin).Seconds())
 	switch {
+	case rotation.State == keyturn.RotationRunning && policy.Target != rotation.Target: // a part is saved
+		err = p.store.FailRotation(ctx, id, p.owner, "meanwhile its policy is for target "+policy.Target)
 	case err != nil:
 		err = p.cannotPlan(ctx, rotation, err)
 	case len(units) == 0:
 		err = p.store.FailRotation(ctx, id, p.owner, nothingSelected(policy, rotation.Only))
 	default:
 		spread(policy, rotation, units)
-		if err = p.save(ctx, id, policy.Rollout, units); err == nil {
-			p.planned(rotation.Target)
-		}
+		err = p.save(ctx, rotation, policy.Rollout, units)
 	}
 	if errors.Is(err, keyturn.ErrConflict) {
 		return nil // cancelled, or another planner took it over meanwhile
 	}
 	return err
+}
+
+// save records the plan: in parts, or in the waves of the policy's rollout. One that a planner before this one has begun
+// to save in parts goes on so.
+func (p *Planner) save(ctx context.Context, r keyturn.Rotation, rollout keyturn.Rollout, units []keyturn.Unit) error {
+	if !rollout.Enabled() || r.State == keyturn.RotationRunning {
+		return p.saveParts(ctx, r, inTurn(units))
+	}
+	plan, err := inWaves(rollout, units)
+	if err != nil { // a policy that was stored by hand: apply refuses it
+		return p.store.FailRotation(ctx, r.ID, p.owner, "the policy's rollout can't be used: "+err.Error())
+	}
+	if err := p.store.SaveRollout(ctx, r.ID, p.owner, plan); err != nil {
+		return err
+	}
+	p.planned(r.Target)
+	return nil
+}
+
+// saveParts records a plan whose tasks may all be worked on at once.
+func (p *Planner) saveParts(ctx context.Context, r keyturn.Rotation, units []keyturn.Unit) error {
+	for len(units) > p.part {
+		if err := p.store.SavePart(ctx, r.ID, p.owner, units[:p.part], len(units)-p.part); err != nil {
+			return err
+		}
+		p.planned(r.Target)
+		units = units[p.part:]
+	}
+	if err := p.store.SavePlan(ctx, r.ID, p.owner, units); err != nil {
+		return err
+	}
+	p.planned(r.Target)
+	return nil
 }
 
 // spread delays the units of a scheduled rotation by their places within the policy's jitter. The keys

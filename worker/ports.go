@@ -139,7 +139,7 @@ type TaskStore interface {
 // PlanStore is where the planner finds its rotations and writes their tasks.
 type PlanStore interface {
 	// ClaimRotation takes a rotation that is requested, or whose planner's lease ended, or
-	// that owner itself is planning (which renews its lease).
+	// that owner itself is planning (which renews its lease). One whose plan is saved in part is running, and stays so.
 	// It answers ErrNotFound when there is nothing to plan.
 	ClaimRotation(ctx context.Context, id keyturn.ID, owner string, lease time.Duration) (keyturn.Rotation, keyturn.Policy, error)
 	// SavePlan records the units as they are now and one task for each, in one transaction:
@@ -147,10 +147,14 @@ type PlanStore interface {
 	// running, or failed with the reason if there are no units. Units keep what is known of
 	// their keys. It answers ErrConflict if the rotation is not owner's to plan any more.
 	SavePlan(ctx context.Context, id keyturn.ID, owner string, units []keyturn.Unit) error
+	// SavePart does the same for a part of a large plan behind which left units are still to be saved. With the first part the
+	// rotation runs, and its tasks may be worked on; it stays its planner's, or that of who claims it after him, and does not
+	// end until SavePlan has saved the last part, or FailRotation has halted it. Units that have a task already get no second one.
+	SavePart(ctx context.Context, id keyturn.ID, owner string, units []keyturn.Unit, left int) error
 	// SaveRollout does the same for a plan in waves: only the tasks of the first are handed out,
 	// until AdvanceRollouts opens the next.
 	SaveRollout(ctx context.Context, id keyturn.ID, owner string, plan keyturn.RolloutPlan) error
-	// FailRotation ends a rotation that can't be planned.
+	// FailRotation ends a rotation that can't be planned. One whose plan is saved in part is halted.
 	FailRotation(ctx context.Context, id keyturn.ID, owner string, reason string) error
 	// PostponeRotation gives the claim back: somebody may plan it again after the delay.
 	PostponeRotation(ctx context.Context, id keyturn.ID, owner string, reason string, after time.Duration) error

@@ -11,18 +11,6 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
-// save records the plan: all at once, or in the waves of the policy's rollout.
-func (p *Planner) save(ctx context.Context, id keyturn.ID, rollout keyturn.Rollout, units []keyturn.Unit) error {
-	if !rollout.Enabled() {
-		return p.store.SavePlan(ctx, id, p.owner, inTurn(units))
-	}
-	plan, err := inWaves(rollout, units)
-	if err != nil { // a policy that was stored by hand: apply refuses it
-		return p.store.FailRotation(ctx, id, p.owner, "the policy's rollout can't be used: "+err.Error())
-	}
-	return p.store.SaveRollout(ctx, id, p.owner, plan)
-}
-
 // inWaves puts units into the waves of a rollout. A batch is one wave, or two where the order splits
 // it: then no component of the second kind begins before those of the first kind, of its cluster, have ended.
 func inWaves(r keyturn.Rollout, units []keyturn.Unit) (keyturn.RolloutPlan, error) {

@@ -52,6 +52,8 @@ type Config struct {
 	Metrics *Metrics
 	Now     func() time.Time // default time.Now
 	Timing  Timing           // zero: the defaults
+	// PlanPart is how many units of a plan are saved at a time. Default 512; only tests change it.
+	PlanPart int
 
 	// Deliveries, Webhooks and Sender tell webhooks what happened; nil: nobody is told.
 	Deliveries DeliveryStore
@@ -81,13 +83,13 @@ func New(cfg Config) *Worker {
 		cfg.Now = time.Now
 	}
 	cfg.Source = cmp.Or(cfg.Source, "/keyturn")
-	cfg.Timing = cfg.Timing.withDefaults()
+	cfg.Timing, cfg.PlanPart = cfg.Timing.withDefaults(), cmp.Or(cfg.PlanPart, partMost)
 	cfg.Store = bounded{cfg.Store}
 	w := &Worker{cfg: cfg, feeders: map[string]*feeder{}, changed: make(chan struct{}, 1)}
 	health := &health{store: cfg.Store, now: cfg.Now, log: cfg.Logger}
 	w.planner = &Planner{
 		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store, health: health,
-		planned: w.feed, timing: cfg.Timing, log: cfg.Logger, metrics: cfg.Metrics,
+		planned: w.feed, part: cfg.PlanPart, timing: cfg.Timing, log: cfg.Logger, metrics: cfg.Metrics,
 	}
 	w.sweeper = newSweeper()
 	w.sweeper.store, w.sweeper.queue, w.sweeper.feed, w.sweeper.targets = cfg.Store, cfg.Queue, w.feed, w.served

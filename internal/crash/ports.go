@@ -60,6 +60,8 @@ func portPoints() []string {
 		"store.Requeue.after",
 		"store.Requeue.before",
 		"store.Rotation.after",
+		"store.SavePart.after",
+		"store.SavePart.before",
 		"store.SavePlan.after",
 		"store.SavePlan.before",
 		"store.SaveRollout.after",
@@ -308,6 +310,13 @@ func (p storePoints) Rotation(a0 context.Context, a1 keyturn.ID) (keyturn.Rotati
 	r0, r1 := p.Store.Rotation(a0, a1)
 	p.at.Pass("store.Rotation.after")
 	return r0, r1
+}
+
+func (p storePoints) SavePart(a0 context.Context, a1 keyturn.ID, a2 string, a3 []keyturn.Unit, a4 int) error {
+	p.at.Pass("store.SavePart.before")
+	r0 := p.Store.SavePart(a0, a1, a2, a3, a4)
+	p.at.Pass("store.SavePart.after")
+	return r0
 }
 
 func (p storePoints) SavePlan(a0 context.Context, a1 keyturn.ID, a2 string, a3 []keyturn.Unit) error {

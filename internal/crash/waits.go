@@ -5,6 +5,7 @@ package crash
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 type Waits struct {
 	worker.Timing
 	AckWait time.Duration // how long the bus waits for a worker that is silent; 0: the default
+	// PlanPart is how many units of a plan are saved at a time, so that small estates have large plans; 0: the default.
+	PlanPart int
 
 	LookLease     time.Duration // the longest lease of a look at keys, and wait after one that broke; 0: as asked
 	DeliveryLease time.Duration // the longest lease of deliveries; 0: as asked
@@ -27,7 +30,7 @@ type Waits struct {
 
 // Worker shortens leases that a worker asks for.
 func (w Waits) Worker(cfg worker.Config) worker.Config {
-	cfg.Timing = w.Timing
+	cfg.Timing, cfg.PlanPart = w.Timing, w.PlanPart
 	if w.LookLease > 0 {
 		cfg.Store = quickLooks{cfg.Store, w.LookLease}
 	}
@@ -91,7 +94,7 @@ func (q quickAlerts) DueGroups(ctx context.Context, now time.Time, limit int) ([
 	return q.Store.DueGroups(ctx, now.Add(q.ahead), limit)
 }
 
-// ParseWaits reads "sendSlack=1s leaseMargin=500ms"; what is not named keeps its default.
+// ParseWaits reads "sendSlack=1s leaseMargin=500ms planPart=5"; what is not named keeps its default.
 func ParseWaits(text string) (Waits, error) {
 	var w Waits
 	fields := map[string]*time.Duration{
@@ -101,12 +104,16 @@ func ParseWaits(text string) (Waits, error) {
 	}
 	for _, word := range strings.Fields(text) {
 		name, value, _ := strings.Cut(word, "=")
-		field := fields[name]
-		if field == nil {
-			return w, fmt.Errorf("%q names no wait", word)
-		}
 		var err error
-		if *field, err = time.ParseDuration(value); err != nil {
+		switch field := fields[name]; {
+		case name == "planPart":
+			w.PlanPart, err = strconv.Atoi(value)
+		case field == nil:
+			return w, fmt.Errorf("%q names no wait", word)
+		default:
+			*field, err = time.ParseDuration(value)
+		}
+		if err != nil {
 			return w, fmt.Errorf("wait %s: %w", name, err)
 		}
 	}

@@ -29,7 +29,9 @@ var (
 const (
 	shortWaits = "sendSlack=500ms leaseMargin=500ms planLease=1s makeMost=1s requeueAfter=2s announceLease=1s ackWait=1s"
 	// aloneWaits are for what one process at a time does.
-	aloneWaits    = " lookLease=2s deliveryLease=2s alertsAhead=9s"
+	aloneWaits = " lookLease=2s deliveryLease=2s alertsAhead=9s"
+	// smallParts make a large plan of the few units of a lane.
+	smallParts    = " planPart=5"
 	shortTimeouts = "{request: 1s, settle: 500ms, verify: 5s}"
 )
 
@@ -128,7 +130,7 @@ func newLane(t *testing.T, kind string) *lane {
 	} else {
 		l.sim = simulate(t, crashUnits, 20*time.Millisecond)
 	}
-	set := map[string]string{"KEYTURN_TEST_WAITS": shortWaits + aloneWaits, "KEYTURN_DATA_DIR": filepath.Join(t.TempDir(), "data")}
+	set := map[string]string{"KEYTURN_TEST_WAITS": shortWaits + aloneWaits + smallParts, "KEYTURN_DATA_DIR": filepath.Join(t.TempDir(), "data")}
 	l.useBus(set)
 	if kind == "making" {
 		l.makes = t.TempDir()

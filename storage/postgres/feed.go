@@ -40,7 +40,8 @@ WITH clock AS MATERIALIZED (
     FROM clock LEFT JOIN targets g ON g.name = $1
     WHERE current_setting('keyturn.feeding') = 'true' AND (g.hold_until IS NULL OR g.hold_until <= clock.at)
 ), running AS MATERIALIZED (
-    SELECT r.id, coalesce(f.turn, 0) AS turn, coalesce(f.task_id, r.id) AS task_id, coalesce(r.turn_limit, 2147483647) AS turn_limit
+    SELECT r.id, coalesce(f.turn, 0) AS turn, coalesce(f.task_id, r.id) AS task_id, coalesce(r.turn_limit, 2147483647) AS turn_limit,
+        r.plan_turn IS NOT NULL AS unsaved
     FROM clock CROSS JOIN rotations r LEFT JOIN policies p ON p.name = r.policy LEFT JOIN fed f ON f.rotation_id = r.id
     WHERE r.target = $1 AND r.state = 'running' AND NOT r.halted AND NOT coalesce(p.paused, false)
         AND (r.open_until IS NULL OR r.open_until > clock.at)
@@ -71,7 +72,7 @@ WITH clock AS MATERIALIZED (
         ) w
     ) d ORDER BY d.turn, d.id LIMIT (SELECT n FROM room)
 ), more AS MATERIALIZED (
-    SELECT (SELECT true FROM tasks t
+    SELECT (SELECT r.unsaved FROM running r WHERE r.id = c.rotation_id) OR (SELECT true FROM tasks t
         WHERE t.rotation_id = c.rotation_id AND t.finished_at IS NULL AND (t.turn, t.id) > (c.turn, c.id)
             AND t.turn <= (SELECT r.turn_limit FROM running r WHERE r.id = c.rotation_id) AND t.back IS NULL AND t.handed_at IS NULL
         ORDER BY t.turn, t.id LIMIT 1 OFFSET greatest($2 / 4, 1) - 1) AS more

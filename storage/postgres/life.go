@@ -103,7 +103,7 @@ func (s *Store) endRotations(ctx context.Context, tx pgx.Tx, ids []keyturn.ID, t
 	for _, c := range counted {
 		r := c.Rotation
 		end := keyturn.Ending{
-			Cancelled: r.CancelledAt != nil, Stopped: int(c.Stopped), Mixed: mixed[r.ID],
+			Cancelled: r.CancelledAt != nil, Stopped: int(c.Stopped), Mixed: mixed[r.ID], Unsaved: int(r.PlanLeft),
 			Counts: keyturn.Counts{
 				Total: int(c.Total), Succeeded: int(c.Succeeded), Failed: int(c.Failed), Skipped: int(c.Skipped), Parked: int(c.Parked),
 			},

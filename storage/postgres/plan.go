@@ -84,8 +84,7 @@ func (s *Store) ClaimRotation(ctx context.Context, id keyturn.ID, owner string, 
 func (s *Store) claimRotation(ctx context.Context, id keyturn.ID, owner string, lease time.Duration) (keyturn.Rotation, keyturn.Policy, error) {
 	row, err := s.q.ClaimRotation(ctx, s.pool, db.ClaimRotationParams{Owner: clean(owner), Lease: micros(lease), ID: id, Now: s.clock()})
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = s.q.FailUnplannable(ctx, s.pool, db.FailUnplannableParams{Announcement: s.newID(), Now: s.clock(), ID: id})
-		return keyturn.Rotation{}, keyturn.Policy{}, cmp.Or(err, keyturn.ErrNotFound)
+		return keyturn.Rotation{}, keyturn.Policy{}, cmp.Or(s.failUnplannable(ctx, id), keyturn.ErrNotFound)
 	}
 	if err != nil {
 		return keyturn.Rotation{}, keyturn.Policy{}, err
@@ -101,16 +100,38 @@ func (s *Store) claimRotation(ctx context.Context, id keyturn.ID, owner string, 
 	return r, p, err
 }
 
+// failUnplannable ends a rotation if its policy is gone.
+func (s *Store) failUnplannable(ctx context.Context, id keyturn.ID) error {
+	err := s.q.FailUnplannable(ctx, s.pool, db.FailUnplannableParams{Announcement: s.newID(), Now: s.clock(), ID: id})
+	if err == nil {
+		_, err = s.haltPlan(ctx, id, "", "its policy was removed")
+	}
+	return err
+}
+
+// haltPlan stops a rotation whose plan is saved in part: for its owner or, where none is named, because its policy is gone.
+func (s *Store) haltPlan(ctx context.Context, id keyturn.ID, owner, reason string) (int64, error) {
+	reason = keyturn.UnsavedTrouble(reason)
+	return s.q.HaltPlan(ctx, s.pool, db.HaltPlanParams{
+		Reason: reason, Trouble: keyturn.StopTrouble("", reason, false), ID: id, Owner: owner, Now: s.clock(),
+	})
+}
+
 // SavePlan records the units as they are now and one task for each.
 func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units []keyturn.Unit) error {
 	if len(units) == 0 {
 		return s.FailRotation(ctx, id, owner, nothingSelected)
 	}
-	return s.savePlan(ctx, id, owner, s.plan(units), nil)
+	return s.savePlan(ctx, id, owner, s.plan(units), 0, nil)
 }
 
-// savePlan saves a plan, and the rotation begins. then does what else belongs to it.
-func (s *Store) savePlan(ctx context.Context, id keyturn.ID, owner string, plan []planned, then func(pgx.Tx) error) error {
+// SavePart does so for a part of a large plan.
+func (s *Store) SavePart(ctx context.Context, id keyturn.ID, owner string, units []keyturn.Unit, left int) error {
+	return s.savePlan(ctx, id, owner, s.plan(units), left, nil)
+}
+
+// savePlan saves a plan, or a part of it behind which units are left, and the rotation begins. then does what else belongs to it.
+func (s *Store) savePlan(ctx context.Context, id keyturn.ID, owner string, plan []planned, left int, then func(pgx.Tx) error) error {
 	// Units are written in the order of their ids, so that two plans of the same units do not
 	// deadlock; tasks in the order in which they are handed out, so that those of one batch are neighbours.
 	byID := slices.SortedFunc(slices.Values(plan), func(a, b planned) int { return cmp.Compare(a.ID, b.ID) })
@@ -129,7 +150,7 @@ func (s *Store) savePlan(ctx context.Context, id keyturn.ID, owner string, plan 
 		}
 		for chunk := range slices.Chunk(plan, planChunk) {
 			arg := saveTasks(chunk)
-			arg.Rotation, arg.Target, arg.Now = id, claim.Target, s.clock()
+			arg.Rotation, arg.Target, arg.Saved, arg.Now = id, claim.Target, claim.Saved, s.clock()
 			arg.RequestedAt, arg.MinInterval, arg.TooSoon = claim.RequestedAt, claim.MinInterval, keyturn.TooSoon
 			if err := s.q.SaveTasks(ctx, tx, arg); err != nil {
 				return err
@@ -140,7 +161,11 @@ func (s *Store) savePlan(ctx context.Context, id keyturn.ID, owner string, plan 
 				return err
 			}
 		}
-		return s.startRotation(ctx, tx, id, claim.Target)
+		start := db.StartRotationParams{ID: id, PlanLeft: int32Of(left)}
+		if last := claim.Saved + plan[len(plan)-1].turn; left > 0 {
+			start.PlanTurn = &last
+		}
+		return s.startRotation(ctx, tx, start, claim)
 	})
 	if err != nil {
 		return fmt.Errorf("saving the plan of rotation %s (%d units): %w", id, len(plan), err)
@@ -148,17 +173,20 @@ func (s *Store) savePlan(ctx context.Context, id keyturn.ID, owner string, plan 
 	return nil
 }
 
-func (s *Store) startRotation(ctx context.Context, tx pgx.Tx, id keyturn.ID, target string) error {
-	if err := s.q.AddTarget(ctx, tx, target); err != nil {
+func (s *Store) startRotation(ctx context.Context, tx pgx.Tx, start db.StartRotationParams, claim db.LockPlanRow) error {
+	if err := s.q.StartRotation(ctx, tx, start); err != nil {
 		return err
 	}
-	if err := s.q.StartRotation(ctx, tx, id); err != nil {
-		return err
+	if claim.Saved == 0 {
+		if err := s.q.AddTarget(ctx, tx, claim.Target); err != nil {
+			return err
+		}
+		started := db.AnnounceParams{ID: s.newID(), Type: "rotation.started", RotationID: start.ID, TaskIds: []keyturn.ID{}}
+		if err := s.q.Announce(ctx, tx, started); err != nil {
+			return err
+		}
 	}
-	if err := s.q.Announce(ctx, tx, db.AnnounceParams{ID: s.newID(), Type: "rotation.started", RotationID: id, TaskIds: []keyturn.ID{}}); err != nil {
-		return err
-	}
-	return s.q.AnnounceSkipped(ctx, tx, id)
+	return s.q.AnnounceSkipped(ctx, tx, db.AnnounceSkippedParams{Rotation: start.ID, Saved: claim.Saved})
 }
 
 // planned is a unit with its place in the queue.
@@ -222,11 +250,13 @@ func saveTasks(plan []planned) db.SaveTasksParams {
 	return arg
 }
 
-// FailRotation ends a rotation that can't be planned.
+// FailRotation ends a rotation that can't be planned, and halts one whose plan can't be saved to its end.
 func (s *Store) FailRotation(ctx context.Context, id keyturn.ID, owner string, reason string) error {
-	n, err := s.q.EndPlan(ctx, s.pool, db.EndPlanParams{
-		Announcement: s.newID(), Reason: cmp.Or(clean(reason), "no reason was given"), Now: s.clock(), ID: id, Owner: clean(owner),
-	})
+	reason = cmp.Or(clean(reason), "no reason was given")
+	n, err := s.q.EndPlan(ctx, s.pool, db.EndPlanParams{Announcement: s.newID(), Reason: reason, Now: s.clock(), ID: id, Owner: clean(owner)})
+	if err == nil && n == 0 && owner != "" {
+		n, err = s.haltPlan(ctx, id, clean(owner), reason)
+	}
 	if err == nil && n == 0 {
 		err = keyturn.ErrConflict
 	}

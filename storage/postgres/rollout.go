@@ -27,7 +27,7 @@ func (s *Store) SaveRollout(ctx context.Context, id keyturn.ID, owner string, pl
 		most := int32Of(*plan.MaxFailures)
 		begin.MaxFailures = &most
 	}
-	return s.savePlan(ctx, id, owner, units, func(tx pgx.Tx) error {
+	return s.savePlan(ctx, id, owner, units, 0, func(tx pgx.Tx) error {
 		if len(waves.Lasts) == 0 { // nothing can be rotated
 			return nil
 		}

@@ -61,6 +61,9 @@ func (s *Store) Feed(ctx context.Context, target string, window int) (keyturn.Fe
 // more reports whether at least n tasks of a rotation are planned behind the place up to which it is handed out.
 func (s *Store) more(ctx context.Context, tx *tx, moved map[string]place, n int64) (bool, error) {
 	for rotation, to := range moved {
+		if to.more {
+			return true, nil
+		}
 		_, err := s.q.PlannedTaskBehind(ctx, tx, db.PlannedTaskBehindParams{
 			RotationID: rotation, Turn: to.turn, TurnLimit: to.limit, Seq: to.seq, Between: max(n, 1) - 1,
 		})
@@ -76,6 +79,7 @@ type place struct {
 	turn  int64
 	seq   int64
 	limit int64 // the last turn that may be handed out now
+	more  bool  // the plan is not whole yet: there are others behind it
 }
 
 // fed returns how far each rotation of the target was handed out.
@@ -148,7 +152,7 @@ func (s *Store) feedable(
 			return nil, err
 		}
 		for _, row := range planned {
-			task := feedable{policy: r.Policy, place: place{row.Turn, row.Seq, r.TurnLimit}, planned: true}
+			task := feedable{policy: r.Policy, place: place{row.Turn, row.Seq, r.TurnLimit, r.Unsaved != 0}, planned: true}
 			if task.queued, err = toQueued(keyturn.TaskPending, row.ID, r.ID, row.UnitID, row.Failures); err != nil {
 				return nil, err
 			}
@@ -271,17 +275,17 @@ func (s *Store) requeueFed(ctx context.Context, tx *tx, before int64, busy []str
 	return nil
 }
 
-// counts counts the tasks of a rotation as they are now.
-func (s *Store) counts(ctx context.Context, on db.DBTX, rotation string) (keyturn.Counts, error) {
+// counts counts the tasks of a rotation as they are now, and the units of its plan that are not saved.
+func (s *Store) counts(ctx context.Context, on db.DBTX, rotation string) (c keyturn.Counts, unsaved int, err error) {
 	row, err := s.q.CountTasks(ctx, on, rotation)
 	if err != nil {
-		return keyturn.Counts{}, fmt.Errorf("counting tasks: %w", err)
+		return c, 0, fmt.Errorf("counting tasks: %w", err)
 	}
-	c := keyturn.Counts{
+	c = keyturn.Counts{
 		Total: int(row.Total), Succeeded: int(row.Succeeded), Failed: int(row.Failed), Skipped: int(row.Skipped), Parked: int(row.Parked),
 	}
 	c.Pending = c.Total - c.Succeeded - c.Failed - c.Skipped - c.Parked
-	return c, nil
+	return c, int(row.Unsaved), nil
 }
 
 // Unplanned implements worker.FeedStore.

@@ -131,7 +131,7 @@ func (s *Store) endRotation(ctx context.Context, tx *tx, id string) (keyturn.Rot
 		}
 		end.Stopped = int(stopped)
 	}
-	if end.Counts, err = s.counts(ctx, tx, id); err != nil {
+	if end.Counts, end.Unsaved, err = s.counts(ctx, tx, id); err != nil {
 		return keyturn.Rotation{}, err
 	}
 	if end.Counts.Failed+end.Counts.Parked+end.Stopped > 0 {

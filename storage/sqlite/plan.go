@@ -3,7 +3,6 @@ package sqlite
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,31 +66,43 @@ func toPolicy(name, spec string, generation int64, paused bool) (keyturn.Policy,
 
 // SavePlan implements worker.PlanStore.
 func (s *Store) SavePlan(ctx context.Context, id keyturn.ID, owner string, units []keyturn.Unit) error {
+	return s.savePlan(ctx, id, owner, units, 0)
+}
+
+// SavePart implements worker.PlanStore.
+func (s *Store) SavePart(ctx context.Context, id keyturn.ID, owner string, units []keyturn.Unit, left int) error {
+	return s.savePlan(ctx, id, owner, units, left)
+}
+
+func (s *Store) savePlan(ctx context.Context, id keyturn.ID, owner string, units []keyturn.Unit, left int) error {
 	return s.inTx(ctx, "saving the plan of rotation "+id.String(), func(ctx context.Context, tx *tx) error {
 		if len(units) == 0 {
 			return s.failRotation(ctx, tx, id, owner, "nothing is selected: the policy and what narrows it match no unit of the target")
 		}
-		claim, err := s.q.StartRotation(ctx, tx, db.StartRotationParams{ID: id.String(), Owner: text(owner)})
-		if errors.Is(err, sql.ErrNoRows) {
-			return ours(0, nil)
-		}
+		p, err := s.planning(ctx, tx, id, owner)
 		if err != nil {
 			return err
 		}
-		if err := s.announce(ctx, tx, "rotation.started", id); err != nil {
-			return err
-		}
-		p := s.planning(tx, id, claim)
+		// Turns go on after those that are saved.
 		var turns keyturn.Turns
+		last := p.claim.Saved
 		for _, unit := range units {
 			if p.planned[unit.ID] {
 				continue
 			}
-			if err := p.unit(ctx, unit, int64(turns.Next(&unit))); err != nil {
+			turn := p.claim.Saved + int64(turns.Next(&unit))
+			if err := p.unit(ctx, unit, turn); err != nil {
+				return err
+			}
+			last = max(last, turn)
+		}
+		if left > 0 {
+			err := s.q.StartPart(ctx, tx, db.StartPartParams{ID: id.String(), PlanTurn: at(last), PlanLeft: int64(left)})
+			if err != nil {
 				return err
 			}
 		}
-		return p.end(ctx)
+		return p.end(ctx, left == 0)
 	})
 }
 
@@ -102,8 +113,16 @@ func (s *Store) FailRotation(ctx context.Context, id keyturn.ID, owner, reason s
 	})
 }
 
+// failRotation ends a rotation that can't be planned, and halts one whose plan can't be saved to its end.
 func (s *Store) failRotation(ctx context.Context, tx *tx, id keyturn.ID, owner, reason string) error {
-	n, err := s.q.FailRotation(ctx, tx, db.FailRotationParams{ID: id.String(), Owner: text(owner), Trouble: cmp.Or(reason, "no reason was given"), Now: at(tx.now)})
+	reason = cmp.Or(reason, "no reason was given")
+	n, err := s.q.FailRotation(ctx, tx, db.FailRotationParams{ID: id.String(), Owner: text(owner), Trouble: reason, Now: at(tx.now)})
+	if err == nil && n == 0 {
+		reason = keyturn.UnsavedTrouble(reason)
+		return ours(s.q.HaltPlan(ctx, tx, db.HaltPlanParams{
+			ID: id.String(), Owner: text(owner), StopReason: reason, Trouble: keyturn.StopTrouble("", reason, false),
+		}))
+	}
 	if err := ours(n, err); err != nil {
 		return err
 	}

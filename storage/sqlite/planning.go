@@ -55,14 +55,25 @@ type planning struct {
 	s       *Store
 	tx      *tx
 	id      keyturn.ID
-	claim   db.StartRotationRow
+	claim   db.OwnPlanRow
 	planned map[string]bool // units
 	skipped []keyturn.ID
 	units   *savingUnits
 	tasks   bulk
 }
 
-func (s *Store) planning(tx *tx, id keyturn.ID, claim db.StartRotationRow) *planning {
+// planning begins to save a plan, or the next part of it, if it is the owner's to save. With the first part the rotation begins.
+func (s *Store) planning(ctx context.Context, tx *tx, id keyturn.ID, owner string) (*planning, error) {
+	claim, err := s.q.OwnPlan(ctx, tx, db.OwnPlanParams{ID: id.String(), Owner: text(owner)})
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ours(0, nil)
+	}
+	if err == nil && claim.Saved == 0 {
+		err = s.announce(ctx, tx, "rotation.started", id)
+	}
+	if err != nil {
+		return nil, err
+	}
 	return &planning{
 		s: s, tx: tx, id: id, claim: claim, planned: map[string]bool{}, units: newSavingUnits(),
 		tasks: bulk{
@@ -71,7 +82,7 @@ func (s *Store) planning(tx *tx, id keyturn.ID, claim db.StartRotationRow) *plan
 			tail:   ` ON CONFLICT (rotation_id, unit_id) DO NOTHING`,
 			shared: []any{id.String()},
 		},
-	}
+	}, nil
 }
 
 // unit plans a unit that was not planned yet.
@@ -124,10 +135,15 @@ func (p *planning) flush(ctx context.Context) error {
 	return nil
 }
 
-// end saves what is left, and announces what was skipped.
-func (p *planning) end(ctx context.Context) error {
+// end saves what is left, and announces what was skipped. A plan that is whole is nobody's any more.
+func (p *planning) end(ctx context.Context, whole bool) error {
 	if err := p.flush(ctx); err != nil {
 		return err
+	}
+	if whole {
+		if err := p.s.q.StartRotation(ctx, p.tx, p.id.String()); err != nil {
+			return err
+		}
 	}
 	return p.s.announceTasks(ctx, p.tx, p.skipped)
 }

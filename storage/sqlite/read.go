@@ -29,7 +29,9 @@ func (s *Store) withCounts(ctx context.Context, on db.DBTX, row db.Rotation) (ke
 		return r, err
 	}
 	if r.State == keyturn.RotationRunning {
-		r.Counts, err = s.counts(ctx, on, row.ID)
+		var unsaved int
+		r.Counts, unsaved, err = s.counts(ctx, on, row.ID)
+		r.Counts.Total, r.Counts.Pending = r.Counts.Total+unsaved, r.Counts.Pending+unsaved
 	}
 	return r, err
 }

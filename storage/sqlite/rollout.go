@@ -19,14 +19,11 @@ func (s *Store) SaveRollout(ctx context.Context, id keyturn.ID, owner string, pl
 		if len(plan.Waves)+len(plan.Skipped) == 0 {
 			return s.failRotation(ctx, tx, id, owner, "nothing is selected: the policy and what narrows it match no unit of the target")
 		}
-		claim, err := s.q.StartRotation(ctx, tx, db.StartRotationParams{ID: id.String(), Owner: text(owner)})
-		if errors.Is(err, sql.ErrNoRows) {
-			return ours(0, nil)
-		}
+		p, err := s.planning(ctx, tx, id, owner)
 		if err != nil {
 			return err
 		}
-		r := rollout{planning: s.planning(tx, id, claim)}
+		r := rollout{planning: p}
 		for _, wave := range plan.Waves {
 			if err := r.wave(ctx, wave, plan.Canary); err != nil {
 				return err
@@ -44,10 +41,7 @@ func (s *Store) SaveRollout(ctx context.Context, id keyturn.ID, owner string, pl
 		if err := r.begin(ctx, plan.MaxFailures); err != nil {
 			return err
 		}
-		if err := s.announce(ctx, tx, "rotation.started", id); err != nil {
-			return err
-		}
-		return r.end(ctx)
+		return r.end(ctx, true)
 	})
 }
 

@@ -61,6 +61,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Watch":     watchTests(),
 		"Names":     nameTests(),
 		"Plan":      planTests(),
+		"Parts":     partsTests(),
 		"Feed":      feedTests(),
 		"Refeed":    refeedTests(),
 		"Intend":    intendTests(),

@@ -2,10 +2,10 @@
 INSERT INTO announcements (id, type, rotation_id, task_ids) VALUES (sqlc.arg('id'), sqlc.arg('type'), sqlc.narg('rotation_id'), sqlc.arg('task_ids'));
 
 -- name: AnnounceSkipped :exec
--- Announces the tasks that a plan skipped, a thousand in each announcement.
+-- Announces the tasks that a plan, from the turn on, skipped, a thousand in each announcement.
 INSERT INTO announcements (id, type, task_ids)
 SELECT gen_random_uuid(), 'tasks', array_agg(n.id ORDER BY n.id)
-FROM (SELECT t.id, (row_number() OVER (ORDER BY t.id) - 1) / 1000 AS part FROM tasks t WHERE t.rotation_id = sqlc.arg('rotation') AND t.state = 'skipped') n
+FROM (SELECT t.id, (row_number() OVER (ORDER BY t.id) - 1) / 1000 AS part FROM tasks t WHERE t.rotation_id = sqlc.arg('rotation') AND t.state = 'skipped' AND t.turn > sqlc.arg('saved')) n
 GROUP BY n.part;
 
 -- name: Unannounced :many

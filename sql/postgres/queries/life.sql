@@ -2,7 +2,8 @@
 
 -- name: StopRotation :one
 -- A rotation that was not planned ends at once; the tasks of one that runs are stopped by StopTasks, in the
--- same transaction. Its planner finds that it is not his any more.
+-- same transaction. Its planner finds that it is not his any more, but for one whose plan is saved in part: what is
+-- left of that is saved, and stopped at the end.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 )
@@ -12,7 +13,8 @@ UPDATE rotations r SET
     cancelled_at = CASE WHEN sqlc.arg('cancelled')::boolean THEN clock.at END,
     state = CASE WHEN r.state = 'running' THEN 'running' WHEN sqlc.arg('cancelled')::boolean THEN 'cancelled' ELSE 'failed' END,
     finished_at = CASE WHEN r.state <> 'running' THEN clock.at END,
-    owner = NULL, lease_until = NULL, not_before = NULL
+    owner = CASE WHEN r.plan_turn IS NOT NULL THEN r.owner END, lease_until = CASE WHEN r.plan_turn IS NOT NULL THEN r.lease_until END,
+    not_before = CASE WHEN r.plan_turn IS NOT NULL THEN r.not_before END
 FROM clock
 WHERE r.id = sqlc.arg('id') AND r.state IN ('requested', 'planning', 'running')
     AND (NOT r.halted OR (sqlc.arg('cancelled')::boolean AND r.cancelled_at IS NULL))
@@ -38,16 +40,16 @@ FROM (SELECT s.id, (row_number() OVER (ORDER BY s.id) - 1) / 1000 AS part FROM s
 GROUP BY n.part;
 
 -- name: DoneRotations :many
--- Running rotations without open tasks; of one that was stopped, what is pending can't begin any more. The
+-- Running rotations whose plan is whole, without open tasks; of one that was stopped, what is pending can't begin any more. The
 -- probe for an open task is a scalar subquery, which stays one index look-up for each rotation; as NOT
 -- EXISTS it may become a join over all open tasks.
 SELECT r.id FROM rotations r
-WHERE r.state = 'running'
+WHERE r.state = 'running' AND r.plan_turn IS NULL
     AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL;
 
 -- name: LockDone :many
 SELECT r.id FROM rotations r
-WHERE r.id = ANY (sqlc.arg('ids')::uuid[]) AND r.state = 'running'
+WHERE r.id = ANY (sqlc.arg('ids')::uuid[]) AND r.state = 'running' AND r.plan_turn IS NULL
     AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL
 ORDER BY r.id FOR UPDATE OF r SKIP LOCKED;
 

@@ -48,15 +48,18 @@ SELECT id, policy FROM rotations
 WHERE trigger_id = sqlc.narg('trigger_id') OR (policy = sqlc.arg('policy') AND slot = sqlc.narg('slot'));
 
 -- name: ClaimRotation :one
--- One that a schedule started waits for the rotations of its policy before it, and for its windows.
+-- One that a schedule started waits for the rotations of its policy before it, and for its windows. One whose plan
+-- is saved in part runs on.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 )
 UPDATE rotations r SET
-    state = 'planning', owner = sqlc.arg('owner')::text, lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond',
-    not_before = NULL, started_at = coalesce(r.started_at, clock.at), target = s.spec ->> 'target'
+    state = CASE WHEN r.plan_turn IS NULL THEN 'planning' ELSE r.state END,
+    owner = sqlc.arg('owner')::text, lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond',
+    not_before = NULL, started_at = coalesce(r.started_at, clock.at),
+    target = CASE WHEN r.plan_turn IS NULL THEN s.spec ->> 'target' ELSE r.target END
 FROM clock, resources s LEFT JOIN policies p ON p.name = s.name
-WHERE r.id = sqlc.arg('id') AND r.state IN ('requested', 'planning')
+WHERE r.id = sqlc.arg('id') AND (r.state IN ('requested', 'planning') OR r.plan_turn IS NOT NULL)
     AND (r.lease_until IS NULL OR r.lease_until < clock.at OR r.owner = sqlc.arg('owner'))
     AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at)
     AND (r.trigger <> 'schedule' OR (SELECT o.id FROM rotations o WHERE o.policy = r.policy AND o.finished_at IS NULL
@@ -83,7 +86,8 @@ SELECT sqlc.arg('announcement')::uuid, 'rotation.completed', id FROM rotation;
 
 -- name: LockPlan :one
 -- The rotation is the owner's to plan until the transaction ends.
-SELECT target, requested_at, min_interval FROM rotations WHERE id = sqlc.arg('id') AND state = 'planning' AND owner = sqlc.arg('owner')::text FOR UPDATE;
+SELECT target, requested_at, min_interval, coalesce(plan_turn, 0)::integer AS saved FROM rotations
+WHERE id = sqlc.arg('id') AND (state = 'planning' OR plan_turn IS NOT NULL) AND owner = sqlc.arg('owner')::text FOR UPDATE;
 
 -- name: SaveUnits :exec
 -- Units as they are now. Those that did not change cost no write, and no lock, which would be one.
@@ -114,7 +118,7 @@ INSERT INTO unit_keys (unit_id) SELECT id FROM changed ORDER BY id ON CONFLICT D
 
 -- name: SaveTasks :exec
 -- A delay counts from the rotation's request. A unit that was turned less than the policy's least interval
--- ago is skipped.
+-- ago is skipped. Turns go on after those that are saved; a planner before this one may have saved some of the units, too.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 ), plan AS MATERIALIZED (
@@ -123,7 +127,7 @@ WITH clock AS MATERIALIZED (
         unnest(sqlc.arg('rotatable')::boolean[]) AS rotatable, unnest(sqlc.arg('reasons')::text[]) AS reason,
         unnest(sqlc.arg('delays')::bigint[]) AS delay
 ), ready AS MATERIALIZED (
-    SELECT p.id, p.turn, p.unit_id, p.project_id, p.rotatable AND NOT soon.yes AS go,
+    SELECT p.id, p.turn + sqlc.arg('saved')::integer AS turn, p.unit_id, p.project_id, p.rotatable AND NOT soon.yes AS go,
         CASE WHEN p.rotatable AND soon.yes THEN sqlc.arg('too_soon')::text ELSE p.reason END AS reason,
         CASE WHEN p.delay > 0 THEN greatest(clock.at, sqlc.arg('requested_at')::timestamptz + p.delay * interval '1 microsecond') ELSE clock.at END AS not_before,
         clock.at
@@ -131,6 +135,8 @@ WITH clock AS MATERIALIZED (
         SELECT sqlc.arg('min_interval')::bigint > 0 AND coalesce((SELECT k.turned_at FROM unit_keys k WHERE k.unit_id = p.unit_id)
             > clock.at - sqlc.arg('min_interval')::bigint * interval '1 microsecond', false) AS yes
     ) soon
+    WHERE sqlc.arg('saved')::integer = 0
+        OR (SELECT true FROM tasks t WHERE t.rotation_id = sqlc.arg('rotation')::uuid AND t.unit_id = p.unit_id) IS NULL
 )
 INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, back, reason, not_before, finished_at)
 SELECT id, sqlc.arg('rotation')::uuid, unit_id, sqlc.arg('target')::text, project_id, turn,
@@ -138,7 +144,12 @@ SELECT id, sqlc.arg('rotation')::uuid, unit_id, sqlc.arg('target')::text, projec
 FROM ready;
 
 -- name: StartRotation :exec
-UPDATE rotations SET state = 'running', owner = NULL, lease_until = NULL, trouble = '' WHERE id = sqlc.arg('id');
+-- While a part of its plan is not saved it stays its planner's.
+UPDATE rotations SET state = 'running', plan_turn = sqlc.narg('plan_turn')::integer, plan_left = sqlc.arg('plan_left'),
+    owner = CASE WHEN sqlc.narg('plan_turn')::integer IS NOT NULL THEN owner END,
+    lease_until = CASE WHEN sqlc.narg('plan_turn')::integer IS NOT NULL THEN lease_until END,
+    trouble = CASE WHEN halted THEN trouble ELSE '' END
+WHERE id = sqlc.arg('id');
 
 -- name: EndPlan :execrows
 -- Ends a rotation that its planner can't plan.
@@ -151,17 +162,27 @@ WITH rotation AS (
 INSERT INTO announcements (id, type, rotation_id)
 SELECT sqlc.arg('announcement')::uuid, 'rotation.completed', rotation.id FROM rotation;
 
+-- name: HaltPlan :execrows
+-- The rest of a plan that is saved in part can't be saved any more: its owner says so or, where none is named, its policy is gone.
+UPDATE rotations r SET
+    stop_reason = CASE WHEN r.halted THEN r.stop_reason ELSE sqlc.arg('reason')::text END,
+    trouble = CASE WHEN r.halted THEN r.trouble ELSE sqlc.arg('trouble')::text END,
+    halted = true, owner = NULL, lease_until = NULL, not_before = NULL, plan_turn = NULL
+WHERE r.id = sqlc.arg('id') AND r.plan_turn IS NOT NULL AND (r.owner = sqlc.arg('owner')::text OR sqlc.arg('owner')::text = ''
+    AND (r.lease_until IS NULL OR r.lease_until < coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()))
+    AND NOT EXISTS (SELECT 1 FROM resources s WHERE s.kind = 'Policy' AND s.name = r.policy));
+
 -- name: PostponeRotation :execrows
-UPDATE rotations SET owner = NULL, lease_until = NULL, trouble = sqlc.arg('reason')::text,
+UPDATE rotations SET owner = NULL, lease_until = NULL, trouble = CASE WHEN halted THEN trouble ELSE sqlc.arg('reason')::text END,
     not_before = coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) + sqlc.arg('after')::bigint * interval '1 microsecond'
-WHERE id = sqlc.arg('id') AND state = 'planning' AND owner = sqlc.arg('owner')::text;
+WHERE id = sqlc.arg('id') AND (state = 'planning' OR plan_turn IS NOT NULL) AND owner = sqlc.arg('owner')::text;
 
 -- name: Unplanned :many
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 )
 SELECT r.id FROM rotations r, clock
-WHERE r.state IN ('requested', 'planning') AND (r.lease_until IS NULL OR r.lease_until < clock.at)
+WHERE (r.state IN ('requested', 'planning') OR r.plan_turn IS NOT NULL) AND (r.lease_until IS NULL OR r.lease_until < clock.at)
     AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at)
     AND (r.trigger <> 'schedule' OR (SELECT o.id FROM rotations o WHERE o.policy = r.policy AND o.finished_at IS NULL
             AND (o.requested_at, o.id) < (r.requested_at, r.id) LIMIT 1) IS NULL)

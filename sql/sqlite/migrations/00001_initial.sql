@@ -125,6 +125,9 @@ CREATE TABLE rotations (
     failed       INTEGER NOT NULL DEFAULT 0 CHECK (failed >= 0),
     skipped      INTEGER NOT NULL DEFAULT 0 CHECK (skipped >= 0),
     parked       INTEGER NOT NULL DEFAULT 0 CHECK (parked >= 0),
+    -- While a large plan is saved in parts: the last turn that is. NULL: it is whole, or not begun.
+    plan_turn    INTEGER CHECK (plan_turn >= 1),
+    plan_left    INTEGER NOT NULL DEFAULT 0 CHECK (plan_left >= 0), -- units that are not saved yet, or never were
     requested_at INTEGER NOT NULL,
     started_at   INTEGER,
     finished_at  INTEGER,
@@ -146,7 +149,8 @@ CREATE TABLE rotations (
     CHECK (("trigger" = 'schedule') = (slot IS NOT NULL)),
     CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'partial', 'failed', 'cancelled'))),
     CHECK (started_at IS NOT NULL OR state IN ('requested', 'failed', 'cancelled')),
-    CHECK (state = 'planning' OR (owner IS NULL AND lease_until IS NULL AND not_before IS NULL)),
+    CHECK (plan_turn IS NULL OR state = 'running'),
+    CHECK (state = 'planning' OR plan_turn IS NOT NULL OR (owner IS NULL AND lease_until IS NULL AND not_before IS NULL)),
     CHECK ((owner IS NULL) = (lease_until IS NULL)),
     CHECK (state <> 'failed' OR trouble <> ''),
     CHECK (total = succeeded + failed + skipped + parked),
@@ -154,7 +158,7 @@ CREATE TABLE rotations (
 ) STRICT;
 CREATE UNIQUE INDEX rotations_slot ON rotations (policy, slot) WHERE slot IS NOT NULL;
 CREATE UNIQUE INDEX rotations_trigger_id ON rotations (trigger_id) WHERE trigger_id IS NOT NULL;
-CREATE INDEX rotations_unplanned ON rotations (id) WHERE state IN ('requested', 'planning');
+CREATE INDEX rotations_unplanned ON rotations (id) WHERE state IN ('requested', 'planning') OR plan_turn IS NOT NULL;
 CREATE INDEX rotations_retries ON rotations (retry_of) WHERE retry_of IS NOT NULL;
 -- What has not ended, by policy: a scheduled one waits for those before it.
 CREATE INDEX rotations_open ON rotations (policy, id) WHERE finished_at IS NULL;

@@ -47,7 +47,8 @@ WHERE rotation_id = sqlc.arg(rotation_id) AND finished_at IS NULL AND back IS NU
 
 -- name: FeedableRotations :many
 -- Rotations of the target whose pending tasks may be handed out, oldest first.
-SELECT rotations.id, rotations.policy, CAST(coalesce(rotations.turn_limit, 9223372036854775807) AS INTEGER) AS turn_limit
+SELECT rotations.id, rotations.policy, CAST(coalesce(rotations.turn_limit, 9223372036854775807) AS INTEGER) AS turn_limit,
+    CAST(rotations.plan_turn IS NOT NULL AS INTEGER) AS unsaved
 FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
 WHERE rotations.target = sqlc.arg(target) AND rotations.state = 'running' AND NOT rotations.halted AND coalesce(policies.paused, 0) = 0
     AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now))

@@ -1,11 +1,13 @@
 -- Stopping rotations, and their ends.
 
 -- name: StopRotation :exec
--- Its reader saw under the same write lock that it may be stopped.
+-- Its reader saw under the same write lock that it may be stopped. Of one whose plan is saved in part the rest is saved,
+-- and stopped at the end.
 UPDATE rotations
 SET halted = 1, stop_reason = sqlc.arg(stop_reason), trouble = sqlc.arg(trouble), cancelled_by = sqlc.arg(cancelled_by),
     cancelled_at = sqlc.arg(cancelled_at), state = sqlc.arg(state), finished_at = sqlc.arg(finished_at),
-    owner = NULL, lease_until = NULL, not_before = NULL
+    owner = CASE WHEN plan_turn IS NOT NULL THEN owner END, lease_until = CASE WHEN plan_turn IS NOT NULL THEN lease_until END,
+    not_before = CASE WHEN plan_turn IS NOT NULL THEN not_before END
 WHERE id = sqlc.arg(id);
 
 -- name: StopTasks :many
@@ -33,11 +35,11 @@ HAVING max(t.state = 'succeeded' OR (k.key_exact AND k.key_since > r.requested_a
 ORDER BY u.project_name, u.cluster_name, u.project_id;
 
 -- name: EndedRotations :many
--- Running rotations without open tasks; of one that was stopped, what is pending can't begin any more.
+-- Running rotations whose plan is whole, without open tasks; of one that was stopped, what is pending can't begin any more.
 -- Every side is a partial index, the order is the first one's: the work depends neither on how many
 -- tasks there are nor on how many rotations there were.
 SELECT id FROM rotations
-WHERE state = 'running'
+WHERE state = 'running' AND plan_turn IS NULL
     AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id
         AND tasks.finished_at IS NULL AND tasks.back IS NULL AND tasks.handed_at IS NULL AND (tasks.state = 'intended' OR NOT rotations.halted))
     AND (rotations.halted OR NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id AND tasks.back = 'pending'))

@@ -22,7 +22,8 @@ SELECT count(*) AS total,
     count(CASE WHEN state = 'succeeded' THEN 1 END) AS succeeded,
     count(CASE WHEN state = 'failed' THEN 1 END) AS failed,
     count(CASE WHEN state = 'skipped' THEN 1 END) AS skipped,
-    count(CASE WHEN state = 'parked' THEN 1 END) AS parked
+    count(CASE WHEN state = 'parked' THEN 1 END) AS parked,
+    CAST((SELECT r.plan_left FROM rotations r WHERE r.id = sqlc.arg(rotation_id)) AS INTEGER) AS unsaved
 FROM tasks WHERE rotation_id = sqlc.arg(rotation_id);
 
 -- name: InsertRotation :exec
@@ -32,38 +33,54 @@ VALUES (sqlc.arg(id), sqlc.arg(policy), sqlc.arg(target), sqlc.arg(triggered_by)
     sqlc.arg(open_until), sqlc.arg(look_at), sqlc.arg(supersedes));
 
 -- name: ClaimRotation :one
--- One that a schedule started waits for the rotations of its policy before it, and for its windows.
+-- One that a schedule started waits for the rotations of its policy before it, and for its windows. One whose plan
+-- is saved in part runs on.
 UPDATE rotations
-SET state = 'planning', owner = sqlc.arg(owner), lease_until = sqlc.arg(lease_until), not_before = NULL, trouble = '',
-    started_at = coalesce(started_at, sqlc.arg(now))
-WHERE rotations.id = sqlc.arg(id) AND rotations.state IN ('requested', 'planning')
+SET state = CASE WHEN plan_turn IS NULL THEN 'planning' ELSE state END, owner = sqlc.arg(owner), lease_until = sqlc.arg(lease_until),
+    not_before = NULL, trouble = CASE WHEN halted THEN trouble ELSE '' END, started_at = coalesce(started_at, sqlc.arg(now))
+WHERE rotations.id = sqlc.arg(id) AND (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)
     AND (rotations.lease_until IS NULL OR rotations.lease_until <= sqlc.arg(now) OR rotations.owner = sqlc.arg(owner))
     AND (rotations.not_before IS NULL OR rotations.not_before <= sqlc.arg(now)) AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now))
     AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
 RETURNING *;
 
 -- name: SetMinInterval :exec
-UPDATE rotations SET min_interval = sqlc.arg(min_interval) WHERE id = sqlc.arg(id);
+UPDATE rotations SET min_interval = sqlc.arg(min_interval) WHERE id = sqlc.arg(id) AND state = 'planning';
 
--- name: StartRotation :one
-UPDATE rotations
-SET state = 'running', owner = NULL, lease_until = NULL, not_before = NULL
-WHERE id = sqlc.arg(id) AND state = 'planning' AND owner = sqlc.arg(owner)
-RETURNING requested_at, min_interval;
+-- name: OwnPlan :one
+-- The rotation, while it is the owner's to plan: how much of its plan is saved.
+SELECT requested_at, min_interval, CAST(coalesce(plan_turn, 0) AS INTEGER) AS saved FROM rotations
+WHERE id = sqlc.arg(id) AND (state = 'planning' OR plan_turn IS NOT NULL) AND owner = sqlc.arg(owner);
+
+-- name: StartRotation :exec
+UPDATE rotations SET state = 'running', owner = NULL, lease_until = NULL, not_before = NULL, plan_turn = NULL, plan_left = 0
+WHERE id = sqlc.arg(id);
+
+-- name: StartPart :exec
+-- While a part of its plan is not saved a rotation stays its planner's.
+UPDATE rotations SET state = 'running', plan_turn = sqlc.arg(plan_turn), plan_left = sqlc.arg(plan_left) WHERE id = sqlc.arg(id);
 
 -- name: FailRotation :execrows
 UPDATE rotations
 SET state = 'failed', trouble = sqlc.arg(trouble), owner = NULL, lease_until = NULL, not_before = NULL, finished_at = sqlc.arg(now)
 WHERE id = sqlc.arg(id) AND state = 'planning' AND owner = sqlc.arg(owner);
 
+-- name: HaltPlan :execrows
+-- The rest of a plan that is saved in part can't be saved any more.
+UPDATE rotations
+SET stop_reason = CASE WHEN halted THEN stop_reason ELSE sqlc.arg(stop_reason) END,
+    trouble = CASE WHEN halted THEN trouble ELSE sqlc.arg(trouble) END,
+    halted = 1, owner = NULL, lease_until = NULL, not_before = NULL, plan_turn = NULL
+WHERE id = sqlc.arg(id) AND plan_turn IS NOT NULL AND owner = sqlc.arg(owner);
+
 -- name: PostponeRotation :execrows
 UPDATE rotations
-SET owner = NULL, lease_until = NULL, not_before = sqlc.arg(not_before), trouble = sqlc.arg(trouble)
-WHERE id = sqlc.arg(id) AND state = 'planning' AND owner = sqlc.arg(owner);
+SET owner = NULL, lease_until = NULL, not_before = sqlc.arg(not_before), trouble = CASE WHEN halted THEN trouble ELSE sqlc.arg(trouble) END
+WHERE id = sqlc.arg(id) AND (state = 'planning' OR plan_turn IS NOT NULL) AND owner = sqlc.arg(owner);
 
 -- name: UnplannedRotations :many
 SELECT rotations.id FROM rotations
-WHERE rotations.state IN ('requested', 'planning')
+WHERE (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)
     AND (rotations.lease_until IS NULL OR rotations.lease_until <= sqlc.arg(now)) AND (rotations.not_before IS NULL OR rotations.not_before <= sqlc.arg(now))
     AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now))
     AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))

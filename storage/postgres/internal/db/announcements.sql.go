@@ -36,13 +36,18 @@ func (q *Queries) Announce(ctx context.Context, db DBTX, arg AnnounceParams) err
 const announceSkipped = `-- name: AnnounceSkipped :exec
 INSERT INTO announcements (id, type, task_ids)
 SELECT gen_random_uuid(), 'tasks', array_agg(n.id ORDER BY n.id)
-FROM (SELECT t.id, (row_number() OVER (ORDER BY t.id) - 1) / 1000 AS part FROM tasks t WHERE t.rotation_id = $1 AND t.state = 'skipped') n
+FROM (SELECT t.id, (row_number() OVER (ORDER BY t.id) - 1) / 1000 AS part FROM tasks t WHERE t.rotation_id = $1 AND t.state = 'skipped' AND t.turn > $2) n
 GROUP BY n.part
 `
 
-// Announces the tasks that a plan skipped, a thousand in each announcement.
-func (q *Queries) AnnounceSkipped(ctx context.Context, db DBTX, rotation keyturn.ID) error {
-	_, err := db.Exec(ctx, announceSkipped, rotation)
+type AnnounceSkippedParams struct {
+	Rotation keyturn.ID
+	Saved    int32
+}
+
+// Announces the tasks that a plan, from the turn on, skipped, a thousand in each announcement.
+func (q *Queries) AnnounceSkipped(ctx context.Context, db DBTX, arg AnnounceSkippedParams) error {
+	_, err := db.Exec(ctx, announceSkipped, arg.Rotation, arg.Saved)
 	return err
 }
 

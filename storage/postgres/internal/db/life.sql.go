@@ -78,11 +78,11 @@ func (q *Queries) Clusters(ctx context.Context, db DBTX, rotation keyturn.ID) ([
 
 const doneRotations = `-- name: DoneRotations :many
 SELECT r.id FROM rotations r
-WHERE r.state = 'running'
+WHERE r.state = 'running' AND r.plan_turn IS NULL
     AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL
 `
 
-// Running rotations without open tasks; of one that was stopped, what is pending can't begin any more. The
+// Running rotations whose plan is whole, without open tasks; of one that was stopped, what is pending can't begin any more. The
 // probe for an open task is a scalar subquery, which stays one index look-up for each rotation; as NOT
 // EXISTS it may become a join over all open tasks.
 func (q *Queries) DoneRotations(ctx context.Context, db DBTX) ([]keyturn.ID, error) {
@@ -106,7 +106,7 @@ func (q *Queries) DoneRotations(ctx context.Context, db DBTX) ([]keyturn.ID, err
 }
 
 const endCounts = `-- name: EndCounts :many
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, c.total, c.succeeded, c.failed, c.skipped, c.parked, c.stopped
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, c.total, c.succeeded, c.failed, c.skipped, c.parked, c.stopped
 FROM rotations r JOIN (
     SELECT t.rotation_id, count(*) AS total, count(*) FILTER (WHERE t.state = 'succeeded') AS succeeded,
         count(*) FILTER (WHERE t.state = 'failed') AS failed, count(*) FILTER (WHERE t.state = 'skipped') AS skipped,
@@ -162,6 +162,8 @@ func (q *Queries) EndCounts(ctx context.Context, db DBTX, ids []keyturn.ID) ([]E
 			&i.Rotation.Failed,
 			&i.Rotation.Skipped,
 			&i.Rotation.Parked,
+			&i.Rotation.PlanTurn,
+			&i.Rotation.PlanLeft,
 			&i.Rotation.RequestedAt,
 			&i.Rotation.StartedAt,
 			&i.Rotation.FinishedAt,
@@ -210,7 +212,7 @@ UPDATE rotations r SET state = d.state, trouble = d.trouble, total = d.total, su
     skipped = d.skipped, parked = d.parked, finished_at = coalesce(r.finished_at, clock.at)
 FROM done d, clock
 WHERE r.id = d.id
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures
+RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures
 `
 
 type EndRotationsParams struct {
@@ -271,6 +273,8 @@ func (q *Queries) EndRotations(ctx context.Context, db DBTX, arg EndRotationsPar
 			&i.Failed,
 			&i.Skipped,
 			&i.Parked,
+			&i.PlanTurn,
+			&i.PlanLeft,
 			&i.RequestedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
@@ -354,7 +358,7 @@ func (q *Queries) KeyOriginSince(ctx context.Context, db DBTX, arg KeyOriginSinc
 
 const lockDone = `-- name: LockDone :many
 SELECT r.id FROM rotations r
-WHERE r.id = ANY ($1::uuid[]) AND r.state = 'running'
+WHERE r.id = ANY ($1::uuid[]) AND r.state = 'running' AND r.plan_turn IS NULL
     AND (SELECT t.id FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND (t.state = 'intended' OR NOT r.halted) LIMIT 1) IS NULL
 ORDER BY r.id FOR UPDATE OF r SKIP LOCKED
 `
@@ -415,7 +419,7 @@ func (q *Queries) LockParked(ctx context.Context, db DBTX, id keyturn.ID) (LockP
 }
 
 const lockRotation = `-- name: LockRotation :one
-SELECT id, policy, target, trigger, trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE id = $1 FOR UPDATE
+SELECT id, policy, target, trigger, trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, plan_turn, plan_left, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE id = $1 FOR UPDATE
 `
 
 func (q *Queries) LockRotation(ctx context.Context, db DBTX, id keyturn.ID) (Rotation, error) {
@@ -446,6 +450,8 @@ func (q *Queries) LockRotation(ctx context.Context, db DBTX, id keyturn.ID) (Rot
 		&i.Failed,
 		&i.Skipped,
 		&i.Parked,
+		&i.PlanTurn,
+		&i.PlanLeft,
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
@@ -569,7 +575,7 @@ WITH RECURSIVE family AS (
     UNION
     SELECT r.id FROM rotations r JOIN family f ON r.retry_of = f.id
 )
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures FROM rotations r JOIN family f ON f.id = r.id
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures FROM rotations r JOIN family f ON f.id = r.id
 WHERE r.state IN ('requested', 'planning', 'running') ORDER BY r.requested_at DESC, r.id DESC
 `
 
@@ -608,6 +614,8 @@ func (q *Queries) OpenRetries(ctx context.Context, db DBTX, rotation keyturn.ID)
 			&i.Failed,
 			&i.Skipped,
 			&i.Parked,
+			&i.PlanTurn,
+			&i.PlanLeft,
 			&i.RequestedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
@@ -717,7 +725,7 @@ func (q *Queries) ResolveTask(ctx context.Context, db DBTX, arg ResolveTaskParam
 }
 
 const rotationOfTask = `-- name: RotationOfTask :one
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures FROM tasks t JOIN rotations r ON r.id = t.rotation_id WHERE t.id = $1
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures FROM tasks t JOIN rotations r ON r.id = t.rotation_id WHERE t.id = $1
 `
 
 func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, task keyturn.ID) (Rotation, error) {
@@ -748,6 +756,8 @@ func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, task keyturn.ID) 
 		&i.Failed,
 		&i.Skipped,
 		&i.Parked,
+		&i.PlanTurn,
+		&i.PlanLeft,
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
@@ -777,11 +787,12 @@ UPDATE rotations r SET
     cancelled_at = CASE WHEN $3::boolean THEN clock.at END,
     state = CASE WHEN r.state = 'running' THEN 'running' WHEN $3::boolean THEN 'cancelled' ELSE 'failed' END,
     finished_at = CASE WHEN r.state <> 'running' THEN clock.at END,
-    owner = NULL, lease_until = NULL, not_before = NULL
+    owner = CASE WHEN r.plan_turn IS NOT NULL THEN r.owner END, lease_until = CASE WHEN r.plan_turn IS NOT NULL THEN r.lease_until END,
+    not_before = CASE WHEN r.plan_turn IS NOT NULL THEN r.not_before END
 FROM clock
 WHERE r.id = $5 AND r.state IN ('requested', 'planning', 'running')
     AND (NOT r.halted OR ($3::boolean AND r.cancelled_at IS NULL))
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures
+RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures
 `
 
 type StopRotationParams struct {
@@ -795,7 +806,8 @@ type StopRotationParams struct {
 
 // Stopping rotations, and their ends.
 // A rotation that was not planned ends at once; the tasks of one that runs are stopped by StopTasks, in the
-// same transaction. Its planner finds that it is not his any more.
+// same transaction. Its planner finds that it is not his any more, but for one whose plan is saved in part: what is
+// left of that is saved, and stopped at the end.
 func (q *Queries) StopRotation(ctx context.Context, db DBTX, arg StopRotationParams) (Rotation, error) {
 	row := db.QueryRow(ctx, stopRotation,
 		arg.Reason,
@@ -831,6 +843,8 @@ func (q *Queries) StopRotation(ctx context.Context, db DBTX, arg StopRotationPar
 		&i.Failed,
 		&i.Skipped,
 		&i.Parked,
+		&i.PlanTurn,
+		&i.PlanLeft,
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,

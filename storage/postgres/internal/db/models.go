@@ -142,6 +142,8 @@ type Rotation struct {
 	Failed      int32
 	Skipped     int32
 	Parked      int32
+	PlanTurn    *int32
+	PlanLeft    int32
 	RequestedAt time.Time
 	StartedAt   *time.Time
 	FinishedAt  *time.Time

@@ -58,7 +58,7 @@ UPDATE rotations r SET
     next_wave_at = CASE WHEN y.next_wave_at IS NULL AND w.pause > 0 THEN clock.at + w.pause * interval '1 microsecond' END
 FROM ready y JOIN waves w ON w.rotation_id = y.id AND w.wave = y.wave + 1, clock
 WHERE r.id = y.id
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures
+RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures
 `
 
 // A wave begins when every task of those before has ended and its pause is over. Of two sweepers, the later one
@@ -97,6 +97,8 @@ func (q *Queries) OpenWaves(ctx context.Context, db DBTX, now *time.Time) ([]Rot
 			&i.Failed,
 			&i.Skipped,
 			&i.Parked,
+			&i.PlanTurn,
+			&i.PlanLeft,
 			&i.RequestedAt,
 			&i.StartedAt,
 			&i.FinishedAt,

@@ -17,16 +17,18 @@ WITH clock AS MATERIALIZED (
     SELECT coalesce($4::timestamptz, clock_timestamp()) AS at
 )
 UPDATE rotations r SET
-    state = 'planning', owner = $1::text, lease_until = clock.at + $2::bigint * interval '1 microsecond',
-    not_before = NULL, started_at = coalesce(r.started_at, clock.at), target = s.spec ->> 'target'
+    state = CASE WHEN r.plan_turn IS NULL THEN 'planning' ELSE r.state END,
+    owner = $1::text, lease_until = clock.at + $2::bigint * interval '1 microsecond',
+    not_before = NULL, started_at = coalesce(r.started_at, clock.at),
+    target = CASE WHEN r.plan_turn IS NULL THEN s.spec ->> 'target' ELSE r.target END
 FROM clock, resources s LEFT JOIN policies p ON p.name = s.name
-WHERE r.id = $3 AND r.state IN ('requested', 'planning')
+WHERE r.id = $3 AND (r.state IN ('requested', 'planning') OR r.plan_turn IS NOT NULL)
     AND (r.lease_until IS NULL OR r.lease_until < clock.at OR r.owner = $1)
     AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at)
     AND (r.trigger <> 'schedule' OR (SELECT o.id FROM rotations o WHERE o.policy = r.policy AND o.finished_at IS NULL
             AND (o.requested_at, o.id) < (r.requested_at, r.id) LIMIT 1) IS NULL)
     AND s.kind = 'Policy' AND s.name = r.policy
-RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, s.spec, s.generation, coalesce(p.paused, false)::boolean AS paused
+RETURNING r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, s.spec, s.generation, coalesce(p.paused, false)::boolean AS paused
 `
 
 type ClaimRotationParams struct {
@@ -43,7 +45,8 @@ type ClaimRotationRow struct {
 	Paused     bool
 }
 
-// One that a schedule started waits for the rotations of its policy before it, and for its windows.
+// One that a schedule started waits for the rotations of its policy before it, and for its windows. One whose plan
+// is saved in part runs on.
 func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationParams) (ClaimRotationRow, error) {
 	row := db.QueryRow(ctx, claimRotation,
 		arg.Owner,
@@ -77,6 +80,8 @@ func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationP
 		&i.Rotation.Failed,
 		&i.Rotation.Skipped,
 		&i.Rotation.Parked,
+		&i.Rotation.PlanTurn,
+		&i.Rotation.PlanLeft,
 		&i.Rotation.RequestedAt,
 		&i.Rotation.StartedAt,
 		&i.Rotation.FinishedAt,
@@ -158,8 +163,42 @@ func (q *Queries) FailUnplannable(ctx context.Context, db DBTX, arg FailUnplanna
 	return err
 }
 
+const haltPlan = `-- name: HaltPlan :execrows
+UPDATE rotations r SET
+    stop_reason = CASE WHEN r.halted THEN r.stop_reason ELSE $1::text END,
+    trouble = CASE WHEN r.halted THEN r.trouble ELSE $2::text END,
+    halted = true, owner = NULL, lease_until = NULL, not_before = NULL, plan_turn = NULL
+WHERE r.id = $3 AND r.plan_turn IS NOT NULL AND (r.owner = $4::text OR $4::text = ''
+    AND (r.lease_until IS NULL OR r.lease_until < coalesce($5::timestamptz, clock_timestamp()))
+    AND NOT EXISTS (SELECT 1 FROM resources s WHERE s.kind = 'Policy' AND s.name = r.policy))
+`
+
+type HaltPlanParams struct {
+	Reason  string
+	Trouble string
+	ID      keyturn.ID
+	Owner   string
+	Now     *time.Time
+}
+
+// The rest of a plan that is saved in part can't be saved any more: its owner says so or, where none is named, its policy is gone.
+func (q *Queries) HaltPlan(ctx context.Context, db DBTX, arg HaltPlanParams) (int64, error) {
+	result, err := db.Exec(ctx, haltPlan,
+		arg.Reason,
+		arg.Trouble,
+		arg.ID,
+		arg.Owner,
+		arg.Now,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const lockPlan = `-- name: LockPlan :one
-SELECT target, requested_at, min_interval FROM rotations WHERE id = $1 AND state = 'planning' AND owner = $2::text FOR UPDATE
+SELECT target, requested_at, min_interval, coalesce(plan_turn, 0)::integer AS saved FROM rotations
+WHERE id = $1 AND (state = 'planning' OR plan_turn IS NOT NULL) AND owner = $2::text FOR UPDATE
 `
 
 type LockPlanParams struct {
@@ -171,20 +210,26 @@ type LockPlanRow struct {
 	Target      string
 	RequestedAt time.Time
 	MinInterval int64
+	Saved       int32
 }
 
 // The rotation is the owner's to plan until the transaction ends.
 func (q *Queries) LockPlan(ctx context.Context, db DBTX, arg LockPlanParams) (LockPlanRow, error) {
 	row := db.QueryRow(ctx, lockPlan, arg.ID, arg.Owner)
 	var i LockPlanRow
-	err := row.Scan(&i.Target, &i.RequestedAt, &i.MinInterval)
+	err := row.Scan(
+		&i.Target,
+		&i.RequestedAt,
+		&i.MinInterval,
+		&i.Saved,
+	)
 	return i, err
 }
 
 const postponeRotation = `-- name: PostponeRotation :execrows
-UPDATE rotations SET owner = NULL, lease_until = NULL, trouble = $1::text,
+UPDATE rotations SET owner = NULL, lease_until = NULL, trouble = CASE WHEN halted THEN trouble ELSE $1::text END,
     not_before = coalesce($2::timestamptz, clock_timestamp()) + $3::bigint * interval '1 microsecond'
-WHERE id = $4 AND state = 'planning' AND owner = $5::text
+WHERE id = $4 AND (state = 'planning' OR plan_turn IS NOT NULL) AND owner = $5::text
 `
 
 type PostponeRotationParams struct {
@@ -257,7 +302,7 @@ func (q *Queries) Request(ctx context.Context, db DBTX, arg RequestParams) (keyt
 }
 
 const rotation = `-- name: Rotation :one
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
     c.skipped AS tasks_skipped, c.parked AS tasks_parked
 FROM rotations r
 CROSS JOIN LATERAL (
@@ -306,6 +351,8 @@ func (q *Queries) Rotation(ctx context.Context, db DBTX, id keyturn.ID) (Rotatio
 		&i.Rotation.Failed,
 		&i.Rotation.Skipped,
 		&i.Rotation.Parked,
+		&i.Rotation.PlanTurn,
+		&i.Rotation.PlanLeft,
 		&i.Rotation.RequestedAt,
 		&i.Rotation.StartedAt,
 		&i.Rotation.FinishedAt,
@@ -354,7 +401,7 @@ func (q *Queries) RotationByKey(ctx context.Context, db DBTX, arg RotationByKeyP
 }
 
 const rotations = `-- name: Rotations :many
-SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
+SELECT r.id, r.policy, r.target, r.trigger, r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures, c.total AS tasks_total, c.succeeded AS tasks_succeeded, c.failed AS tasks_failed,
     c.skipped AS tasks_skipped, c.parked AS tasks_parked
 FROM rotations r
 CROSS JOIN LATERAL (
@@ -430,6 +477,8 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 			&i.Rotation.Failed,
 			&i.Rotation.Skipped,
 			&i.Rotation.Parked,
+			&i.Rotation.PlanTurn,
+			&i.Rotation.PlanLeft,
 			&i.Rotation.RequestedAt,
 			&i.Rotation.StartedAt,
 			&i.Rotation.FinishedAt,
@@ -469,14 +518,16 @@ WITH clock AS MATERIALIZED (
         unnest($8::boolean[]) AS rotatable, unnest($9::text[]) AS reason,
         unnest($10::bigint[]) AS delay
 ), ready AS MATERIALIZED (
-    SELECT p.id, p.turn, p.unit_id, p.project_id, p.rotatable AND NOT soon.yes AS go,
-        CASE WHEN p.rotatable AND soon.yes THEN $11::text ELSE p.reason END AS reason,
-        CASE WHEN p.delay > 0 THEN greatest(clock.at, $12::timestamptz + p.delay * interval '1 microsecond') ELSE clock.at END AS not_before,
+    SELECT p.id, p.turn + $11::integer AS turn, p.unit_id, p.project_id, p.rotatable AND NOT soon.yes AS go,
+        CASE WHEN p.rotatable AND soon.yes THEN $12::text ELSE p.reason END AS reason,
+        CASE WHEN p.delay > 0 THEN greatest(clock.at, $13::timestamptz + p.delay * interval '1 microsecond') ELSE clock.at END AS not_before,
         clock.at
     FROM plan p CROSS JOIN clock CROSS JOIN LATERAL (
-        SELECT $13::bigint > 0 AND coalesce((SELECT k.turned_at FROM unit_keys k WHERE k.unit_id = p.unit_id)
-            > clock.at - $13::bigint * interval '1 microsecond', false) AS yes
+        SELECT $14::bigint > 0 AND coalesce((SELECT k.turned_at FROM unit_keys k WHERE k.unit_id = p.unit_id)
+            > clock.at - $14::bigint * interval '1 microsecond', false) AS yes
     ) soon
+    WHERE $11::integer = 0
+        OR (SELECT true FROM tasks t WHERE t.rotation_id = $1::uuid AND t.unit_id = p.unit_id) IS NULL
 )
 INSERT INTO tasks (id, rotation_id, unit_id, target, project_id, turn, state, back, reason, not_before, finished_at)
 SELECT id, $1::uuid, unit_id, $2::text, project_id, turn,
@@ -495,13 +546,14 @@ type SaveTasksParams struct {
 	Rotatable   []bool
 	Reasons     []string
 	Delays      []int64
+	Saved       int32
 	TooSoon     string
 	RequestedAt time.Time
 	MinInterval int64
 }
 
 // A delay counts from the rotation's request. A unit that was turned less than the policy's least interval
-// ago is skipped.
+// ago is skipped. Turns go on after those that are saved; a planner before this one may have saved some of the units, too.
 func (q *Queries) SaveTasks(ctx context.Context, db DBTX, arg SaveTasksParams) error {
 	_, err := db.Exec(ctx, saveTasks,
 		arg.Rotation,
@@ -514,6 +566,7 @@ func (q *Queries) SaveTasks(ctx context.Context, db DBTX, arg SaveTasksParams) e
 		arg.Rotatable,
 		arg.Reasons,
 		arg.Delays,
+		arg.Saved,
 		arg.TooSoon,
 		arg.RequestedAt,
 		arg.MinInterval,
@@ -598,11 +651,22 @@ func (q *Queries) SetMinInterval(ctx context.Context, db DBTX, arg SetMinInterva
 }
 
 const startRotation = `-- name: StartRotation :exec
-UPDATE rotations SET state = 'running', owner = NULL, lease_until = NULL, trouble = '' WHERE id = $1
+UPDATE rotations SET state = 'running', plan_turn = $1::integer, plan_left = $2,
+    owner = CASE WHEN $1::integer IS NOT NULL THEN owner END,
+    lease_until = CASE WHEN $1::integer IS NOT NULL THEN lease_until END,
+    trouble = CASE WHEN halted THEN trouble ELSE '' END
+WHERE id = $3
 `
 
-func (q *Queries) StartRotation(ctx context.Context, db DBTX, id keyturn.ID) error {
-	_, err := db.Exec(ctx, startRotation, id)
+type StartRotationParams struct {
+	PlanTurn *int32
+	PlanLeft int32
+	ID       keyturn.ID
+}
+
+// While a part of its plan is not saved it stays its planner's.
+func (q *Queries) StartRotation(ctx context.Context, db DBTX, arg StartRotationParams) error {
+	_, err := db.Exec(ctx, startRotation, arg.PlanTurn, arg.PlanLeft, arg.ID)
 	return err
 }
 
@@ -611,7 +675,7 @@ WITH clock AS MATERIALIZED (
     SELECT coalesce($2::timestamptz, clock_timestamp()) AS at
 )
 SELECT r.id FROM rotations r, clock
-WHERE r.state IN ('requested', 'planning') AND (r.lease_until IS NULL OR r.lease_until < clock.at)
+WHERE (r.state IN ('requested', 'planning') OR r.plan_turn IS NOT NULL) AND (r.lease_until IS NULL OR r.lease_until < clock.at)
     AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at)
     AND (r.trigger <> 'schedule' OR (SELECT o.id FROM rotations o WHERE o.policy = r.policy AND o.finished_at IS NULL
             AND (o.requested_at, o.id) < (r.requested_at, r.id) LIMIT 1) IS NULL)

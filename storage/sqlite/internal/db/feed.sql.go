@@ -37,7 +37,8 @@ func (q *Queries) FedTasks(ctx context.Context, db DBTX, arg FedTasksParams) (Fe
 }
 
 const feedableRotations = `-- name: FeedableRotations :many
-SELECT rotations.id, rotations.policy, CAST(coalesce(rotations.turn_limit, 9223372036854775807) AS INTEGER) AS turn_limit
+SELECT rotations.id, rotations.policy, CAST(coalesce(rotations.turn_limit, 9223372036854775807) AS INTEGER) AS turn_limit,
+    CAST(rotations.plan_turn IS NOT NULL AS INTEGER) AS unsaved
 FROM rotations LEFT JOIN policies ON policies.name = rotations.policy
 WHERE rotations.target = ?1 AND rotations.state = 'running' AND NOT rotations.halted AND coalesce(policies.paused, 0) = 0
     AND (rotations.open_until IS NULL OR rotations.open_until > ?2)
@@ -53,6 +54,7 @@ type FeedableRotationsRow struct {
 	ID        string
 	Policy    string
 	TurnLimit int64
+	Unsaved   int64
 }
 
 // Rotations of the target whose pending tasks may be handed out, oldest first.
@@ -65,7 +67,12 @@ func (q *Queries) FeedableRotations(ctx context.Context, db DBTX, arg FeedableRo
 	var items []FeedableRotationsRow
 	for rows.Next() {
 		var i FeedableRotationsRow
-		if err := rows.Scan(&i.ID, &i.Policy, &i.TurnLimit); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Policy,
+			&i.TurnLimit,
+			&i.Unsaved,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

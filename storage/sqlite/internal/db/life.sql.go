@@ -110,7 +110,7 @@ func (q *Queries) EndRotation(ctx context.Context, db DBTX, arg EndRotationParam
 
 const endedRotations = `-- name: EndedRotations :many
 SELECT id FROM rotations
-WHERE state = 'running'
+WHERE state = 'running' AND plan_turn IS NULL
     AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id
         AND tasks.finished_at IS NULL AND tasks.back IS NULL AND tasks.handed_at IS NULL AND (tasks.state = 'intended' OR NOT rotations.halted))
     AND (rotations.halted OR NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.rotation_id = rotations.id AND tasks.back = 'pending'))
@@ -120,7 +120,7 @@ WHERE state = 'running'
 ORDER BY target, id
 `
 
-// Running rotations without open tasks; of one that was stopped, what is pending can't begin any more.
+// Running rotations whose plan is whole, without open tasks; of one that was stopped, what is pending can't begin any more.
 // Every side is a partial index, the order is the first one's: the work depends neither on how many
 // tasks there are nor on how many rotations there were.
 func (q *Queries) EndedRotations(ctx context.Context, db DBTX) ([]string, error) {
@@ -314,7 +314,7 @@ WITH RECURSIVE family (id) AS (
     UNION
     SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
 )
-SELECT r.id, r.policy, r.target, r."trigger", r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures FROM rotations r JOIN family g ON g.id = r.id
+SELECT r.id, r.policy, r.target, r."trigger", r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures FROM rotations r JOIN family g ON g.id = r.id
 WHERE r.state IN ('requested', 'planning', 'running') ORDER BY r.id DESC
 `
 
@@ -353,6 +353,8 @@ func (q *Queries) OpenRetries(ctx context.Context, db DBTX, rotationID sql.NullS
 			&i.Failed,
 			&i.Skipped,
 			&i.Parked,
+			&i.PlanTurn,
+			&i.PlanLeft,
 			&i.RequestedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
@@ -414,7 +416,7 @@ func (q *Queries) ResolveTask(ctx context.Context, db DBTX, arg ResolveTaskParam
 }
 
 const rotationOfTask = `-- name: RotationOfTask :one
-SELECT rotations.id, rotations.policy, rotations.target, rotations."trigger", rotations.trigger_id, rotations.slot, rotations.reason, rotations.trouble, rotations.requested_by, rotations.only_units, rotations.state, rotations.owner, rotations.lease_until, rotations.not_before, rotations.open_until, rotations.look_at, rotations.opened_at, rotations.supersedes, rotations.min_interval, rotations.total, rotations.succeeded, rotations.failed, rotations.skipped, rotations.parked, rotations.requested_at, rotations.started_at, rotations.finished_at, rotations.retry_of, rotations.halted, rotations.stop_reason, rotations.cancelled_by, rotations.cancelled_at, rotations.wave, rotations.waves, rotations.turn_limit, rotations.next_wave_at, rotations.canary_turn, rotations.max_failures FROM tasks JOIN rotations ON rotations.id = tasks.rotation_id WHERE tasks.id = ?1
+SELECT rotations.id, rotations.policy, rotations.target, rotations."trigger", rotations.trigger_id, rotations.slot, rotations.reason, rotations.trouble, rotations.requested_by, rotations.only_units, rotations.state, rotations.owner, rotations.lease_until, rotations.not_before, rotations.open_until, rotations.look_at, rotations.opened_at, rotations.supersedes, rotations.min_interval, rotations.total, rotations.succeeded, rotations.failed, rotations.skipped, rotations.parked, rotations.plan_turn, rotations.plan_left, rotations.requested_at, rotations.started_at, rotations.finished_at, rotations.retry_of, rotations.halted, rotations.stop_reason, rotations.cancelled_by, rotations.cancelled_at, rotations.wave, rotations.waves, rotations.turn_limit, rotations.next_wave_at, rotations.canary_turn, rotations.max_failures FROM tasks JOIN rotations ON rotations.id = tasks.rotation_id WHERE tasks.id = ?1
 `
 
 func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, taskID string) (Rotation, error) {
@@ -445,6 +447,8 @@ func (q *Queries) RotationOfTask(ctx context.Context, db DBTX, taskID string) (R
 		&i.Failed,
 		&i.Skipped,
 		&i.Parked,
+		&i.PlanTurn,
+		&i.PlanLeft,
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
@@ -468,7 +472,8 @@ const stopRotation = `-- name: StopRotation :exec
 UPDATE rotations
 SET halted = 1, stop_reason = ?1, trouble = ?2, cancelled_by = ?3,
     cancelled_at = ?4, state = ?5, finished_at = ?6,
-    owner = NULL, lease_until = NULL, not_before = NULL
+    owner = CASE WHEN plan_turn IS NOT NULL THEN owner END, lease_until = CASE WHEN plan_turn IS NOT NULL THEN lease_until END,
+    not_before = CASE WHEN plan_turn IS NOT NULL THEN not_before END
 WHERE id = ?7
 `
 
@@ -483,7 +488,8 @@ type StopRotationParams struct {
 }
 
 // Stopping rotations, and their ends.
-// Its reader saw under the same write lock that it may be stopped.
+// Its reader saw under the same write lock that it may be stopped. Of one whose plan is saved in part the rest is saved,
+// and stopped at the end.
 func (q *Queries) StopRotation(ctx context.Context, db DBTX, arg StopRotationParams) error {
 	_, err := db.ExecContext(ctx, stopRotation,
 		arg.StopReason,

@@ -273,6 +273,8 @@ type Rotation struct {
 	Failed      int64
 	Skipped     int64
 	Parked      int64
+	PlanTurn    sql.NullInt64
+	PlanLeft    int64
 	RequestedAt int64
 	StartedAt   sql.NullInt64
 	FinishedAt  sql.NullInt64

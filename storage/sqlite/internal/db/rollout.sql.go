@@ -151,7 +151,7 @@ func (q *Queries) OpenWave(ctx context.Context, db DBTX, arg OpenWaveParams) (in
 }
 
 const rollingRotations = `-- name: RollingRotations :many
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE state = 'running' AND wave IS NOT NULL AND NOT halted ORDER BY id
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, plan_turn, plan_left, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE state = 'running' AND wave IS NOT NULL AND NOT halted ORDER BY id
 `
 
 func (q *Queries) RollingRotations(ctx context.Context, db DBTX) ([]Rotation, error) {
@@ -188,6 +188,8 @@ func (q *Queries) RollingRotations(ctx context.Context, db DBTX) ([]Rotation, er
 			&i.Failed,
 			&i.Skipped,
 			&i.Parked,
+			&i.PlanTurn,
+			&i.PlanLeft,
 			&i.RequestedAt,
 			&i.StartedAt,
 			&i.FinishedAt,

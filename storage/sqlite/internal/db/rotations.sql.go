@@ -12,13 +12,13 @@ import (
 
 const claimRotation = `-- name: ClaimRotation :one
 UPDATE rotations
-SET state = 'planning', owner = ?1, lease_until = ?2, not_before = NULL, trouble = '',
-    started_at = coalesce(started_at, ?3)
-WHERE rotations.id = ?4 AND rotations.state IN ('requested', 'planning')
+SET state = CASE WHEN plan_turn IS NULL THEN 'planning' ELSE state END, owner = ?1, lease_until = ?2,
+    not_before = NULL, trouble = CASE WHEN halted THEN trouble ELSE '' END, started_at = coalesce(started_at, ?3)
+WHERE rotations.id = ?4 AND (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)
     AND (rotations.lease_until IS NULL OR rotations.lease_until <= ?3 OR rotations.owner = ?1)
     AND (rotations.not_before IS NULL OR rotations.not_before <= ?3) AND (rotations.open_until IS NULL OR rotations.open_until > ?3)
     AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
-RETURNING id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures
+RETURNING id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, plan_turn, plan_left, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures
 `
 
 type ClaimRotationParams struct {
@@ -28,7 +28,8 @@ type ClaimRotationParams struct {
 	ID         string
 }
 
-// One that a schedule started waits for the rotations of its policy before it, and for its windows.
+// One that a schedule started waits for the rotations of its policy before it, and for its windows. One whose plan
+// is saved in part runs on.
 func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationParams) (Rotation, error) {
 	row := db.QueryRowContext(ctx, claimRotation,
 		arg.Owner,
@@ -62,6 +63,8 @@ func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationP
 		&i.Failed,
 		&i.Skipped,
 		&i.Parked,
+		&i.PlanTurn,
+		&i.PlanLeft,
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
@@ -85,7 +88,8 @@ SELECT count(*) AS total,
     count(CASE WHEN state = 'succeeded' THEN 1 END) AS succeeded,
     count(CASE WHEN state = 'failed' THEN 1 END) AS failed,
     count(CASE WHEN state = 'skipped' THEN 1 END) AS skipped,
-    count(CASE WHEN state = 'parked' THEN 1 END) AS parked
+    count(CASE WHEN state = 'parked' THEN 1 END) AS parked,
+    CAST((SELECT r.plan_left FROM rotations r WHERE r.id = ?1) AS INTEGER) AS unsaved
 FROM tasks WHERE rotation_id = ?1
 `
 
@@ -95,6 +99,7 @@ type CountTasksRow struct {
 	Failed    int64
 	Skipped   int64
 	Parked    int64
+	Unsaved   int64
 }
 
 func (q *Queries) CountTasks(ctx context.Context, db DBTX, rotationID string) (CountTasksRow, error) {
@@ -106,6 +111,7 @@ func (q *Queries) CountTasks(ctx context.Context, db DBTX, rotationID string) (C
 		&i.Failed,
 		&i.Skipped,
 		&i.Parked,
+		&i.Unsaved,
 	)
 	return i, err
 }
@@ -127,6 +133,35 @@ func (q *Queries) FailRotation(ctx context.Context, db DBTX, arg FailRotationPar
 	result, err := db.ExecContext(ctx, failRotation,
 		arg.Trouble,
 		arg.Now,
+		arg.ID,
+		arg.Owner,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const haltPlan = `-- name: HaltPlan :execrows
+UPDATE rotations
+SET stop_reason = CASE WHEN halted THEN stop_reason ELSE ?1 END,
+    trouble = CASE WHEN halted THEN trouble ELSE ?2 END,
+    halted = 1, owner = NULL, lease_until = NULL, not_before = NULL, plan_turn = NULL
+WHERE id = ?3 AND plan_turn IS NOT NULL AND owner = ?4
+`
+
+type HaltPlanParams struct {
+	StopReason string
+	Trouble    string
+	ID         string
+	Owner      sql.NullString
+}
+
+// The rest of a plan that is saved in part can't be saved any more.
+func (q *Queries) HaltPlan(ctx context.Context, db DBTX, arg HaltPlanParams) (int64, error) {
+	result, err := db.ExecContext(ctx, haltPlan,
+		arg.StopReason,
+		arg.Trouble,
 		arg.ID,
 		arg.Owner,
 	)
@@ -178,10 +213,34 @@ func (q *Queries) InsertRotation(ctx context.Context, db DBTX, arg InsertRotatio
 	return err
 }
 
+const ownPlan = `-- name: OwnPlan :one
+SELECT requested_at, min_interval, CAST(coalesce(plan_turn, 0) AS INTEGER) AS saved FROM rotations
+WHERE id = ?1 AND (state = 'planning' OR plan_turn IS NOT NULL) AND owner = ?2
+`
+
+type OwnPlanParams struct {
+	ID    string
+	Owner sql.NullString
+}
+
+type OwnPlanRow struct {
+	RequestedAt int64
+	MinInterval int64
+	Saved       int64
+}
+
+// The rotation, while it is the owner's to plan: how much of its plan is saved.
+func (q *Queries) OwnPlan(ctx context.Context, db DBTX, arg OwnPlanParams) (OwnPlanRow, error) {
+	row := db.QueryRowContext(ctx, ownPlan, arg.ID, arg.Owner)
+	var i OwnPlanRow
+	err := row.Scan(&i.RequestedAt, &i.MinInterval, &i.Saved)
+	return i, err
+}
+
 const postponeRotation = `-- name: PostponeRotation :execrows
 UPDATE rotations
-SET owner = NULL, lease_until = NULL, not_before = ?1, trouble = ?2
-WHERE id = ?3 AND state = 'planning' AND owner = ?4
+SET owner = NULL, lease_until = NULL, not_before = ?1, trouble = CASE WHEN halted THEN trouble ELSE ?2 END
+WHERE id = ?3 AND (state = 'planning' OR plan_turn IS NOT NULL) AND owner = ?4
 `
 
 type PostponeRotationParams struct {
@@ -205,7 +264,7 @@ func (q *Queries) PostponeRotation(ctx context.Context, db DBTX, arg PostponeRot
 }
 
 const rotation = `-- name: Rotation :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE id = ?1
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, plan_turn, plan_left, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE id = ?1
 `
 
 func (q *Queries) Rotation(ctx context.Context, db DBTX, id string) (Rotation, error) {
@@ -236,6 +295,8 @@ func (q *Queries) Rotation(ctx context.Context, db DBTX, id string) (Rotation, e
 		&i.Failed,
 		&i.Skipped,
 		&i.Parked,
+		&i.PlanTurn,
+		&i.PlanLeft,
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
@@ -255,7 +316,7 @@ func (q *Queries) Rotation(ctx context.Context, db DBTX, id string) (Rotation, e
 }
 
 const rotationOfSlot = `-- name: RotationOfSlot :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE policy = ?1 AND slot = ?2
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, plan_turn, plan_left, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE policy = ?1 AND slot = ?2
 `
 
 type RotationOfSlotParams struct {
@@ -291,6 +352,8 @@ func (q *Queries) RotationOfSlot(ctx context.Context, db DBTX, arg RotationOfSlo
 		&i.Failed,
 		&i.Skipped,
 		&i.Parked,
+		&i.PlanTurn,
+		&i.PlanLeft,
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
@@ -310,7 +373,7 @@ func (q *Queries) RotationOfSlot(ctx context.Context, db DBTX, arg RotationOfSlo
 }
 
 const rotationOfTrigger = `-- name: RotationOfTrigger :one
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE trigger_id = ?1
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, plan_turn, plan_left, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations WHERE trigger_id = ?1
 `
 
 func (q *Queries) RotationOfTrigger(ctx context.Context, db DBTX, triggerID sql.NullString) (Rotation, error) {
@@ -341,6 +404,8 @@ func (q *Queries) RotationOfTrigger(ctx context.Context, db DBTX, triggerID sql.
 		&i.Failed,
 		&i.Skipped,
 		&i.Parked,
+		&i.PlanTurn,
+		&i.PlanLeft,
 		&i.RequestedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
@@ -360,7 +425,7 @@ func (q *Queries) RotationOfTrigger(ctx context.Context, db DBTX, triggerID sql.
 }
 
 const rotations = `-- name: Rotations :many
-SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations
+SELECT id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, plan_turn, plan_left, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures FROM rotations
 WHERE (?1 = '' OR id < ?1)
     AND (?2 = '' OR policy = ?2)
     AND (?3 = '' OR state = ?3)
@@ -422,6 +487,8 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 			&i.Failed,
 			&i.Skipped,
 			&i.Parked,
+			&i.PlanTurn,
+			&i.PlanLeft,
 			&i.RequestedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
@@ -451,7 +518,7 @@ func (q *Queries) Rotations(ctx context.Context, db DBTX, arg RotationsParams) (
 }
 
 const setMinInterval = `-- name: SetMinInterval :exec
-UPDATE rotations SET min_interval = ?1 WHERE id = ?2
+UPDATE rotations SET min_interval = ?1 WHERE id = ?2 AND state = 'planning'
 `
 
 type SetMinIntervalParams struct {
@@ -464,28 +531,30 @@ func (q *Queries) SetMinInterval(ctx context.Context, db DBTX, arg SetMinInterva
 	return err
 }
 
-const startRotation = `-- name: StartRotation :one
-UPDATE rotations
-SET state = 'running', owner = NULL, lease_until = NULL, not_before = NULL
-WHERE id = ?1 AND state = 'planning' AND owner = ?2
-RETURNING requested_at, min_interval
+const startPart = `-- name: StartPart :exec
+UPDATE rotations SET state = 'running', plan_turn = ?1, plan_left = ?2 WHERE id = ?3
 `
 
-type StartRotationParams struct {
-	ID    string
-	Owner sql.NullString
+type StartPartParams struct {
+	PlanTurn sql.NullInt64
+	PlanLeft int64
+	ID       string
 }
 
-type StartRotationRow struct {
-	RequestedAt int64
-	MinInterval int64
+// While a part of its plan is not saved a rotation stays its planner's.
+func (q *Queries) StartPart(ctx context.Context, db DBTX, arg StartPartParams) error {
+	_, err := db.ExecContext(ctx, startPart, arg.PlanTurn, arg.PlanLeft, arg.ID)
+	return err
 }
 
-func (q *Queries) StartRotation(ctx context.Context, db DBTX, arg StartRotationParams) (StartRotationRow, error) {
-	row := db.QueryRowContext(ctx, startRotation, arg.ID, arg.Owner)
-	var i StartRotationRow
-	err := row.Scan(&i.RequestedAt, &i.MinInterval)
-	return i, err
+const startRotation = `-- name: StartRotation :exec
+UPDATE rotations SET state = 'running', owner = NULL, lease_until = NULL, not_before = NULL, plan_turn = NULL, plan_left = 0
+WHERE id = ?1
+`
+
+func (q *Queries) StartRotation(ctx context.Context, db DBTX, id string) error {
+	_, err := db.ExecContext(ctx, startRotation, id)
+	return err
 }
 
 const turnedAt = `-- name: TurnedAt :one
@@ -501,7 +570,7 @@ func (q *Queries) TurnedAt(ctx context.Context, db DBTX, unitID string) (sql.Nul
 
 const unplannedRotations = `-- name: UnplannedRotations :many
 SELECT rotations.id FROM rotations
-WHERE rotations.state IN ('requested', 'planning')
+WHERE (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)
     AND (rotations.lease_until IS NULL OR rotations.lease_until <= ?1) AND (rotations.not_before IS NULL OR rotations.not_before <= ?1)
     AND (rotations.open_until IS NULL OR rotations.open_until > ?1)
     AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
