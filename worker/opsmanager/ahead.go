@@ -6,7 +6,16 @@ import "context"
 // after the other.
 type places chan struct{}
 
-func newPlaces(concurrency int) places { return make(places, max(1, concurrency)) }
+// newPlaces returns places of which as many are taken as there are of those that are wanted: what is asked ahead gets
+// what is left.
+func newPlaces(concurrency, wanted int) (p places, taken int) {
+	p = make(places, max(1, concurrency))
+	taken = min(wanted, cap(p))
+	for range taken {
+		p <- struct{}{}
+	}
+	return p, taken
+}
 
 // spare takes a place if one is free.
 func (p places) spare() bool {

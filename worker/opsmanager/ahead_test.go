@@ -19,6 +19,9 @@ import (
 // round is how long a request takes, in fake time.
 const round = 20 * time.Millisecond
 
+// limited is a concurrency, and stands for a limit of requests per second that a test does not reach.
+const limited = 17
+
 // paced is the way to a fake that is as far away as a round.
 type paced struct {
 	*fake
@@ -66,6 +69,9 @@ func (p *paced) discover(ctx context.Context, t *testing.T, concurrency int, sel
 	t.Helper()
 	c := p.client(t, func(cfg *opsmanager.Config) {
 		cfg.Base, cfg.Target.Limits.Concurrency = p, concurrency
+		if concurrency == limited {
+			cfg.Target.Limits.RequestsPerSecond = 1000
+		}
 	})
 	begun := time.Now()
 	units, err = c.Discover(ctx, sel)
@@ -116,6 +122,7 @@ func TestDiscover_AsksForTwoThingsOfAProjectAtATime(t *testing.T) {
 		"hosts too":                {all, nil, 2, 0, 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups /hosts", 4, 2},
 		"room for two":             {all, nil, 2, 0, 2, "/automationConfig/noSecrets /backupConfigs /clusters /groups /hosts", 4, 2},
 		"room for one":             {all, nil, 2, 0, 1, "/groups /clusters /automationConfig/noSecrets /backupConfigs /hosts", 6, 1},
+		"a limit of requests":      {all, nil, 2, 0, limited, "/groups /clusters /automationConfig/noSecrets /backupConfigs /hosts", 6, 1},
 		"counts are not told":      {all, low, nil, nil, 16, "/groups /clusters /automationConfig/noSecrets /backupConfigs", 5, 1},
 		"counts are text":          {all, low, "2", "x", 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups", 4, 2},
 		"counts are old":           {all, low, 0, 0, 16, "/groups /clusters /automationConfig/noSecrets /backupConfigs", 5, 1},

@@ -67,11 +67,10 @@ func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
 	})
 	found := make([][]keyturn.Unit, len(groups))
-	places := newPlaces(c.target.Limits.Concurrency)
+	places, taken := newPlaces(c.target.Limits.Concurrency, min(surveyors, len(groups)))
 	var next atomic.Int64
 	eg, egCtx := errgroup.WithContext(ctx)
-	for range min(surveyors, cap(places), len(groups)) {
-		places.spare() // there is one: what is asked ahead gets what the surveyors leave
+	for range taken {
 		eg.Go(func() error {
 			defer places.leave()
 			for {
@@ -79,7 +78,10 @@ func (c *Client) Discover(ctx context.Context, sel keyturn.Selection) ([]keyturn
 				if i >= len(groups) {
 					return nil
 				}
-				s := survey{c: c, group: groups[i], sel: sel, places: places}
+				s := survey{c: c, group: groups[i], sel: sel}
+				if c.limiter == nil { // else a turn of the limit is what is waited for, and tasks want theirs too
+					s.places = places
+				}
 				units, err := s.units(egCtx)
 				if err != nil {
 					return err

@@ -68,6 +68,9 @@ func (p *plan) fcv(comp component) (found fcv, known bool) {
 	highest, lowest := "", ""
 	for _, member := range p.members[comp.name()] {
 		v := p.mongods[member.Host].fcv
+		if v == highest && v == lowest && v != "" { // as for nearly all
+			continue
+		}
 		if _, ok := parseVersion(v); !ok {
 			return fcv{}, false
 		}
