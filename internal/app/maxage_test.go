@@ -30,13 +30,10 @@ spec: {target: om, schedule: {maxAge: 80d}}
 		t.Fatal(err)
 	}
 	r.wantHourly(t, "aged")
+	// Looks are put off for two minutes before the slot of each hour, unless its policy is paused.
 	if _, err := r.client.Pause(t.Context(), "aged", client.Pause{Note: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.client.Resume(t.Context(), "aged"); err != nil {
-		t.Fatal(err)
-	}
-	r.wantHourly(t, "aged")
 	if _, err := r.client.Observe(t.Context(), "om"); err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +45,10 @@ spec: {target: om, schedule: {maxAge: 80d}}
 		}
 		return len(units) > 0 && !slices.ContainsFunc(units, func(u keyturn.Unit) bool { return u.Rotatable && u.KeySince == nil })
 	})
+	if _, err := r.client.Resume(t.Context(), "aged"); err != nil {
+		t.Fatal(err)
+	}
+	r.wantHourly(t, "aged")
 	r.stop()
 
 	units = slices.DeleteFunc(units, func(u keyturn.Unit) bool { return !u.Rotatable })
