@@ -18,8 +18,9 @@ func (s *Store) Finish(ctx context.Context, results []keyturn.TaskResult) (keytu
 	for i := range results {
 		ids[i] = results[i].Task
 	}
-	out := keyturn.Finished{Taken: make([]bool, len(results))}
-	err := s.inTx(ctx, "recording results", func(ctx context.Context, tx *tx) error {
+	var out keyturn.Finished
+	err := s.inShared(ctx, "recording results", func(ctx context.Context, tx *tx) error {
+		out = keyturn.Finished{Taken: make([]bool, len(results))}
 		tasks, err := tx.finishing(ctx, ids)
 		if err != nil {
 			return err

@@ -23,8 +23,9 @@ func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]key
 	for i := range writes {
 		ids[i] = writes[i].Task
 	}
-	out := make([]keyturn.IntentOutcome, len(writes))
-	err := s.inTx(ctx, "recording intents", func(ctx context.Context, tx *tx) error {
+	var out []keyturn.IntentOutcome
+	err := s.inShared(ctx, "recording intents", func(ctx context.Context, tx *tx) error {
+		out = make([]keyturn.IntentOutcome, len(writes))
 		tasks, err := tx.intending(ctx, ids)
 		if err != nil {
 			return err

@@ -17,6 +17,10 @@ type writer struct {
 	turn  chan struct{} // held by whoever writes
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
+
+	mu      sync.Mutex
+	waiting []*share // for the next transaction that is shared
+	sharing bool     // somebody carries those out
 }
 
 func newWriter(ctx context.Context, pool *sql.DB) (*writer, error) {
@@ -74,6 +78,11 @@ func (s *Store) inTx(ctx context.Context, doing string, fn func(context.Context,
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	}
+	return s.transact(ctx, doing, fn)
+}
+
+// transact runs fn in a transaction of whoever has the writer's turn.
+func (s *Store) transact(ctx context.Context, doing string, fn func(context.Context, *tx) error) error {
 	if err := s.writer.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
