@@ -76,6 +76,7 @@ type finishing struct {
 	unitKey            string // the unit's key as far as the history knows
 	first              bool   // it was never put back, nor handed out by itself
 	held               bool   // it has an owner, whom a result takes away
+	taken              bool   // it has a result already, of the same batch
 }
 
 func (t *tx) finishing(ctx context.Context, ids []keyturn.ID) (map[string]*finishing, error) {

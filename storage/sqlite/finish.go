@@ -39,7 +39,7 @@ func (s *Store) Finish(ctx context.Context, results []keyturn.TaskResult) (keytu
 			if err := f.finish(ctx, task, result); err != nil {
 				return fmt.Errorf("task %s: %w", result.Task, err)
 			}
-			task.state, out.Taken[i] = result.State, true
+			task.state, task.taken, out.Taken[i] = result.State, true, true
 			whole = whole && (!result.State.Final() || result.Whole(task.epoch))
 		}
 		if err := f.flush(ctx); err != nil {
@@ -73,9 +73,9 @@ func (s *Store) tell(ctx context.Context, tx *tx, told *keyturn.Told) (err error
 	return err
 }
 
-// fits reports whether the task is where the result takes it from.
+// fits reports whether the task is where the result takes it from. Of a task's results in a batch the first one counts.
 func fits(task *finishing, r keyturn.TaskResult) bool {
-	return task != nil && task.state == r.From && (r.From != keyturn.TaskIntended || task.epoch == r.Epoch) && (task.first || !r.Anew)
+	return task != nil && !task.taken && task.state == r.From && (r.From != keyturn.TaskIntended || task.epoch == r.Epoch) && (task.first || !r.Anew)
 }
 
 // possible reports whether the states' table allows the result and it has what the schema demands:

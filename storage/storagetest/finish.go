@@ -70,10 +70,16 @@ func finishUncounted(t *testing.T, newStore New) {
 	}
 	attempts(2, "the same result again")
 	again()
+	_, err := f.Finish(f.ctx(), []keyturn.TaskResult{r, r})
+	f.ok(err)
+	attempts(2, "the same result twice at once")
+	r.Uncounted = false
+	again()
 	f.mustFinish(succeeded(id, r.Epoch, "b"))
 	attempts(3, "it succeeded")
 	f.wantLog(id, "put-back/0/refused", "waits/1/unknown", "sent-again/2/the system still showed key a", "waits/2/unknown",
-		"sent-again/3/the system still showed key a", "waits/2/unknown", "waits/2/unknown", "sent-again/3/the system still showed key a")
+		"sent-again/3/the system still showed key a", "waits/2/unknown", "waits/2/unknown", "sent-again/3/the system still showed key a",
+		"waits/2/unknown", "sent-again/3/the system still showed key a")
 }
 
 func finishSucceeded(t *testing.T, newStore New) {
