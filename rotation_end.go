@@ -34,6 +34,9 @@ func (e Ending) Outcome() (RotationState, string) {
 	case state == RotationFailed:
 		trouble = append(trouble, fmt.Sprintf("no unit was turned: %d failed, %d parked, %d skipped", e.Counts.Failed, c.Parked, c.Skipped))
 	}
+	if e.Cancelled && e.Unsaved > 0 { // who stopped it hides what halted it, and a retry leaves them out
+		trouble = append(trouble, unsavedPlan)
+	}
 	if mixed := MixedTrouble(e.Mixed); mixed != "" {
 		trouble = append(trouble, mixed)
 	}
@@ -55,8 +58,10 @@ func MixedTrouble(clusters []string) string {
 // ClusterTitle is how a cluster is named to people.
 func ClusterTitle(project, cluster string) string { return project + "/" + cluster }
 
+const unsavedPlan = "only a part of it was planned"
+
 // UnsavedTrouble says that a plan was not saved to its end, and why.
-func UnsavedTrouble(reason string) string { return "only a part of it was planned: " + reason }
+func UnsavedTrouble(reason string) string { return unsavedPlan + ": " + reason }
 
 // StopTrouble says who or what stopped a rotation, and why.
 func StopTrouble(by, reason string, cancelled bool) string {

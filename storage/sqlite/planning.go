@@ -145,5 +145,27 @@ func (p *planning) end(ctx context.Context, whole bool) error {
 			return err
 		}
 	}
-	return p.s.announceTasks(ctx, p.tx, p.skipped)
+	skipped, err := p.saved(ctx, p.skipped)
+	if err != nil {
+		return err
+	}
+	return p.s.announceTasks(ctx, p.tx, skipped)
+}
+
+// saved returns those of the tasks that there are. A planner before this one may have given their units others.
+func (p *planning) saved(ctx context.Context, ids []keyturn.ID) ([]keyturn.ID, error) {
+	if p.claim.Saved == 0 || len(ids) == 0 {
+		return ids, nil
+	}
+	saved := make([]keyturn.ID, 0, len(ids))
+	err := p.tx.each(ctx, `SELECT t.id FROM json_each(?1) ids CROSS JOIN tasks t ON t.id = ids.value ORDER BY ids.key`, ids, func(rows *sql.Rows) error {
+		var id keyturn.ID
+		err := rows.Scan(&id)
+		saved = append(saved, id)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("finding the tasks that were skipped: %w", err)
+	}
+	return saved, nil
 }

@@ -23,6 +23,9 @@ func partsTests() map[string]func(*testing.T, New) {
 		"PolicyThatIsGoneHaltsIt":             partsPolicyGone,
 		"EachPartAnnouncesWhatItSkips":        partsAnnounce,
 		"PartOfWhatIsPlannedAlreadyIsNothing": partsAgain,
+		"CancelledEndsAlsoOutsideItsWindows":  partsCancelledClosed,
+		"TargetIsNotRemovedBetweenParts":      partsTargetKept,
+		"StuckIfNobodySavesTheRest":           partsStuck,
 	}
 }
 
@@ -258,8 +261,58 @@ func partsFailedCancelled(t *testing.T, newStore New) {
 	r, _ := f.parts()
 	f.cancel(r.ID, "")
 	f.ok(f.FailRotation(f.ctx(), r.ID, owner, "no such project"))
-	if end := f.ended(); end.State != keyturn.RotationCancelled || end.Reason != "cancelled by ann" {
+	// A retry leaves out what was never saved: whoever resumes it has to know.
+	if end := f.ended(); end.State != keyturn.RotationCancelled || end.Reason != "cancelled by ann; only a part of it was planned" {
 		t.Errorf("it ended as %+v", end)
+	}
+}
+
+// Nothing is turned any more, so that nothing has to wait for a window.
+func partsCancelledClosed(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	r := f.fireAt("quarterly", keyturn.Start{Opening: f.openFor(time.Hour)})
+	f.claimAs(r.ID, owner)
+	units := makeUnits("om", "p1", 5)
+	f.ok(f.SavePart(f.ctx(), r.ID, owner, units[:2], 3))
+	f.clock.Advance(time.Hour)
+	f.look(f.closedFor(time.Hour))
+	if waiting := f.unplanned(); len(waiting) != 0 {
+		t.Errorf("%v waits for a planner while its windows are closed", waiting)
+	}
+	f.cancel(r.ID, "")
+	if waiting := f.unplanned(); !slices.Equal(waiting, []keyturn.ID{r.ID}) {
+		t.Fatalf("%v wait for a planner, want the rotation that was cancelled", waiting)
+	}
+	f.claimAs(r.ID, "b")
+	f.ok(f.SavePlan(f.ctx(), r.ID, "b", units))
+	if end := f.ended(); end.State != keyturn.RotationCancelled || end.Counts.Skipped != 5 {
+		t.Errorf("it ended as %+v", end)
+	}
+}
+
+func partsTargetKept(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.parts()
+	f.feedAll()
+	f.is(f.ApplyResources(f.ctx(), []keyturn.ResourceChange{
+		{Kind: keyturn.KindPolicy, Name: "quarterly", Expect: 1}, {Kind: keyturn.KindTarget, Name: "om", Expect: 1},
+	}), keyturn.ErrConflict)
+}
+
+// All that is saved has ended, and still it is not to be forgotten.
+func partsStuck(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	r, _ := f.parts()
+	f.feedAll()
+	f.clock.Advance(standstill + time.Second)
+	if stuck := f.stuck(); len(stuck) != 1 || stuck[0].Rotation != r.ID || stuck[0].Idle != standstill+time.Second {
+		t.Errorf("stuck %+v, want the rotation of which nobody saves the rest", stuck)
+	}
+	f.claimAs(r.ID, "b")
+	f.ok(f.PostponeRotation(f.ctx(), r.ID, "b", "the target is away", time.Minute))
+	if stuck := f.stuck(); len(stuck) != 0 {
+		t.Errorf("stuck %+v, which is about to be tried again", stuck)
 	}
 }
 
@@ -318,12 +371,17 @@ func partsAnnounce(t *testing.T, newStore New) {
 func partsAgain(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	r, units := f.parts()
+	f.drain()
 	f.claimAs(r.ID, owner)
+	units[0].Rotatable, units[0].Reason = false, "off by now"
 	f.ok(f.SavePart(f.ctx(), r.ID, owner, units[:2], 3))
 	if tasks := f.tasks(r.ID); len(tasks) != 2 {
 		t.Errorf("%d tasks, want 2", len(tasks))
 	}
 	f.ok(f.SavePlan(f.ctx(), r.ID, owner, units))
+	if notes := f.drain(); len(notes) != 0 {
+		t.Errorf("announced %+v, although nothing was skipped", notes)
+	}
 	if fed := f.feedAll(); !slices.Equal(fed, ids(units)) {
 		t.Errorf("fed %v, want each unit once", fed)
 	}

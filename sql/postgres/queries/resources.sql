@@ -36,9 +36,9 @@ WHERE p.kind = 'Policy' AND NOT EXISTS (SELECT 1 FROM resources t WHERE t.kind =
 ORDER BY p.name;
 
 -- name: UnfinishedOfTarget :one
--- Whether a task of the target is open, or a rotation of it is still to be planned.
+-- Whether a task of the target is open, or a rotation of it, or the rest of one, is still to be planned.
 SELECT (EXISTS (SELECT 1 FROM tasks t WHERE t.target = sqlc.arg('name')::text AND t.finished_at IS NULL)
-    OR EXISTS (SELECT 1 FROM rotations r WHERE r.target = sqlc.arg('name')::text AND r.state IN ('requested', 'planning')))::boolean;
+    OR EXISTS (SELECT 1 FROM rotations r WHERE r.target = sqlc.arg('name')::text AND (r.state IN ('requested', 'planning') OR r.plan_turn IS NOT NULL)))::boolean;
 
 -- name: PausedUnfinished :one
 -- Whether the policy is paused, or has windows, and a rotation of it has not ended.

@@ -43,9 +43,10 @@ SET paused = 0, paused_by = '', pause_note = '', paused_until = NULL, resumed_at
 WHERE name = sqlc.arg(name);
 
 -- name: UnfinishedOfTarget :one
--- Whether a task of the target is open, or a rotation of it is still to be planned.
+-- Whether a task of the target is open, or a rotation of it, or the rest of one, is still to be planned.
 SELECT CAST(EXISTS (SELECT 1 FROM tasks WHERE tasks.target = sqlc.arg(name) AND tasks.finished_at IS NULL)
-    OR EXISTS (SELECT 1 FROM rotations WHERE rotations.target = sqlc.arg(name) AND rotations.state IN ('requested', 'planning')) AS INTEGER);
+    OR EXISTS (SELECT 1 FROM rotations WHERE rotations.target = sqlc.arg(name)
+        AND (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)) AS INTEGER);
 
 -- name: PausedUnfinished :one
 -- Whether the policy is paused, or has windows, and a rotation of it has not ended.

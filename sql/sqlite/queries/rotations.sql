@@ -34,13 +34,13 @@ VALUES (sqlc.arg(id), sqlc.arg(policy), sqlc.arg(target), sqlc.arg(triggered_by)
 
 -- name: ClaimRotation :one
 -- One that a schedule started waits for the rotations of its policy before it, and for its windows. One whose plan
--- is saved in part runs on.
+-- is saved in part runs on, and waits for no window once it was stopped: nothing of it is turned any more.
 UPDATE rotations
 SET state = CASE WHEN plan_turn IS NULL THEN 'planning' ELSE state END, owner = sqlc.arg(owner), lease_until = sqlc.arg(lease_until),
     not_before = NULL, trouble = CASE WHEN halted THEN trouble ELSE '' END, started_at = coalesce(started_at, sqlc.arg(now))
 WHERE rotations.id = sqlc.arg(id) AND (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)
     AND (rotations.lease_until IS NULL OR rotations.lease_until <= sqlc.arg(now) OR rotations.owner = sqlc.arg(owner))
-    AND (rotations.not_before IS NULL OR rotations.not_before <= sqlc.arg(now)) AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now))
+    AND (rotations.not_before IS NULL OR rotations.not_before <= sqlc.arg(now)) AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now) OR rotations.halted)
     AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
 RETURNING *;
 
@@ -82,7 +82,7 @@ WHERE id = sqlc.arg(id) AND (state = 'planning' OR plan_turn IS NOT NULL) AND ow
 SELECT rotations.id FROM rotations
 WHERE (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)
     AND (rotations.lease_until IS NULL OR rotations.lease_until <= sqlc.arg(now)) AND (rotations.not_before IS NULL OR rotations.not_before <= sqlc.arg(now))
-    AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now))
+    AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now) OR rotations.halted)
     AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
 ORDER BY rotations.id
 LIMIT sqlc.arg(max_rows);

@@ -14,6 +14,7 @@ LIMIT sqlc.arg(max_rows);
 -- name: StuckRotations :many
 -- Rotations that may go on and in which nothing happened since a time. What holds one, or held it until
 -- then, is no standstill: its windows, a pause, a held target, the rotation before it, a delay of all its tasks.
+-- One whose plan is saved in part waits for the rest, too.
 SELECT r.id, r.policy, r.target, r.state,
     CAST(max(r.requested_at, coalesce(r.started_at, 0), coalesce(r.opened_at, 0), coalesce((
         SELECT max(max(coalesce(t.started_at, 0), coalesce(t.intended_at, 0), coalesce(t.finished_at, 0))) FROM tasks AS t
@@ -25,7 +26,8 @@ WHERE r.finished_at IS NULL AND r.requested_at < sqlc.arg(cutoff)
     AND coalesce(p.paused, 0) = 0 AND (p.resumed_at IS NULL OR p.resumed_at < sqlc.arg(cutoff))
     AND (g.hold_until IS NULL OR g.hold_until < sqlc.arg(cutoff))
     AND CASE WHEN r.state = 'running'
-        THEN EXISTS (SELECT 1 FROM tasks AS t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND t.not_before < sqlc.arg(cutoff))
+        THEN (EXISTS (SELECT 1 FROM tasks AS t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND t.not_before < sqlc.arg(cutoff))
+                OR r.plan_turn IS NOT NULL AND (r.not_before IS NULL OR r.not_before < sqlc.arg(cutoff)))
             AND NOT EXISTS (SELECT 1 FROM tasks AS t WHERE t.rotation_id = r.id
                 AND (t.finished_at >= sqlc.arg(cutoff) OR t.intended_at >= sqlc.arg(cutoff) OR t.started_at >= sqlc.arg(cutoff)))
         ELSE (r.not_before IS NULL OR r.not_before < sqlc.arg(cutoff))

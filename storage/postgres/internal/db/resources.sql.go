@@ -318,10 +318,10 @@ func (q *Queries) SetSlot(ctx context.Context, db DBTX, arg SetSlotParams) error
 
 const unfinishedOfTarget = `-- name: UnfinishedOfTarget :one
 SELECT (EXISTS (SELECT 1 FROM tasks t WHERE t.target = $1::text AND t.finished_at IS NULL)
-    OR EXISTS (SELECT 1 FROM rotations r WHERE r.target = $1::text AND r.state IN ('requested', 'planning')))::boolean
+    OR EXISTS (SELECT 1 FROM rotations r WHERE r.target = $1::text AND (r.state IN ('requested', 'planning') OR r.plan_turn IS NOT NULL)))::boolean
 `
 
-// Whether a task of the target is open, or a rotation of it is still to be planned.
+// Whether a task of the target is open, or a rotation of it, or the rest of one, is still to be planned.
 func (q *Queries) UnfinishedOfTarget(ctx context.Context, db DBTX, name string) (bool, error) {
 	row := db.QueryRow(ctx, unfinishedOfTarget, name)
 	var column_1 bool

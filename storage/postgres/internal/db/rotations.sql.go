@@ -24,7 +24,7 @@ UPDATE rotations r SET
 FROM clock, resources s LEFT JOIN policies p ON p.name = s.name
 WHERE r.id = $3 AND (r.state IN ('requested', 'planning') OR r.plan_turn IS NOT NULL)
     AND (r.lease_until IS NULL OR r.lease_until < clock.at OR r.owner = $1)
-    AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at)
+    AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at OR r.halted)
     AND (r.trigger <> 'schedule' OR (SELECT o.id FROM rotations o WHERE o.policy = r.policy AND o.finished_at IS NULL
             AND (o.requested_at, o.id) < (r.requested_at, r.id) LIMIT 1) IS NULL)
     AND s.kind = 'Policy' AND s.name = r.policy
@@ -46,7 +46,7 @@ type ClaimRotationRow struct {
 }
 
 // One that a schedule started waits for the rotations of its policy before it, and for its windows. One whose plan
-// is saved in part runs on.
+// is saved in part runs on, and waits for no window once it was stopped: nothing of it is turned any more.
 func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationParams) (ClaimRotationRow, error) {
 	row := db.QueryRow(ctx, claimRotation,
 		arg.Owner,
@@ -676,7 +676,7 @@ WITH clock AS MATERIALIZED (
 )
 SELECT r.id FROM rotations r, clock
 WHERE (r.state IN ('requested', 'planning') OR r.plan_turn IS NOT NULL) AND (r.lease_until IS NULL OR r.lease_until < clock.at)
-    AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at)
+    AND (r.not_before IS NULL OR r.not_before <= clock.at) AND (r.open_until IS NULL OR r.open_until > clock.at OR r.halted)
     AND (r.trigger <> 'schedule' OR (SELECT o.id FROM rotations o WHERE o.policy = r.policy AND o.finished_at IS NULL
             AND (o.requested_at, o.id) < (r.requested_at, r.id) LIMIT 1) IS NULL)
 ORDER BY r.requested_at, r.id LIMIT $1

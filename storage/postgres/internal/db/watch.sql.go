@@ -127,7 +127,8 @@ WHERE r.finished_at IS NULL AND r.requested_at < since.cutoff
     AND NOT coalesce(p.paused, false) AND coalesce(p.resumed_at < since.cutoff, true)
     AND coalesce(g.hold_until < since.cutoff, true)
     AND CASE WHEN r.state = 'running'
-        THEN EXISTS (SELECT 1 FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND t.not_before < since.cutoff)
+        THEN (EXISTS (SELECT 1 FROM tasks t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND t.not_before < since.cutoff)
+                OR r.plan_turn IS NOT NULL AND coalesce(r.not_before < since.cutoff, true))
             AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.rotation_id = r.id
                 AND (t.finished_at >= since.cutoff OR t.intended_at >= since.cutoff OR t.started_at >= since.cutoff))
         ELSE coalesce(r.not_before < since.cutoff, true)
@@ -154,6 +155,7 @@ type StuckRotationsRow struct {
 
 // Rotations that may go on and in which nothing happened since a time. What holds one, or held it until
 // then, is no standstill: its windows, a pause, a held target, the rotation before it, a delay of all its tasks.
+// One whose plan is saved in part waits for the rest, too.
 func (q *Queries) StuckRotations(ctx context.Context, db DBTX, arg StuckRotationsParams) ([]StuckRotationsRow, error) {
 	rows, err := db.Query(ctx, stuckRotations, arg.Max, arg.Now, arg.After)
 	if err != nil {

@@ -256,10 +256,11 @@ func (q *Queries) ResumePolicy(ctx context.Context, db DBTX, arg ResumePolicyPar
 
 const unfinishedOfTarget = `-- name: UnfinishedOfTarget :one
 SELECT CAST(EXISTS (SELECT 1 FROM tasks WHERE tasks.target = ?1 AND tasks.finished_at IS NULL)
-    OR EXISTS (SELECT 1 FROM rotations WHERE rotations.target = ?1 AND rotations.state IN ('requested', 'planning')) AS INTEGER)
+    OR EXISTS (SELECT 1 FROM rotations WHERE rotations.target = ?1
+        AND (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)) AS INTEGER)
 `
 
-// Whether a task of the target is open, or a rotation of it is still to be planned.
+// Whether a task of the target is open, or a rotation of it, or the rest of one, is still to be planned.
 func (q *Queries) UnfinishedOfTarget(ctx context.Context, db DBTX, name string) (int64, error) {
 	row := db.QueryRowContext(ctx, unfinishedOfTarget, name)
 	var column_1 int64

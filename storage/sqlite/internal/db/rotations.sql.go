@@ -16,7 +16,7 @@ SET state = CASE WHEN plan_turn IS NULL THEN 'planning' ELSE state END, owner = 
     not_before = NULL, trouble = CASE WHEN halted THEN trouble ELSE '' END, started_at = coalesce(started_at, ?3)
 WHERE rotations.id = ?4 AND (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)
     AND (rotations.lease_until IS NULL OR rotations.lease_until <= ?3 OR rotations.owner = ?1)
-    AND (rotations.not_before IS NULL OR rotations.not_before <= ?3) AND (rotations.open_until IS NULL OR rotations.open_until > ?3)
+    AND (rotations.not_before IS NULL OR rotations.not_before <= ?3) AND (rotations.open_until IS NULL OR rotations.open_until > ?3 OR rotations.halted)
     AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
 RETURNING id, policy, target, "trigger", trigger_id, slot, reason, trouble, requested_by, only_units, state, owner, lease_until, not_before, open_until, look_at, opened_at, supersedes, min_interval, total, succeeded, failed, skipped, parked, plan_turn, plan_left, requested_at, started_at, finished_at, retry_of, halted, stop_reason, cancelled_by, cancelled_at, wave, waves, turn_limit, next_wave_at, canary_turn, max_failures
 `
@@ -29,7 +29,7 @@ type ClaimRotationParams struct {
 }
 
 // One that a schedule started waits for the rotations of its policy before it, and for its windows. One whose plan
-// is saved in part runs on.
+// is saved in part runs on, and waits for no window once it was stopped: nothing of it is turned any more.
 func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationParams) (Rotation, error) {
 	row := db.QueryRowContext(ctx, claimRotation,
 		arg.Owner,
@@ -572,7 +572,7 @@ const unplannedRotations = `-- name: UnplannedRotations :many
 SELECT rotations.id FROM rotations
 WHERE (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)
     AND (rotations.lease_until IS NULL OR rotations.lease_until <= ?1) AND (rotations.not_before IS NULL OR rotations.not_before <= ?1)
-    AND (rotations.open_until IS NULL OR rotations.open_until > ?1)
+    AND (rotations.open_until IS NULL OR rotations.open_until > ?1 OR rotations.halted)
     AND (rotations."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = rotations.policy AND o.finished_at IS NULL AND o.id < rotations.id))
 ORDER BY rotations.id
 LIMIT ?2

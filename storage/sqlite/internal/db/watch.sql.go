@@ -123,7 +123,8 @@ WHERE r.finished_at IS NULL AND r.requested_at < ?1
     AND coalesce(p.paused, 0) = 0 AND (p.resumed_at IS NULL OR p.resumed_at < ?1)
     AND (g.hold_until IS NULL OR g.hold_until < ?1)
     AND CASE WHEN r.state = 'running'
-        THEN EXISTS (SELECT 1 FROM tasks AS t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND t.not_before < ?1)
+        THEN (EXISTS (SELECT 1 FROM tasks AS t WHERE t.rotation_id = r.id AND t.finished_at IS NULL AND t.not_before < ?1)
+                OR r.plan_turn IS NOT NULL AND (r.not_before IS NULL OR r.not_before < ?1))
             AND NOT EXISTS (SELECT 1 FROM tasks AS t WHERE t.rotation_id = r.id
                 AND (t.finished_at >= ?1 OR t.intended_at >= ?1 OR t.started_at >= ?1))
         ELSE (r.not_before IS NULL OR r.not_before < ?1)
@@ -150,6 +151,7 @@ type StuckRotationsRow struct {
 
 // Rotations that may go on and in which nothing happened since a time. What holds one, or held it until
 // then, is no standstill: its windows, a pause, a held target, the rotation before it, a delay of all its tasks.
+// One whose plan is saved in part waits for the rest, too.
 func (q *Queries) StuckRotations(ctx context.Context, db DBTX, arg StuckRotationsParams) ([]StuckRotationsRow, error) {
 	rows, err := db.QueryContext(ctx, stuckRotations, arg.Cutoff, arg.Now, arg.MaxRows)
 	if err != nil {
