@@ -50,7 +50,7 @@ type SystemError struct {
 	// sent, the task is skipped and has not failed.
 	Needless bool
 	// Earlier reports, with KindAmbiguous, that this call is proven to have changed nothing: only one that was sent for the
-	// same intent before may have. It is not counted as an attempt.
+	// same intent before may have. It is not counted as an attempt, until the target's timeouts.complete has passed.
 	Earlier bool
 	// RetryAfter is what the system asked for; 0: nothing.
 	RetryAfter time.Duration

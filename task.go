@@ -54,7 +54,7 @@ type Task struct {
 	State      TaskState  `json:"state"`
 	Resolution Resolution `json:"resolution"`
 	Reason     string     `json:"reason"`
-	Attempts   int        `json:"attempts"` // how often the change was, or may have been, sent; not those that are proven to have changed nothing
+	Attempts   int        `json:"attempts"` // how often the change was, or may have been, sent; not what was given back because it is proven to have changed nothing
 	KeyBefore  string     `json:"keyBefore"`
 	KeyAfter   string     `json:"keyAfter"`
 	StartedAt  *time.Time `json:"startedAt"`  // when the first intent was recorded

@@ -31,7 +31,7 @@ func (r *rotator) make(ctx, stopping context.Context, j *job, o opened) error {
 	begin := r.now()
 	if o.guard.expired(begin) { // somebody else may be at it
 		r.metrics.guarded.Inc()
-		return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: o.epoch, State: keyturn.TaskPending})
+		return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: o.epoch, State: keyturn.TaskPending, Uncounted: true})
 	}
 	makeCtx, cancel := context.WithTimeout(ctx, r.makeMost(j.target))
 	made, err := j.maker.Make(makeCtx, j.Unit, keyturn.KeyOrder{Task: j.Task, Provided: j.provided}, o.intent)
@@ -66,7 +66,7 @@ func (r *rotator) stoppedMaking(ctx context.Context, j *job, epoch int64, made k
 	if made.Want != "" && made.Want != made.Before {
 		reason += ": key " + made.Want + " was made and is not in use"
 	}
-	return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskPending, Reason: reason})
+	return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskPending, Reason: reason, Uncounted: true})
 }
 
 // makeAgain goes on with an intent whose key was, or may have been, made, and that nothing was sent for: as soon
@@ -124,7 +124,7 @@ func (r *rotator) notMade(ctx context.Context, j *job, o opened, took time.Durat
 // needless skips a task that has an intent, for which nothing was made and nothing sent. What may have happened is
 // never called skipped, so the intent is given back first. Whoever finds the task in between finds the same again.
 func (r *rotator) needless(ctx context.Context, j *job, o opened, err *keyturn.SystemError) error {
-	if err := r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: o.epoch, State: keyturn.TaskPending}); err != nil {
+	if err := r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: o.epoch, State: keyturn.TaskPending, Uncounted: true}); err != nil {
 		return err
 	}
 	return r.finish(ctx, j, keyturn.TaskResult{From: keyturn.TaskPending, State: keyturn.TaskSkipped, Reason: err.Error()})

@@ -247,8 +247,8 @@ func TestMaker(t *testing.T) {
 			t.Errorf("the rotation is %s, asked %d times", r.State, len(s.calls))
 		}
 		for _, task := range b.tasks(r.ID) {
-			if task.State != keyturn.TaskSkipped || task.Reason != "nobody made one" {
-				t.Errorf("task %+v", task)
+			if task.State != keyturn.TaskSkipped || task.Reason != "nobody made one" || task.Attempts != 0 {
+				t.Errorf("task %+v, want it skipped without an attempt", task)
 			}
 		}
 		b.checkTruth(0)
@@ -419,6 +419,9 @@ func TestMaker_Stopped(t *testing.T) {
 		defer b.start("w1")()
 		if r = b.await(r.ID, 10*time.Minute); r.State != keyturn.RotationCancelled {
 			t.Errorf("rotation is %s", r.State)
+		}
+		if task := b.only(r.ID); task.Attempts != 0 {
+			t.Errorf("task %+v, want no attempt: nothing was sent", task)
 		}
 		s.check(t, 1)
 		b.checkTruth(0)
