@@ -76,7 +76,7 @@ func (b *board) apply(news []keyturn.Cell) []keyturn.ID {
 	return changed
 }
 
-// same reports whether a board shows the same tasks: a rotation is planned once.
+// same reports whether a board shows the same tasks: they are those of the plan, as far as it is saved.
 func (b *board) same(cells []keyturn.Cell) bool {
 	if len(cells) != len(b.cells) {
 		return false
@@ -159,9 +159,10 @@ func (b *board) summary(now time.Time) summary {
 	return s
 }
 
-// count makes the rotation's counts those of its cells, when the database counts them only at its end.
+// count makes the rotation's counts those of its cells. Units of its plan that are not saved yet have none, and are to be turned, too.
 func (b *board) count() {
-	c := keyturn.Counts{Total: len(b.cells)}
+	c := keyturn.Counts{Total: max(len(b.cells), b.rotation.Counts.Total)}
+	c.Pending = c.Total - len(b.cells)
 	for _, cell := range b.cells {
 		switch cell.State {
 		case keyturn.TaskSucceeded:

@@ -237,8 +237,8 @@ func (w *watch) poll(ctx context.Context, all bool) error {
 	w.mu.Lock()
 	since, known, was := w.at.Add(-overlap), len(w.board.cells), w.board.rotation
 	w.mu.Unlock()
-	// Its tasks appear all at once, when it is planned; what ended it may have ended many of them.
-	all = all || known == 0 || was.State != r.State
+	// Its tasks appear all at once, when it is planned, or in a few parts; what ended it may have ended many of them.
+	all = all || known == 0 || known < r.Counts.Total || was.State != r.State
 	var cells []keyturn.Cell
 	if all {
 		cells, err = s.Store.RotationCells(ctx, w.id)

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -255,6 +256,33 @@ func TestStream(t *testing.T) {
 		}
 		if kind, _, ok := stream.next(); !ok || kind != "ended" {
 			t.Errorf("the last event is %q", kind)
+		}
+	})
+	t.Run("ShowsEachPartOfAPlanSoon", func(t *testing.T) {
+		t.Parallel()
+		f := newSiteFixture(t)
+		all := f.store.cells
+		f.store.cells = all[:boardPage:boardPage]
+		f.store.rotation.Counts.Total = len(all)
+		stream := f.events(t, "")
+		if _, m, _ := stream.next(); !strings.Contains(m.Parts["summary"], fmt.Sprintf("of %d units", len(all))) {
+			t.Fatalf("it begins with %s, want the units of the whole plan", m.Parts["summary"])
+		}
+		f.store.mu.Lock()
+		f.store.cells = all
+		f.store.mu.Unlock()
+		begun := time.Now()
+		for {
+			_, m, ok := stream.next()
+			if !ok {
+				t.Fatal("the stream ended")
+			}
+			if m.Reload {
+				break
+			}
+		}
+		if took := time.Since(begun); took > rereadEvery/2 {
+			t.Errorf("the rest of the plan is shown after %s", took)
 		}
 	})
 	t.Run("GoesOnAfterALostConnection", func(t *testing.T) {
