@@ -172,10 +172,27 @@ func TestParts(t *testing.T) {
 			return nil, &keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "http_401", Err: errors.New("401 Unauthorized")}
 		}
 	})
-	halts("ATargetThatIsAwayForTooLongHaltsIt", "gave up after", func(b *bundle) {
+	away := &keyturn.SystemError{Kind: keyturn.KindTransient, Code: "network", Err: errors.New("no route to host")}
+	halts("ATargetThatIsAwayForTooLongHaltsIt", "gave up after 1h0m0s", func(b *bundle) {
+		b.system.look = func(keyturn.Selection) ([]keyturn.Unit, error) { return nil, away }
+		pass(time.Hour)
+	})
+
+	run("ATargetThatIsAwayForAWhileIsWaitedFor", func(t *testing.T, b *bundle) {
+		r := b.firstPart()
+		pass(2 * time.Minute) // longer than a person waits for a rotation that has not begun
+		begin := time.Now()
 		b.system.look = func(keyturn.Selection) ([]keyturn.Unit, error) {
-			return nil, &keyturn.SystemError{Kind: keyturn.KindTransient, Code: "network", Err: errors.New("no route to host")}
+			if time.Since(begin) < time.Minute {
+				return nil, away
+			}
+			return slices.Clone(b.system.units), nil
 		}
+		defer b.start("w2")()
+		if r = b.await(r.ID, 5*time.Minute); r.State != keyturn.RotationSucceeded || r.Counts.Succeeded != 20 {
+			t.Errorf("ended as %s with %+v: %s", r.State, r.Counts, r.Reason)
+		}
+		b.checkTruth(1)
 	})
 	halts("APolicyOfAnotherTargetHaltsIt", "target else", func(b *bundle) {
 		target := json.RawMessage(`{"system":"ops-manager","url":"https://else.example.com"}`)

@@ -20,7 +20,7 @@ const (
 	partMost = 512
 
 	// How long planning is tried again while the target is away, from the request on. Someone who
-	// asked by hand is there to look; a schedule outlives an outage.
+	// asked by hand is there to look; a schedule outlives an outage, and so does what has begun.
 	manualPatience = time.Minute
 	otherPatience  = time.Hour
 )
@@ -178,11 +178,14 @@ func (p *Planner) cannotPlan(ctx context.Context, r keyturn.Rotation, cause erro
 	if err.Kind == keyturn.KindPermanent {
 		return p.store.FailRotation(ctx, r.ID, p.owner, cause.Error())
 	}
-	patience := otherPatience
-	if r.Trigger == keyturn.TriggerManual || r.Trigger == keyturn.TriggerRetry {
+	since, patience := r.RequestedAt, otherPatience
+	switch {
+	case r.State == keyturn.RotationRunning && r.StartedAt != nil: // keys are turned already: it is worth more to go on
+		since = *r.StartedAt
+	case r.Trigger == keyturn.TriggerManual || r.Trigger == keyturn.TriggerRetry:
 		patience = manualPatience
 	}
-	if p.now().Sub(r.RequestedAt) > patience {
+	if p.now().Sub(since) > patience {
 		return p.store.FailRotation(ctx, r.ID, p.owner, fmt.Sprintf("gave up after %s: %v", patience, cause))
 	}
 	return p.store.PostponeRotation(ctx, r.ID, p.owner, cause.Error(), max(err.RetryAfter, retryAfter(3)))
