@@ -20,7 +20,7 @@ type RotationState string
 const (
 	RotationRequested RotationState = "requested" // durable; nobody planned it yet
 	RotationPlanning  RotationState = "planning"  // a planner asks the target which units there are
-	RotationRunning   RotationState = "running"   // its tasks exist
+	RotationRunning   RotationState = "running"   // its tasks exist; of a large plan, at least the first of them
 	RotationSucceeded RotationState = "succeeded" // every unit turned or skipped
 	RotationPartial   RotationState = "partial"   // some turned, some failed or parked
 	RotationFailed    RotationState = "failed"    // none turned, or nothing was selected
