@@ -21,6 +21,7 @@ func finishTests() map[string]func(*testing.T, New) {
 		"PendingIsPutBackUntilAfter":           finishPutBack,
 		"FailedTriesAreCounted":                finishCountsFailures,
 		"WhatChangedNothingIsNoAttempt":        finishUncounted,
+		"UncountedTwiceInABatchCountsOnce":     finishUncountedTwice,
 		"PendingCanBeSkipped":                  finishSkipsPending,
 		"IntendedStaysOpen":                    finishStaysIntended,
 		"AnnouncesWhatEndedOnce":               finishAnnounces,
@@ -70,16 +71,29 @@ func finishUncounted(t *testing.T, newStore New) {
 	}
 	attempts(2, "the same result again")
 	again()
-	_, err := f.Finish(f.ctx(), []keyturn.TaskResult{r, r})
-	f.ok(err)
-	attempts(2, "the same result twice at once")
-	r.Uncounted = false
-	again()
 	f.mustFinish(succeeded(id, r.Epoch, "b"))
 	attempts(3, "it succeeded")
 	f.wantLog(id, "put-back/0/refused", "waits/1/unknown", "sent-again/2/the system still showed key a", "waits/2/unknown",
-		"sent-again/3/the system still showed key a", "waits/2/unknown", "waits/2/unknown", "sent-again/3/the system still showed key a",
-		"waits/2/unknown", "sent-again/3/the system still showed key a")
+		"sent-again/3/the system still showed key a", "waits/2/unknown", "waits/2/unknown", "sent-again/3/the system still showed key a")
+}
+
+func finishUncountedTwice(t *testing.T, newStore New) {
+	f, id := oneTask(t, newStore)
+	epoch := f.mustIntend(id, "a")
+	r := keyturn.TaskResult{Task: id, From: keyturn.TaskIntended, State: keyturn.TaskIntended, Epoch: epoch, Reason: "unknown", Unsent: true}
+	for range 2 { // sent again, and again
+		f.mustFinish(r)
+		taken, err := f.Take(f.ctx(), id, owner, lease, 0)
+		f.ok(err)
+		r.Epoch, err = f.Reintend(f.ctx(), id, owner, taken.Epoch, applyFor, lease)
+		f.ok(err)
+	}
+	r.Uncounted = true
+	out, err := f.Finish(f.ctx(), []keyturn.TaskResult{r, r})
+	f.ok(err)
+	if got := f.detail(id).Attempts; got != 2 || !out.Taken[0] || out.Taken[1] {
+		t.Errorf("%d attempts, taken %v: want 2, and only the first result", got, out.Taken)
+	}
 }
 
 func finishSucceeded(t *testing.T, newStore New) {
