@@ -1,9 +1,7 @@
 package keyturn
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 )
 
@@ -36,31 +34,41 @@ func (t QueuedTask) Bundles(with QueuedTask) bool {
 		t.Rotation == with.Rotation && t.State == TaskPending && with.State == TaskPending && !t.Returned && !with.Returned
 }
 
-// EncodeQueuedTasks writes the message that hands tasks to a worker: an object for one, an array for several.
+// queuedMessage hands tasks to a worker: the first one and, of those that share its message, what is not the same.
+type queuedMessage struct {
+	QueuedTask
+	Next []queuedNext `json:"next,omitempty"`
+}
+
+type queuedNext struct {
+	Task ID     `json:"task"`
+	Unit string `json:"unit"`
+}
+
+// EncodeQueuedTasks writes the message that hands tasks, each of which Bundles with the first, to a worker. There must be one.
 func EncodeQueuedTasks(tasks []QueuedTask) ([]byte, error) {
-	if len(tasks) == 1 {
-		return json.Marshal(tasks[0])
+	m := queuedMessage{QueuedTask: tasks[0]}
+	if len(tasks) > 1 {
+		m.Next = make([]queuedNext, len(tasks)-1)
 	}
-	return json.Marshal(tasks)
+	for i, t := range tasks[1:] {
+		m.Next[i] = queuedNext{t.Task, t.Unit}
+	}
+	return json.Marshal(m)
 }
 
 // ParseQueuedTasks reads what EncodeQueuedTasks wrote. Its error says what is wrong with a message that nobody can work on.
 func ParseQueuedTasks(message []byte) ([]QueuedTask, error) {
-	var tasks []QueuedTask
-	var err error
-	if bytes.HasPrefix(message, []byte("[")) {
-		err = json.Unmarshal(message, &tasks)
-	} else {
-		tasks = make([]QueuedTask, 1)
-		err = json.Unmarshal(message, &tasks[0])
-	}
-	if err != nil {
+	var m queuedMessage
+	if err := json.Unmarshal(message, &m); err != nil {
 		return nil, fmt.Errorf("not a task: %w", err)
 	}
-	if len(tasks) == 0 {
-		return nil, errors.New("not a task: the list is empty")
-	}
+	tasks := make([]QueuedTask, 1+len(m.Next))
 	for i := range tasks {
+		tasks[i] = m.QueuedTask
+		if i > 0 {
+			tasks[i].Task, tasks[i].Unit = m.Next[i-1].Task, m.Next[i-1].Unit
+		}
 		if _, _, _, err := SplitUnitID(tasks[i].Unit); err != nil {
 			return nil, err
 		}

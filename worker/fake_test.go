@@ -45,6 +45,12 @@ type memoryDelivery struct {
 	again atomic.Bool
 }
 
+// several reports whether it is a message with more than one task.
+func (d *memoryDelivery) several() bool {
+	tasks, err := keyturn.ParseQueuedTasks(d.data)
+	return err == nil && len(tasks) > 1
+}
+
 func (d *memoryDelivery) Data() []byte { return d.data }
 func (d *memoryDelivery) Key() string  { return d.key }
 func (d *memoryDelivery) Again() bool  { return d.again.Load() }
