@@ -85,26 +85,27 @@ func TestRetrySelection(t *testing.T) {
 	t.Parallel()
 	of := keyturn.Rotation{Only: keyturn.Selection{Clusters: []string{"c*"}}}
 	missing := []keyturn.MissingUnit{{Unit: "u1", Project: "p1"}, {Unit: "u2", Project: "p1"}, {Unit: "u3", Project: "p2", Parked: true}}
-	waiting := func(state keyturn.RotationState, units ...string) keyturn.Rotation {
-		return keyturn.Rotation{State: state, Reason: fmt.Sprint(units), Only: keyturn.Selection{Units: units}}
+	waiting := func(state keyturn.RotationState, units ...string) keyturn.OpenRetry {
+		r := keyturn.Rotation{State: state, Reason: fmt.Sprint(units), Only: keyturn.Selection{Units: units}}
+		return keyturn.OpenRetry{Rotation: r, Planned: state == keyturn.RotationRunning}
 	}
 	tests := []struct {
 		name    string
 		missing []keyturn.MissingUnit
 		planned bool
-		open    []keyturn.Rotation
+		open    []keyturn.OpenRetry
 		units   []string
 		again   string // the reason of the retry that covers all
 		err     string
 	}{
 		{name: "what is missing", missing: missing, planned: true, units: []string{"u1", "u2"}},
 		{name: "never planned", units: nil},
-		{name: "never planned, retry waits", open: []keyturn.Rotation{waiting(keyturn.RotationRequested)}, again: "[]"},
-		{name: "retry of all waits", missing: missing, planned: true, open: []keyturn.Rotation{waiting(keyturn.RotationPlanning)}, again: "[]"},
-		{name: "retry of one waits", missing: missing, planned: true, open: []keyturn.Rotation{waiting(keyturn.RotationRequested, "u1")}, units: []string{"u2"}},
-		{name: "retry of both waits", missing: missing, planned: true, open: []keyturn.Rotation{waiting(keyturn.RotationRequested, "u1", "u2")}, again: "[u1 u2]"},
-		{name: "retry runs", missing: nil, planned: true, open: []keyturn.Rotation{waiting(keyturn.RotationRunning, "u1", "u2")}, again: "[u1 u2]"},
-		{name: "retry runs and missed some", missing: missing[:1], planned: true, open: []keyturn.Rotation{waiting(keyturn.RotationRunning, "u1", "u2")}, units: []string{"u1"}},
+		{name: "never planned, retry waits", open: []keyturn.OpenRetry{waiting(keyturn.RotationRequested)}, again: "[]"},
+		{name: "retry of all waits", missing: missing, planned: true, open: []keyturn.OpenRetry{waiting(keyturn.RotationPlanning)}, again: "[]"},
+		{name: "retry of one waits", missing: missing, planned: true, open: []keyturn.OpenRetry{waiting(keyturn.RotationRequested, "u1")}, units: []string{"u2"}},
+		{name: "retry of both waits", missing: missing, planned: true, open: []keyturn.OpenRetry{waiting(keyturn.RotationRequested, "u1", "u2")}, again: "[u1 u2]"},
+		{name: "retry runs", missing: nil, planned: true, open: []keyturn.OpenRetry{waiting(keyturn.RotationRunning, "u1", "u2")}, again: "[u1 u2]"},
+		{name: "retry runs and missed some", missing: missing[:1], planned: true, open: []keyturn.OpenRetry{waiting(keyturn.RotationRunning, "u1", "u2")}, units: []string{"u1"}},
 		{name: "only parked", missing: missing[2:], planned: true, err: "1 parked"},
 		{name: "nothing", planned: true, err: "nothing is missing"},
 	}

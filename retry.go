@@ -24,22 +24,28 @@ type Resumed struct {
 	Parked   int  // units that were left out, because a person must say first what became of them
 }
 
+// OpenRetry is a retry that has not ended.
+type OpenRetry struct {
+	Rotation
+	Planned bool // all of its units have tasks
+}
+
 // RetrySelection works out what a retry of a rotation must turn: what is missing, less what the retries
 // in open, which have not ended, are going to turn. Those that were planned have tasks and miss
 // nothing; the others say what they want in Only.
 //
 // again is a retry that covers all; then there is nothing to begin. The error is an ErrConflict.
-func RetrySelection(of Rotation, missing []MissingUnit, planned bool, open []Rotation) (only Selection, parked int, again *Rotation, err error) {
+func RetrySelection(of Rotation, missing []MissingUnit, planned bool, open []OpenRetry) (only Selection, parked int, again *Rotation, err error) {
 	if !planned && len(open) == 0 { // it never got as far as tasks
 		return of.Only, 0, nil, nil
 	}
 	waiting := map[string]bool{}
 	for i := range open {
-		if open[i].State == RotationRunning {
+		if open[i].Planned {
 			continue
 		}
 		if len(open[i].Only.Units) == 0 || !planned { // it wants all
-			return Selection{}, 0, &open[i], nil
+			return Selection{}, 0, &open[i].Rotation, nil
 		}
 		for _, unit := range open[i].Only.Units {
 			waiting[unit] = true
@@ -62,7 +68,7 @@ func RetrySelection(of Rotation, missing []MissingUnit, planned bool, open []Rot
 		only.Keys = of.Only.KeysOf(only.Units...)
 		return only, parked, nil, nil
 	case len(open) > 0:
-		return Selection{}, parked, &open[0], nil
+		return Selection{}, parked, &open[0].Rotation, nil
 	case parked > 0:
 		return Selection{}, parked, nil, Conflictf("nothing else is missing than %d parked, whose outcome is unknown: settle them with `keyturn task resolve`", parked)
 	default:

@@ -186,9 +186,13 @@ func (s *Store) missing(ctx context.Context, tx pgx.Tx, row db.Rotation, out *ke
 	if err != nil {
 		return keyturn.Selection{}, nil, err
 	}
-	open, err := rotationsOf(rows)
+	retries, err := rotationsOf(rows)
 	if err != nil {
 		return keyturn.Selection{}, nil, err
+	}
+	open := make([]keyturn.OpenRetry, len(rows))
+	for i, r := range retries {
+		open[i] = keyturn.OpenRetry{Rotation: r, Planned: r.State == keyturn.RotationRunning && rows[i].PlanTurn == nil}
 	}
 	found, err := s.q.MissingUnits(ctx, tx, row.ID)
 	if err != nil {

@@ -209,11 +209,12 @@ func (s *Store) missing(ctx context.Context, tx *tx, row db.Rotation) (only keyt
 	if err != nil {
 		return only, 0, nil, err
 	}
-	open := make([]keyturn.Rotation, len(rows))
+	open := make([]keyturn.OpenRetry, len(rows))
 	for i, r := range rows {
-		if open[i], err = s.withCounts(ctx, tx, r); err != nil {
+		if open[i].Rotation, err = s.withCounts(ctx, tx, r); err != nil {
 			return only, 0, nil, err
 		}
+		open[i].Planned = open[i].State == keyturn.RotationRunning && !r.PlanTurn.Valid
 	}
 	planned, err := s.q.FamilyHasTasks(ctx, tx, row.ID)
 	if err != nil {

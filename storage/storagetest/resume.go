@@ -84,6 +84,8 @@ func resumeTwice(t *testing.T, newStore New) {
 	_, _, err := f.ClaimRotation(f.ctx(), first.Rotation.ID, owner, lease)
 	f.ok(err)
 	again("planning")
+	f.ok(f.SavePart(f.ctx(), first.Rotation.ID, owner, makeUnits("om", "p1", 1), 1))
+	again("running, and planned in part")
 	f.ok(f.SavePlan(f.ctx(), first.Rotation.ID, owner, makeUnits("om", "p1", 2)))
 	again("running")
 	retried := f.tasks(first.Rotation.ID)
