@@ -373,6 +373,8 @@ func partsAgain(t *testing.T, newStore New) {
 	r, units := f.parts()
 	f.drain()
 	f.claimAs(r.ID, owner)
+	f.ok(f.SavePart(f.ctx(), r.ID, owner, units[:1], 4))
+	f.wantRunning(r.ID, keyturn.Counts{Total: 5, Pending: 5}) // not all of the 4 are to be saved still
 	units[0].Rotatable, units[0].Reason = false, "off by now"
 	f.ok(f.SavePart(f.ctx(), r.ID, owner, units[:2], 3))
 	if tasks := f.tasks(r.ID); len(tasks) != 2 {

@@ -144,8 +144,10 @@ SELECT id, sqlc.arg('rotation')::uuid, unit_id, sqlc.arg('target')::text, projec
 FROM ready;
 
 -- name: StartRotation :exec
--- While a part of its plan is not saved it stays its planner's.
-UPDATE rotations SET state = 'running', plan_turn = sqlc.narg('plan_turn')::integer, plan_left = sqlc.arg('plan_left'),
+-- While a part of its plan is not saved it stays its planner's. Of what is left to who begins anew, a planner before him may
+-- have saved some.
+UPDATE rotations SET state = 'running', plan_turn = sqlc.narg('plan_turn')::integer,
+    plan_left = CASE WHEN plan_turn IS NULL THEN sqlc.arg('plan_left')::integer ELSE least(plan_left, sqlc.arg('plan_left')::integer) END,
     owner = CASE WHEN sqlc.narg('plan_turn')::integer IS NOT NULL THEN owner END,
     lease_until = CASE WHEN sqlc.narg('plan_turn')::integer IS NOT NULL THEN lease_until END,
     trouble = CASE WHEN halted THEN trouble ELSE '' END

@@ -57,8 +57,11 @@ UPDATE rotations SET state = 'running', owner = NULL, lease_until = NULL, not_be
 WHERE id = sqlc.arg(id);
 
 -- name: StartPart :exec
--- While a part of its plan is not saved a rotation stays its planner's.
-UPDATE rotations SET state = 'running', plan_turn = sqlc.arg(plan_turn), plan_left = sqlc.arg(plan_left) WHERE id = sqlc.arg(id);
+-- While a part of its plan is not saved a rotation stays its planner's. Of what is left to who begins anew, a planner before
+-- him may have saved some.
+UPDATE rotations SET state = 'running', plan_turn = sqlc.arg(plan_turn),
+    plan_left = CASE WHEN plan_turn IS NULL THEN CAST(sqlc.arg(plan_left) AS INTEGER) ELSE min(plan_left, CAST(sqlc.arg(plan_left) AS INTEGER)) END
+WHERE id = sqlc.arg(id);
 
 -- name: FailRotation :execrows
 UPDATE rotations

@@ -651,7 +651,8 @@ func (q *Queries) SetMinInterval(ctx context.Context, db DBTX, arg SetMinInterva
 }
 
 const startRotation = `-- name: StartRotation :exec
-UPDATE rotations SET state = 'running', plan_turn = $1::integer, plan_left = $2,
+UPDATE rotations SET state = 'running', plan_turn = $1::integer,
+    plan_left = CASE WHEN plan_turn IS NULL THEN $2::integer ELSE least(plan_left, $2::integer) END,
     owner = CASE WHEN $1::integer IS NOT NULL THEN owner END,
     lease_until = CASE WHEN $1::integer IS NOT NULL THEN lease_until END,
     trouble = CASE WHEN halted THEN trouble ELSE '' END
@@ -664,7 +665,8 @@ type StartRotationParams struct {
 	ID       keyturn.ID
 }
 
-// While a part of its plan is not saved it stays its planner's.
+// While a part of its plan is not saved it stays its planner's. Of what is left to who begins anew, a planner before him may
+// have saved some.
 func (q *Queries) StartRotation(ctx context.Context, db DBTX, arg StartRotationParams) error {
 	_, err := db.Exec(ctx, startRotation, arg.PlanTurn, arg.PlanLeft, arg.ID)
 	return err

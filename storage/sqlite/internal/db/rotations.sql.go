@@ -532,7 +532,9 @@ func (q *Queries) SetMinInterval(ctx context.Context, db DBTX, arg SetMinInterva
 }
 
 const startPart = `-- name: StartPart :exec
-UPDATE rotations SET state = 'running', plan_turn = ?1, plan_left = ?2 WHERE id = ?3
+UPDATE rotations SET state = 'running', plan_turn = ?1,
+    plan_left = CASE WHEN plan_turn IS NULL THEN CAST(?2 AS INTEGER) ELSE min(plan_left, CAST(?2 AS INTEGER)) END
+WHERE id = ?3
 `
 
 type StartPartParams struct {
@@ -541,7 +543,8 @@ type StartPartParams struct {
 	ID       string
 }
 
-// While a part of its plan is not saved a rotation stays its planner's.
+// While a part of its plan is not saved a rotation stays its planner's. Of what is left to who begins anew, a planner before
+// him may have saved some.
 func (q *Queries) StartPart(ctx context.Context, db DBTX, arg StartPartParams) error {
 	_, err := db.ExecContext(ctx, startPart, arg.PlanTurn, arg.PlanLeft, arg.ID)
 	return err
