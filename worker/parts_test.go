@@ -146,6 +146,27 @@ func TestParts(t *testing.T) {
 		b.checkTruth(1)
 	})
 
+	run("ASecondMessageDoesNotDisturb", func(t *testing.T, b *bundle) {
+		var looks atomic.Int64
+		b.system.look = func(keyturn.Selection) ([]keyturn.Unit, error) {
+			if looks.Add(1) > 1 {
+				return nil, &keyturn.SystemError{Kind: keyturn.KindPermanent, Code: "http_500", Err: errors.New("too many at once")}
+			}
+			pass(10 * time.Second)
+			return slices.Clone(b.system.units), nil
+		}
+		defer b.start("w1")()
+		r := b.request("a")
+		pass(5 * time.Second)
+		if err := b.queue.PublishRotation(t.Context(), r.ID); err != nil {
+			t.Fatal(err)
+		}
+		if r = b.await(r.ID, time.Minute); r.State != keyturn.RotationSucceeded || looks.Load() != 1 {
+			t.Errorf("ended as %s after %d looks at the target, want one: %s", r.State, looks.Load(), r.Reason)
+		}
+		b.checkTruth(1)
+	})
+
 	run("ARolloutThatThePolicyHasMeanwhileIsTooLate", func(t *testing.T, b *bundle) {
 		r := b.firstPart()
 		b.changePolicy(`{"target":"om","rollout":{"canary":1,"batch":"50%"}}`)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -33,6 +34,7 @@ type Planner struct {
 	store   PlanStore
 	planned func(target string) // tells the feeder that there is work
 	part    int                 // units of a plan that are saved at a time
+	at      sync.Map            // the rotations that are being planned here, by id
 	timing  Timing              // its PlanLease is renewed while a plan takes longer
 	health  *health
 	log     *zap.Logger
@@ -85,6 +87,11 @@ func (p *Planner) handle(ctx context.Context, d Delivery) {
 // plan plans one rotation. An error means that the database did not take
 // part; everything else is written down in the rotation.
 func (p *Planner) plan(ctx context.Context, id keyturn.ID) error {
+	// The claim is this process's, so a second message about the rotation would get it, too, and might give it back.
+	if _, twice := p.at.LoadOrStore(id, true); twice {
+		return nil
+	}
+	defer p.at.Delete(id)
 	rotation, policy, err := p.store.ClaimRotation(ctx, id, p.owner, p.timing.PlanLease)
 	if errors.Is(err, keyturn.ErrNotFound) {
 		return nil // planned already, or somebody is at it
