@@ -163,6 +163,23 @@ func TestLifeOfARotation(t *testing.T) {
 		b.checkTruth(0)
 	})
 
+	run("APlanThatWaitedForLongIsNoLessPatient", 3, func(t *testing.T, b *bundle) {
+		r := b.request("a")
+		pass(2 * time.Hour) // for its window, or for somebody who plans
+		back := time.Now().Add(30 * time.Second)
+		b.system.look = func(keyturn.Selection) ([]keyturn.Unit, error) {
+			if time.Now().Before(back) {
+				return nil, &keyturn.SystemError{Kind: keyturn.KindTransient, Code: "network", Err: errors.New("no route to host")}
+			}
+			return append([]keyturn.Unit(nil), b.system.units...), nil
+		}
+		defer b.start("w1")()
+		if r = b.await(r.ID, 5*time.Minute); r.State != keyturn.RotationSucceeded {
+			t.Errorf("ended as %s: %s", r.State, r.Reason)
+		}
+		b.checkTruth(1)
+	})
+
 	run("ResumedTurnsOnlyWhatIsMissing", 20, func(t *testing.T, b *bundle) {
 		b.system.prepare = func(unit string) error {
 			if strings.HasSuffix(unit, "5") {

@@ -20,7 +20,7 @@ const (
 	// written down. Fewer cost the database more; with more, the first intents wait longer, for the write lock of SQLite.
 	partMost = 512
 
-	// How long planning is tried again while the target is away, from the request on. Someone who
+	// How long planning is tried again while the target is away, from the first try on. Someone who
 	// asked by hand is there to look; a schedule outlives an outage, and so does what has begun.
 	manualPatience = time.Minute
 	otherPatience  = time.Hour
@@ -186,11 +186,11 @@ func (p *Planner) cannotPlan(ctx context.Context, r keyturn.Rotation, cause erro
 		return p.store.FailRotation(ctx, r.ID, p.owner, cause.Error())
 	}
 	since, patience := r.RequestedAt, otherPatience
-	switch {
-	case r.State == keyturn.RotationRunning && r.StartedAt != nil: // keys are turned already: it is worth more to go on
+	if r.StartedAt != nil { // it may have waited for its window
 		since = *r.StartedAt
-	case r.Trigger == keyturn.TriggerManual || r.Trigger == keyturn.TriggerRetry:
-		patience = manualPatience
+	}
+	if byHand := r.Trigger == keyturn.TriggerManual || r.Trigger == keyturn.TriggerRetry; byHand && r.State != keyturn.RotationRunning {
+		patience = manualPatience // else keys are turned already, and it is worth more to go on
 	}
 	if p.now().Sub(since) > patience {
 		return p.store.FailRotation(ctx, r.ID, p.owner, fmt.Sprintf("gave up after %s: %v", patience, cause))

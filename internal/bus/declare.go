@@ -6,9 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 )
+
+// noRoom is how JetStream refuses a stream that may grow larger than what is left of its storage: if nobody says otherwise,
+// three quarters of what was free on its disk when it started.
+const noRoom = jetstream.ErrorCode(server.JSStorageResourcesExceededErr)
 
 // Declare makes the streams what topology.go says, those that exist in place.
 // It may be repeated, by any number of processes at once.
@@ -27,6 +32,10 @@ func (b *Bus) ensure(ctx context.Context, kind string, update bool) error {
 	ctx, cancel := context.WithTimeout(ctx, requestWait)
 	defer cancel()
 	fresh, again, err := b.look(ctx, kind, update)
+	if apiErr, ok := errors.AsType[*jetstream.APIError](err); ok && apiErr.ErrorCode == noRoom {
+		err = fmt.Errorf("%w: JetStream may not use another %d MB of the server's disk; free some of it, or raise max_file_store there",
+			err, b.topo.stream(kind).MaxBytes>>20)
+	}
 	if err != nil {
 		return fmt.Errorf("declaring the stream %s: %w", b.topo.streamName(kind), err)
 	}

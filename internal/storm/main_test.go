@@ -123,7 +123,8 @@ func runNATS(what string) error {
 	store, port, _ := strings.Cut(what, " ")
 	opts := &natsserver.Options{
 		ServerName: "storm", Host: "127.0.0.1", JetStream: true, StoreDir: store, NoSigs: true, NoLog: true,
-		Username: natsUser, Password: natsPassword,
+		JetStreamMaxStore: 1 << 40, // each server's streams may grow to half a GB, which they don't; a small disk will do
+		Username:          natsUser, Password: natsPassword,
 	}
 	if _, err := fmt.Sscan(port, &opts.Port); err != nil {
 		return err
