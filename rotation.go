@@ -117,6 +117,17 @@ type Counts struct {
 	Pending   int `json:"pending"`
 }
 
+// WithUnsaved adds n units of a plan that have no tasks yet: those of a rotation that was stopped are going to be skipped.
+func (c Counts) WithUnsaved(n int, stopped bool) Counts {
+	c.Total += n
+	if stopped {
+		c.Skipped += n
+	} else {
+		c.Pending += n
+	}
+	return c
+}
+
 // Outcome is the state in which a rotation with these counts ends. It must be
 // asked only when nothing is pending.
 func (c Counts) Outcome() RotationState {

@@ -80,10 +80,13 @@ func countedOf(row db.RotationRow) (keyturn.Rotation, error) {
 		return r, err
 	}
 	c := keyturn.Counts{
-		Total: int(row.TasksTotal) + int(row.Rotation.PlanLeft), Succeeded: int(row.TasksSucceeded), Failed: int(row.TasksFailed),
+		Total: int(row.TasksTotal), Succeeded: int(row.TasksSucceeded), Failed: int(row.TasksFailed),
 		Skipped: int(row.TasksSkipped), Parked: int(row.TasksParked),
 	}
 	c.Pending = c.Total - c.Succeeded - c.Failed - c.Skipped - c.Parked
+	if row.Rotation.PlanTurn != nil {
+		c = c.WithUnsaved(int(row.Rotation.PlanLeft), r.Halted)
+	}
 	r.Counts = c
 	return r, nil
 }

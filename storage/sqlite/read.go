@@ -31,7 +31,9 @@ func (s *Store) withCounts(ctx context.Context, on db.DBTX, row db.Rotation) (ke
 	if r.State == keyturn.RotationRunning {
 		var unsaved int
 		r.Counts, unsaved, err = s.counts(ctx, on, row.ID)
-		r.Counts.Total, r.Counts.Pending = r.Counts.Total+unsaved, r.Counts.Pending+unsaved
+		if row.PlanTurn.Valid {
+			r.Counts = r.Counts.WithUnsaved(unsaved, r.Halted)
+		}
 	}
 	return r, err
 }
