@@ -159,10 +159,10 @@ func (b *board) summary(now time.Time) summary {
 	return s
 }
 
-// count makes the rotation's counts those of its cells. Units of its plan that are not saved yet have none, and are to be turned, too.
+// count makes the rotation's counts those of its cells. Units of its plan that are not saved yet have none.
 func (b *board) count() {
-	c := keyturn.Counts{Total: max(len(b.cells), b.rotation.Counts.Total)}
-	c.Pending = c.Total - len(b.cells)
+	n := len(b.cells)
+	c := keyturn.Counts{Total: n}.WithUnsaved(max(0, b.rotation.Counts.Total-n), b.rotation.Halted)
 	for _, cell := range b.cells {
 		switch cell.State {
 		case keyturn.TaskSucceeded:
