@@ -107,7 +107,7 @@ const (
 	ofBackups, ofHosts             = "/backupConfigs", "/hosts"
 )
 
-func TestDiscover_AsksForTwoThingsOfAProjectAtATime(t *testing.T) {
+func TestDiscover_AsksForUpToThreeThingsOfAProjectAtATime(t *testing.T) {
 	t.Parallel()
 	all, low := keyturn.Selection{}, "4.0"
 	tests := map[string]struct {
@@ -115,19 +115,19 @@ func TestDiscover_AsksForTwoThingsOfAProjectAtATime(t *testing.T) {
 		fcv          any
 		sets, shards any
 		concurrency  int
-		order        string // sorted if two are asked at a time
+		order        string // sorted if several are asked at a time
 		rounds       int    // with that for the challenge
 		peak         int
 	}{
-		"all":                      {all, low, 2, 0, 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups", 4, 2},
-		"all, of shards":           {all, low, 0, 2, 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups", 4, 2},
-		"the project":              {keyturn.Selection{Projects: []string{"al*"}}, low, 2, 0, 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups", 4, 2},
-		"hosts too":                {all, nil, 2, 0, 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups /hosts", 4, 2},
+		"all":                      {all, low, 2, 0, 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups", 3, 3},
+		"all, of shards":           {all, low, 0, 2, 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups", 3, 3},
+		"the project":              {keyturn.Selection{Projects: []string{"al*"}}, low, 2, 0, 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups", 3, 3},
+		"hosts too":                {all, nil, 2, 0, 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups /hosts", 4, 3},
 		"room for two":             {all, nil, 2, 0, 2, "/automationConfig/noSecrets /backupConfigs /clusters /groups /hosts", 4, 2},
 		"room for one":             {all, nil, 2, 0, 1, "/groups /clusters /automationConfig/noSecrets /backupConfigs /hosts", 6, 1},
 		"a limit of requests":      {all, nil, 2, 0, limited, "/groups /clusters /automationConfig/noSecrets /backupConfigs /hosts", 6, 1},
 		"counts are not told":      {all, low, nil, nil, 16, "/groups /clusters /automationConfig/noSecrets /backupConfigs", 5, 1},
-		"counts are text":          {all, low, "2", "x", 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups", 4, 2},
+		"counts are text":          {all, low, "2", "x", 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups", 3, 3},
 		"counts are old":           {all, low, 0, 0, 16, "/groups /clusters /automationConfig/noSecrets /backupConfigs", 5, 1},
 		"a cluster":                {keyturn.Selection{Clusters: []string{"liffey"}}, low, 2, 0, 16, "/groups /clusters /automationConfig/noSecrets /backupConfigs", 5, 1},
 		"a cluster that is not":    {keyturn.Selection{Clusters: []string{"x"}}, low, 2, 0, 16, "/groups /clusters", 3, 1},
@@ -136,7 +136,7 @@ func TestDiscover_AsksForTwoThingsOfAProjectAtATime(t *testing.T) {
 		"a unit":                   {keyturn.Selection{Units: []string{"boyne"}}, nil, 2, 0, 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups /hosts", 5, 2},
 		"a unit with a known FCV":  {keyturn.Selection{Units: []string{"liffey"}}, nil, 2, 0, 16, "/groups /clusters /automationConfig/noSecrets /backupConfigs", 5, 1},
 		"another project":          {keyturn.Selection{Projects: []string{"beta"}}, low, 2, 0, 16, "/groups", 2, 1},
-		"no backup is to be asked": {all, "high", 2, 0, 16, "/automationConfig/noSecrets /clusters /groups", 3, 2},
+		"no backup is to be asked": {all, "high", 2, 0, 16, "/automationConfig/noSecrets /backupConfigs /clusters /groups", 3, 3},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestDiscover_AsksForTwoThingsOfAProjectAtATime(t *testing.T) {
 			p.lists["/groups"] = []object{counted(projectID, "alpha", tt.sets, tt.shards)}
 			synctest.Test(t, func(t *testing.T) {
 				_, rounds, err := p.discover(t.Context(), t, tt.concurrency, tt.sel)
-				if tt.peak > 1 { // of two that begin at once, either can be first
+				if tt.peak > 1 { // of those that begin at once, each can be first
 					slices.Sort(p.order)
 				}
 				if order := strings.Join(p.order, " "); err != nil || rounds != tt.rounds || p.peak != tt.peak || order != tt.order {
@@ -157,6 +157,31 @@ func TestDiscover_AsksForTwoThingsOfAProjectAtATime(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Backup configurations that the last survey had no use for are not asked for ahead of it, but when it turns out that they are needed.
+func TestDiscover_AsksAheadForBackupsThatItNeededLastTime(t *testing.T) {
+	t.Parallel()
+	low := new(automation).replicaSet("liffey", "4.0", "4.0").replicaSet("boyne", "4.0", "4.0").object()
+	high := new(automation).replicaSet("liffey", "4.2", "4.2").replicaSet("boyne", "5.0").object()
+	p := newPaced(t, "4.0")
+	synctest.Test(t, func(t *testing.T) {
+		c := p.client(t, func(cfg *opsmanager.Config) { cfg.Base, cfg.Target.Limits.Concurrency = p, 16 })
+		for i, step := range []struct {
+			config object
+			asked  bool
+			rounds int
+		}{{high, true, 3}, {high, false, 2}, {low, true, 3}, {low, true, 2}, {high, true, 2}, {high, false, 2}} {
+			p.objects[projectPath+ofConfig], p.order = step.config, nil
+			begun := time.Now()
+			units, err := c.Discover(t.Context(), keyturn.Selection{})
+			rounds := int(time.Since(begun) / round)
+			if err != nil || len(units) != 2 || slices.Contains(p.order, ofBackups) != step.asked || rounds != step.rounds {
+				t.Errorf("step %d: %d units, %v; asked for %v in %d rounds; want %+v", i, len(units), err, p.order, rounds, step)
+			}
+			time.Sleep(5 * time.Second) // what is held of the config is old then
+		}
+	})
 }
 
 // The target's limit holds for all projects together, and what is free is used.

@@ -91,7 +91,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("spec.credentials: an empty key can't log in")
 	}
 	if cfg.Base == nil {
-		transport, err := rest.Transport(target, 2*surveyors, idleTimeout) // a surveyor asks for two things at a time
+		transport, err := rest.Transport(target, 3*surveyors, idleTimeout) // a surveyor asks for up to three things at a time
 		if err != nil {
 			return nil, err
 		}

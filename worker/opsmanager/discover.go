@@ -54,7 +54,7 @@ func (g *group) scan(s *scanner) {
 // Discover returns the units that are selected, sorted by project, cluster,
 // component and name. It asks for three lists of each project that can be
 // selected from, and for the hosts where the automation config does not tell the FCV. Of what is sure to be needed it
-// asks for two things of a project at a time, within the target's limit.
+// asks for up to three things of a project at a time, within the target's limit.
 //
 // A project whose clusters can't be listed fails it: a plan that leaves
 // something out without saying so would be worse than none.

@@ -55,8 +55,9 @@ type survey struct {
 	unread   string          // why the automation config does not help, and what would
 	hosts    *inventory      // nil: not asked for yet
 
-	planAhead  *ahead[*plan]
-	hostsAhead *ahead[[]host]
+	planAhead    *ahead[*plan]
+	backupsAhead *ahead[[]backupConfig]
+	hostsAhead   *ahead[[]host]
 }
 
 // selected is a component with the unit it makes.
@@ -72,6 +73,10 @@ func (s *survey) units(ctx context.Context) ([]keyturn.Unit, error) {
 	if s.sure() {
 		s.planAhead = askAhead(ctx, s.places, s.askPlan)
 		defer s.dropPlan()
+		if s.backs() && !s.c.ways.backless(s.group.ID) {
+			s.backupsAhead = askAhead(ctx, s.places, s.askBackups)
+			defer s.backupsAhead.drop()
+		}
 	}
 	clusters, err := s.list(ctx)
 	if isCode(err, "not_found") {
@@ -177,7 +182,7 @@ func (s *survey) judge(ctx context.Context, picked []*selected) error {
 		s.hostsAhead = askAhead(ctx, s.places, s.askHosts)
 		defer s.hostsAhead.drop()
 	}
-	if backups {
+	if s.c.ways.needs(s.group.ID, backups); backups {
 		if err := s.readBackups(ctx); err != nil {
 			return err
 		}
@@ -252,11 +257,16 @@ func (s *survey) route(ctx context.Context, p *selected) (route, error) {
 // backs reports whether keys of backups are turned at the target.
 func (s *survey) backs() bool { return s.c.target.System != keyturn.SystemCloudManager }
 
-// readBackups lists the backup configurations. If that is not allowed, it is the reason why keys of backups can't
+// askBackups lists the backup configurations.
+func (s *survey) askBackups(ctx context.Context) ([]backupConfig, error) {
+	return list(ctx, s.c, s.question("list_backup_configs", "backup configurations", "/backupConfigs"),
+		func(b backupConfig) string { return b.ClusterID })
+}
+
+// readBackups reads the backup configurations. If that is not allowed, it is the reason why keys of backups can't
 // be turned.
 func (s *survey) readBackups(ctx context.Context) error {
-	configs, err := list(ctx, s.c, s.question("list_backup_configs", "backup configurations", "/backupConfigs"),
-		func(b backupConfig) string { return b.ClusterID })
+	configs, err := s.backupsAhead.take(ctx, s.askBackups)
 	if refused(err) {
 		s.refused = "it can't be known whether backup is on: " + err.Error()
 		return nil

@@ -23,6 +23,8 @@ type learned struct {
 	at      time.Time // of the oldest part of it
 	byUnit  map[string]way
 	reading chan struct{} // who holds its one place finds it out
+
+	backless bool // the last survey did not need its backup configurations
 }
 
 // learn keeps the ways of units that can be turned.
@@ -64,6 +66,21 @@ func (w *ways) known(project, cluster string, now time.Time) (way, *learned) {
 		return "", l
 	}
 	return l.byUnit[cluster], l
+}
+
+// backless reports whether the last survey of the project needed no backup configurations.
+func (w *ways) backless(project string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.byProject[project]
+	return l != nil && l.backless
+}
+
+// needs notes whether a survey of the project needs its backup configurations.
+func (w *ways) needs(project string, backups bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.of(project).backless = !backups
 }
 
 // way finds out in which way a unit's key is turned: from memory, or by the lists of its project.
