@@ -31,7 +31,7 @@ func TestPrepared(t *testing.T) {
 			now: func() time.Time { return now }, timing: Timing{}.withDefaults(), gates: &gates{},
 			health: &health{store: answering{}, now: func() time.Time { return now }}, metrics: NewMetrics(prometheus.NewRegistry()),
 		}
-		j := &job{sys: preparing{}, target: target, gate: r.gates.of("om"), ahead: c.ahead}
+		j := &job{sys: preparing{}, target: &target, gate: r.gates.of("om"), ahead: c.ahead}
 		if got, err := r.prepared(t.Context(), j); err != nil || got.Before != c.want {
 			t.Errorf("%s: key %q, %v, want the one from %s", name, got.Before, err, c.want)
 		}

@@ -80,7 +80,11 @@ func (a *announcer) announce(ctx context.Context) (int, error) {
 }
 
 func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([]Event, error) {
-	var events []Event
+	most := 0
+	for _, note := range notes {
+		most += 3*len(note.Tasks) + len(note.Keys) + 1
+	}
+	events := make([]Event, 0, most)
 	var ended, seen, retired []keyturn.ID
 	var err error
 	for _, note := range notes {

@@ -27,7 +27,8 @@ type batcher[T, R any] struct {
 
 	mu      sync.Mutex
 	queue   []waiting[T, R]
-	running bool // a goroutine commits
+	spare   []waiting[T, R] // room for the next queue: what the last group had
+	running bool            // a goroutine commits
 }
 
 type waiting[T, R any] struct {
@@ -82,10 +83,14 @@ func (b *batcher[T, R]) drain(ctx context.Context) {
 		group := b.queue[:n:n]
 		b.queue = b.queue[n:]
 		if len(b.queue) == 0 {
-			b.queue = nil
+			b.queue, b.spare = b.spare, nil
 		}
 		b.mu.Unlock()
 		b.commit(ctx, group)
+		clear(group)
+		b.mu.Lock()
+		b.spare = group[:0]
+		b.mu.Unlock()
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // makeMost bounds one call of Make.
-func (r *rotator) makeMost(target keyturn.Target) time.Duration {
+func (r *rotator) makeMost(target *keyturn.Target) time.Duration {
 	return max(r.timing.MakeMost, target.Timeouts.Request.Std())
 }
 

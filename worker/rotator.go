@@ -50,7 +50,7 @@ type rotator struct {
 type job struct {
 	keyturn.QueuedTask
 	sys     System
-	target  keyturn.Target
+	target  *keyturn.Target // which the tasks of a delivery share
 	gate    *gate
 	started time.Time
 	ended   time.Time     // its protocol; the result may not be durable yet
@@ -123,14 +123,23 @@ func (r *rotator) work(ctx, stopping context.Context, j *job) error {
 	defer r.metrics.inFlight.Dec()
 	j.started = r.now()
 	j.gate = r.gates.of(target)
-	j.sys, j.target, err = r.systems.System(ctx, target, j.Generation)
-	if err != nil {
+	if err = r.dial(ctx, j, target); err != nil {
 		err = r.unusable(ctx, j, target, err)
 	} else {
 		err = r.run(ctx, stopping, j)
 	}
 	if err != nil {
 		r.log.Warn("task left to be delivered again", zap.Stringer("task", j.Task), zap.String("unit", j.Unit), zap.Error(err))
+	}
+	return err
+}
+
+// dial finds the task's system and target.
+func (r *rotator) dial(ctx context.Context, j *job, name string) error {
+	sys, target, err := r.systems.System(ctx, name, j.Generation)
+	if j.sys = sys; j.target == nil || j.target.Generation != target.Generation {
+		own := target // and not target, which would be one more for each task
+		j.target = &own
 	}
 	return err
 }

@@ -13,30 +13,33 @@ const maxBulk = 128
 type bulk struct {
 	head, row, tail string // the statement is head, row for each of them with commas between, tail
 	shared          []any  // arguments that all rows have in common; the row names them ?1 to ?n
-	args            []any
+	args            []any  // those, and those of the rows
 	rows            int
 }
 
 // add adds a row, without what it shares with the others.
 func (b *bulk) add(args ...any) {
+	if b.rows == 0 {
+		b.args = append(b.args[:0], b.shared...)
+	}
 	b.args = append(b.args, args...)
 	b.rows++
 }
 
 // flush writes the rows that were gathered. It takes them by powers of two, so that few statements are to be kept.
 func (t *tx) flush(ctx context.Context, b *bulk) error {
+	args, same := b.args, len(b.shared)
 	for b.rows > 0 {
-		n, width := maxBulk, len(b.args)/b.rows
+		n, width := maxBulk, (len(args)-same)/b.rows
 		for n > b.rows {
 			n /= 2
 		}
-		args := append(append(make([]any, 0, len(b.shared)+n*width), b.shared...), b.args[:n*width]...)
-		if _, err := t.ExecContext(ctx, b.text(n), args...); err != nil {
+		if _, err := t.ExecContext(ctx, b.text(n), args[:same+n*width]...); err != nil {
 			return err
 		}
-		b.args, b.rows = b.args[n*width:], b.rows-n
+		args, b.rows = args[n*width:], b.rows-n
+		copy(args, b.shared)
 	}
-	b.args = b.args[:0]
 	return nil
 }
 

@@ -35,6 +35,7 @@ func (s *Store) Feed(ctx context.Context, target string, window int) (keyturn.Fe
 			return err
 		}
 		policies, moved := map[string]keyturn.Uncertain{}, map[string]place{}
+		out.Tasks = make([]keyturn.QueuedTask, 0, len(tasks))
 		for _, task := range tasks {
 			if task.queued.Uncertain, err = s.uncertain(ctx, tx, task.policy, policies); err != nil {
 				return err

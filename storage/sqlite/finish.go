@@ -25,7 +25,7 @@ func (s *Store) Finish(ctx context.Context, results []keyturn.TaskResult) (keytu
 		if err != nil {
 			return err
 		}
-		f, whole := s.finishes(tx), true
+		f, whole := s.finishes(tx, len(results)), true
 		for i, result := range results {
 			task := tasks[result.Task.String()]
 			if !fits(task, result) {

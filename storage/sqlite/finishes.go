@@ -16,18 +16,21 @@ type finishes struct {
 	told          keyturn.Told
 }
 
-func (s *Store) finishes(tx *tx) *finishes {
+// finishes begins a group of up to n results.
+func (s *Store) finishes(tx *tx, n int) *finishes {
 	return &finishes{
-		s: s, tx: tx,
+		s: s, tx: tx, told: keyturn.Told{Tasks: make([]keyturn.Task, 0, n), Records: make([]keyturn.KeyRecord, 0, n)},
 		records: bulk{
 			head: `INSERT INTO key_records (id, unit_id, key_id, previous_key_id, used_from, origin, rotation_id, task_id) VALUES `,
 			row:  `(?,?,?,?,?,?,?,?)`,
+			args: make([]any, 0, 8*n),
 		},
 		keys: bulk{ // of units that have their row: it was read under the same lock
 			head: `INSERT INTO unit_keys (unit_id, key_id, key_since, key_exact, turned_at) VALUES `,
 			row:  `(?,?,?,?,?)`,
 			tail: ` ON CONFLICT (unit_id) DO UPDATE SET key_id = excluded.key_id, key_since = excluded.key_since, key_exact = excluded.key_exact,
     turned_at = coalesce(excluded.turned_at, unit_keys.turned_at)`,
+			args: make([]any, 0, 5*n),
 		},
 	}
 }

@@ -20,6 +20,7 @@ func newSavingUnits() *savingUnits {
 		units: bulk{
 			head: `INSERT INTO units (id, target, system, project_id, project_name, cluster_id, cluster_name, component, name, fcv, rotatable, reason) VALUES `,
 			row:  `(?,?,?,?,?,?,?,?,?,?,?,?)`,
+			args: make([]any, 0, 12*maxBulk),
 			tail: ` ON CONFLICT (id) DO UPDATE SET
     project_name = excluded.project_name, cluster_name = excluded.cluster_name, component = excluded.component,
     name = excluded.name, system = excluded.system, fcv = excluded.fcv, rotatable = excluded.rotatable,
@@ -28,7 +29,7 @@ WHERE units.project_name <> excluded.project_name OR units.cluster_name <> exclu
     OR units.name <> excluded.name OR units.system <> excluded.system OR units.fcv <> excluded.fcv
     OR units.rotatable <> excluded.rotatable OR units.reason <> excluded.reason`,
 		},
-		keys: bulk{head: `INSERT INTO unit_keys (unit_id) VALUES `, row: `(?)`, tail: ` ON CONFLICT (unit_id) DO NOTHING`},
+		keys: bulk{head: `INSERT INTO unit_keys (unit_id) VALUES `, row: `(?)`, tail: ` ON CONFLICT (unit_id) DO NOTHING`, args: make([]any, 0, maxBulk)},
 	}
 }
 
@@ -81,6 +82,7 @@ func (s *Store) planning(ctx context.Context, tx *tx, id keyturn.ID, owner strin
 			row:    `(?1,?,?,?,?,?,?,?,?,?,?)`,
 			tail:   ` ON CONFLICT (rotation_id, unit_id) DO NOTHING`,
 			shared: []any{id.String()},
+			args:   make([]any, 0, 1+10*maxBulk),
 		},
 	}, nil
 }
