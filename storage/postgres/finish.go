@@ -36,7 +36,9 @@ func (s *Store) Finish(ctx context.Context, results []keyturn.TaskResult) (keytu
 	}
 	slices.SortFunc(batch, func(a, b keyturn.TaskResult) int { return bytes.Compare(a.Task[:], b.Task[:]) })
 	arg := s.finishParams(batch)
-	moved, err := retry(ctx, func() ([]db.FinishRow, error) { return s.q.Finish(ctx, s.pool, arg) })
+	moved, err := retry(ctx, func() ([]db.FinishRow, error) {
+		return inShared(ctx, s, len(batch), func(on db.DBTX) ([]db.FinishRow, error) { return s.q.Finish(ctx, on, arg) })
+	})
 	if err != nil {
 		return keyturn.Finished{}, fmt.Errorf("recording %d results: %w", len(results), err)
 	}

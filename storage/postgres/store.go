@@ -46,6 +46,7 @@ type Store struct {
 	due  duePlacesList
 
 	timetables timetables
+	sharing    sharing
 }
 
 // Open connects to the database, and does not migrate it. Errors say in one line, without the

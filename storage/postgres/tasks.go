@@ -88,7 +88,9 @@ func (s *Store) intend(ctx context.Context, writes []keyturn.IntentWrite) ([]db.
 	var err error
 	// Another batch may take the same thing for itself at the same time. Then the next try sees that it has.
 	for range triesOfATransaction {
-		granted, err = retry(ctx, func() ([]db.IntendRow, error) { return s.q.Intend(ctx, s.pool, arg) })
+		granted, err = retry(ctx, func() ([]db.IntendRow, error) {
+			return inShared(ctx, s, n, func(on db.DBTX) ([]db.IntendRow, error) { return s.q.Intend(ctx, on, arg) })
+		})
 		if !hasCode(err, codeUniqueViolation) {
 			break
 		}
