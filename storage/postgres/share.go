@@ -21,8 +21,8 @@ const (
 	// shareRows is up to how many rows a statement shares a transaction. For more than that a commit of their own is cheap, and
 	// two connections carry out two such statements at the same time.
 	shareRows = 32
-	// shareMost bounds a shared transaction. It is nobody's, so it does not end with the context of anybody.
-	shareMost = time.Minute
+	// shareMost bounds a shared transaction, as a group commit is. It is nobody's, so it does not end with the context of anybody.
+	shareMost = 30 * time.Second
 )
 
 // sharing is what waits for the next transaction that several share.
@@ -43,8 +43,8 @@ type share struct {
 
 // inShared carries out the one query that ask makes, for so many rows, in a transaction that it shares with all others that wait
 // for one: they have one round trip and one commit. ask is called twice, first to learn what it asks and then to read the answer;
-// for that, it may be called again: if one statement fails, each gets a transaction of its own. If ctx ends while it waits, it may
-// still be carried out.
+// for that, it may be called again: if the database refuses one statement, each gets a transaction of its own. What was lost on the
+// way, and may have been committed, is not repeated here. If ctx ends while it waits, it may still be carried out.
 func inShared[T any](ctx context.Context, s *Store, rows int, ask func(db.DBTX) (T, error)) (T, error) {
 	if rows > shareRows {
 		return ask(s.pool)
@@ -91,14 +91,12 @@ func (s *Store) share(ctx context.Context) {
 		if len(group) == 0 {
 			return
 		}
-		if err := s.send(ctx, group...); err != nil && len(group) > 1 {
-			for _, one := range group {
+		err := s.send(ctx, group...)
+		_, refused := errors.AsType[*pgconn.PgError](err)
+		for _, one := range group {
+			if one.err = err; refused && len(group) > 1 {
 				one.err = s.send(ctx, one)
 			}
-		} else {
-			group[0].err = err
-		}
-		for _, one := range group {
 			close(one.done)
 		}
 	}
