@@ -3,6 +3,7 @@ package opsmanager
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,10 +38,11 @@ func (w *ways) learn(project string, routes map[string]route, now time.Time) {
 	}
 	var k keeper
 	for id, r := range routes {
-		if _, ok := l.byUnit[id]; !ok {
-			id = k.own(id)
+		// What is known already is left alone: to write it again would keep the key that is given, and with it the whole
+		// text that it was read from.
+		if old, ok := l.byUnit[id]; !ok || old != r.way {
+			l.byUnit[k.own(id)] = r.way
 		}
-		l.byUnit[id] = r.way
 	}
 }
 
@@ -52,7 +54,7 @@ func (w *ways) of(project string) *learned {
 	l := w.byProject[project]
 	if l == nil {
 		l = &learned{reading: make(chan struct{}, 1)}
-		w.byProject[project] = l
+		w.byProject[strings.Clone(project)] = l
 	}
 	return l
 }
