@@ -89,6 +89,8 @@ type Taken struct {
 	SettledIn time.Duration
 	// AnsweredFor is how long ago the system's acceptance of the change was recorded; negative: never.
 	AnsweredFor time.Duration
+	// Accepted: the system accepted the change, be it as it was sent last or before that.
+	Accepted bool
 	// OpenFor is the time since the intent was written.
 	OpenFor  time.Duration
 	Attempts int

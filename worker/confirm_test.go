@@ -141,55 +141,6 @@ func TestConfirmer(t *testing.T) {
 		}
 	})
 
-	run("WhatSomebodyTookBackIsSentAgainIfItDoesNothingTwice", 2, func(t *testing.T, b *bundle) {
-		s := newAgents(b)
-		sent := map[string]int{}
-		s.apply = func(unit string, turn func()) error {
-			s.mu.Lock()
-			sent[unit]++
-			n := sent[unit]
-			s.mu.Unlock()
-			if n > 1 {
-				turn()
-			}
-			return nil
-		}
-		s.confirm = func(key string) (keyturn.Sight, error) {
-			if key == "key-0" {
-				return keyturn.Sight{Key: key, Progress: keyturn.ProgressNone, Again: true}, nil
-			}
-			return keyturn.Sight{Key: key, Progress: keyturn.ProgressDone}, nil
-		}
-		defer b.start("w1")()
-		r := b.await(b.request("a").ID, complete)
-		for _, task := range b.tasks(r.ID) {
-			if task.State != keyturn.TaskSucceeded || task.Attempts != 2 {
-				t.Errorf("task %+v", task)
-			}
-		}
-		b.checkTruth(1)
-	})
-
-	run("WhatSomebodyTookBackIsNotCalledUnchangedWhenItsRotationIsStopped", 1, func(t *testing.T, b *bundle) {
-		s := newAgents(b)
-		s.apply = func(string, func()) error { return nil }
-		stopped := false
-		s.confirm = func(key string) (keyturn.Sight, error) {
-			return keyturn.Sight{Key: key, Progress: keyturn.ProgressNone, Again: stopped}, nil
-		}
-		defer b.start("w1")()
-		r := b.request("a")
-		pass(20 * time.Second) // accepted
-		b.cancel(r.ID)
-		s.mu.Lock()
-		stopped = true
-		s.mu.Unlock()
-		b.await(r.ID, complete)
-		if task := b.only(r.ID); task.State != keyturn.TaskParked || !strings.Contains(task.Reason, "had accepted the change") || task.Attempts != 1 {
-			t.Errorf("task %+v", task)
-		}
-	})
-
 	// script answers each change by its number; nil: it turns the key.
 	script := func(s *agentSystem, answers func(n int) *keyturn.SystemError) *int {
 		n := 0

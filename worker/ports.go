@@ -121,7 +121,8 @@ type TaskStore interface {
 	// announcement. A result that was not taken was refused, and changed nothing.
 	Finish(ctx context.Context, results []keyturn.TaskResult) (keyturn.Finished, error)
 	// Reintend renews an open intent that owner holds with this epoch, before its change is sent
-	// again: a new epoch, one more attempt, ApplyFor and lease counted anew, the same key before.
+	// again: a new epoch, one more attempt, ApplyFor and lease counted anew, the same key before; what was accepted
+	// stays Taken.Accepted.
 	// It answers ErrNotFound when the intent is not owner's any more, and ErrConflict when its
 	// rotation was stopped: then nothing is sent any more.
 	Reintend(ctx context.Context, task keyturn.ID, owner string, epoch int64, applyFor, lease time.Duration) (int64, error)

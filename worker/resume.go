@@ -63,8 +63,8 @@ func (r *rotator) reapply(ctx, stopping context.Context, j *job) error {
 	if errors.Is(err, keyturn.ErrNotFound) {
 		return nil
 	}
-	if errors.Is(err, keyturn.ErrConflict) && j.taken.AnsweredFor >= 0 { // agents may have turned the key before it was taken back
-		return r.park(ctx, j, fmt.Sprintf("its rotation was stopped: the system had accepted the change and shows key %s again", j.taken.Intent.Before))
+	if errors.Is(err, keyturn.ErrConflict) && j.taken.Accepted { // agents may have turned the key before it was taken back
+		return r.park(ctx, j, fmt.Sprintf("its rotation was stopped: the system had accepted the change, and shows key %s again", j.taken.Intent.Before))
 	}
 	if errors.Is(err, keyturn.ErrConflict) { // stopped; the system has settled, so nothing was changed
 		return r.finish(ctx, j, keyturn.TaskResult{
@@ -75,6 +75,26 @@ func (r *rotator) reapply(ctx, stopping context.Context, j *job) error {
 		return fmt.Errorf("renewing the intent: %w", err)
 	}
 	return r.apply(ctx, stopping, j, j.taken.Intent, epoch, g)
+}
+
+// notMade is what becomes of a task whose change is proven not to have been made by sending it now. If the system had
+// accepted it before, somebody took it back since, and nobody knows what was done in between: the intent stays open.
+func notMade(j *job, epoch int64) keyturn.TaskResult {
+	back := keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskPending, Uncounted: true}
+	if j.taken.Accepted {
+		back.State, back.Unsent = keyturn.TaskIntended, true
+		back.Uncounted = j.taken.OpenFor <= j.target.Timeouts.Complete.Std() // else it would go on for ever
+	}
+	return back
+}
+
+// giveUp ends a task whose change is not made by sending it again. What was accepted before is for a person to judge.
+func (r *rotator) giveUp(ctx context.Context, j *job, epoch int64, reason string) error {
+	end := keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskFailed, Reason: reason}
+	if j.taken.Accepted {
+		end.State, end.Reason = keyturn.TaskParked, "the system had accepted the change before it was taken back, and now: "+reason
+	}
+	return r.finish(ctx, j, end)
 }
 
 // cannotLook deals with an open intent whose outcome can't be asked for now.

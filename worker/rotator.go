@@ -262,7 +262,7 @@ func (g guard) expired(now time.Time) bool {
 
 // apply sends the one call that changes something. The intent is durable.
 func (r *rotator) apply(ctx, stopping context.Context, j *job, intent keyturn.Intent, epoch int64, g guard) error {
-	back := keyturn.TaskResult{From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskPending, Uncounted: true}
+	back := notMade(j, epoch)
 	sendCtx, cancel := context.WithTimeout(ctx, j.target.Timeouts.Request.Std())
 	defer cancel()
 	begin := r.now()
@@ -282,12 +282,11 @@ func (r *rotator) apply(ctx, stopping context.Context, j *job, intent keyturn.In
 	case keyturn.KindTransient: // proven not sent, or refused before it was done
 		back.Reason, back.Failed, back.After = failure.Error(), !failure.Target && !failure.Waits, max(retryAfter(j.Failures), failure.RetryAfter)
 		if back.Failed && j.Failures >= retryMost {
-			back.State, back.Reason = keyturn.TaskFailed, fmt.Sprintf("gave up after %d tries: %v", j.Failures+1, failure)
+			return r.giveUp(ctx, j, epoch, fmt.Sprintf("gave up after %d tries: %v", j.Failures+1, failure))
 		}
 		return r.finish(ctx, j, back)
 	case keyturn.KindPermanent:
-		back.State, back.Reason = keyturn.TaskFailed, failure.Error()
-		return r.finish(ctx, j, back)
+		return r.giveUp(ctx, j, epoch, failure.Error())
 	default:
 		return r.afterAmbiguous(ctx, j, intent, epoch, failure)
 	}

@@ -127,7 +127,11 @@ func (e *env) printTask(t keyturn.TaskDetail) {
 	line("started", stamp(t.StartedAt))
 	line("finished", stamp(t.FinishedAt))
 	for _, l := range t.Log {
-		e.printf("%s  attempt %d  %-10s  %s\n", stamp(&l.At), l.Attempt, l.What, printable(l.Text))
+		attempt := "no attempt" // of which it is not proven that it changed nothing
+		if l.Attempt > 0 {
+			attempt = "attempt " + strconv.Itoa(l.Attempt)
+		}
+		e.printf("%s  %-10s  %-10s  %s\n", stamp(&l.At), attempt, l.What, printable(l.Text))
 	}
 	if t.State == keyturn.TaskParked {
 		e.notef("look at the target, then: keyturn task resolve %s --as succeeded|retry|failed --reason TEXT", t.ID)

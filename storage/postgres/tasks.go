@@ -164,6 +164,7 @@ func (s *Store) Take(ctx context.Context, task keyturn.ID, owner string, lease, 
 		Intent:      keyturn.Intent{Before: row.KeyBefore, Want: row.KeyWant, Data: row.IntentData},
 		SettledIn:   row.ApplyBy.Add(settle).Sub(row.Now),
 		AnsweredFor: -1,
+		Accepted:    row.Accepted || row.AnsweredAt != nil,
 		OpenFor:     row.Now.Sub(*row.IntendedAt),
 		Attempts:    int(row.Attempts),
 	}

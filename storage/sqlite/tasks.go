@@ -163,6 +163,7 @@ func (s *Store) Take(ctx context.Context, task keyturn.ID, owner string, lease, 
 			Intent:      keyturn.Intent{Before: row.KeyBefore, Want: row.KeyWant, Data: row.IntentData},
 			SettledIn:   settle + span(tx.now, row.ApplyBy.Int64),
 			AnsweredFor: -1,
+			Accepted:    row.Accepted != 0 || row.AnsweredAt.Valid,
 			OpenFor:     span(row.IntendedAt.Int64, tx.now),
 			Attempts:    int(row.Attempts),
 		}

@@ -18,6 +18,7 @@ func takeTests() map[string]func(*testing.T, New) {
 		"NewIntentForgetsTheAnswerOfTheOld": takeForgetsAnswer,
 		"ReintendRenewsForItsOwner":         reintendRenews,
 		"ReintendOfOthersIsNotFound":        reintendRefused,
+		"WhatWasAcceptedStaysKnown":         reintendAccepted,
 	}
 }
 
@@ -191,6 +192,44 @@ func reintendRenews(t *testing.T, newStore New) {
 	if records := f.history(keyturn.HistoryFilter{Unit: u.ID}); len(records) != 2 || !records[0].From.Equal(seen) {
 		t.Errorf("history is %+v, want a observed at %v, then b", records, seen)
 	}
+}
+
+// reintendAccepted: that the system accepted a change is known for as long as its intent is open.
+func reintendAccepted(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	_, tasks := f.running("quarterly", makeUnit("om", "p1", 1))
+	id, epoch := tasks[0].ID, f.mustIntend(tasks[0].ID, "a")
+	take := func(accepted, answered bool) {
+		t.Helper()
+		f.clock.Advance(lease + time.Second)
+		taken, err := f.Take(f.ctx(), id, owner, lease, settle)
+		f.ok(err)
+		if epoch = taken.Epoch; taken.Accepted != accepted || taken.AnsweredFor >= 0 != answered {
+			t.Errorf("took %+v, want accepted %v, answered %v", taken, accepted, answered)
+		}
+	}
+	again := func() {
+		t.Helper()
+		var err error
+		epoch, err = f.Reintend(f.ctx(), id, owner, epoch, applyFor, lease)
+		f.ok(err)
+	}
+	wait := func(answered bool) {
+		t.Helper()
+		f.mustFinish(keyturn.TaskResult{Task: id, From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskIntended, Answered: answered})
+	}
+	take(false, false)
+	again()
+	wait(false)
+	take(false, false)
+	wait(true)
+	take(true, true)
+	again()
+	wait(false)
+	take(true, false)
+	again()
+	take(true, false)
 }
 
 func reintendRefused(t *testing.T, newStore New) {

@@ -200,6 +200,7 @@ CREATE TABLE tasks (
     started_at  timestamptz, -- the first intent
     finished_at timestamptz,
     stopped     boolean     NOT NULL DEFAULT false, -- skipped because its rotation was stopped
+    accepted    boolean     NOT NULL DEFAULT false, -- the system had accepted the change when it was sent again
     key_known   boolean     NOT NULL DEFAULT false, -- the last intent found key_before in unit_keys
     unit_id     text COLLATE "C" NOT NULL,
     target      text        NOT NULL,

@@ -154,7 +154,7 @@ WITH clock AS MATERIALIZED (
     FROM clock
     WHERE tasks.id = sqlc.arg('id') AND tasks.state = 'intended' AND (tasks.lease_until IS NULL OR tasks.lease_until < clock.at)
     RETURNING tasks.id, tasks.epoch, tasks.key_before, tasks.key_want, tasks.intent_data, tasks.intended_at, tasks.apply_by,
-        tasks.answered_at, tasks.attempts, clock.at::timestamptz AS now
+        tasks.answered_at, tasks.accepted, tasks.attempts, clock.at::timestamptz AS now
 ), logged AS (
     -- The row of before: a statement sees its own snapshot.
     INSERT INTO task_log (task_id, n, at, attempt, what, text)
@@ -168,7 +168,7 @@ WITH clock AS MATERIALIZED (
     WHERE (task_id, n) IN (SELECT g.task_id, g.n - sqlc.arg('log_last')::integer FROM logged g WHERE g.n - sqlc.arg('log_last')::integer > sqlc.arg('log_first')::integer)
 )
 SELECT taken.epoch, taken.key_before, taken.key_want, taken.intent_data, taken.intended_at, taken.apply_by, taken.answered_at,
-    taken.attempts, taken.now
+    taken.accepted, taken.attempts, taken.now
 FROM taken;
 
 -- name: Reintend :one
@@ -177,7 +177,7 @@ WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 ), renewed AS (
     UPDATE tasks SET
-        epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, answered_at = NULL,
+        epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, accepted = tasks.accepted OR tasks.answered_at IS NOT NULL, answered_at = NULL,
         lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond',
         apply_by = clock.at + sqlc.arg('apply_for')::bigint * interval '1 microsecond'
     FROM clock

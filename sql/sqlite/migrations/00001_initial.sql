@@ -184,6 +184,7 @@ CREATE TABLE tasks (
     intended_at INTEGER,
     apply_by    INTEGER, -- from when on the change can't be sent any more
     answered_at INTEGER, -- when the system accepted the change
+    accepted    INTEGER NOT NULL DEFAULT 0 CHECK (accepted IN (0, 1)), -- it had done so when the change was sent again
     started_at  INTEGER, -- the first intent
     finished_at INTEGER,
     stopped     INTEGER NOT NULL DEFAULT 0 CHECK (stopped IN (0, 1)), -- skipped because its rotation was stopped

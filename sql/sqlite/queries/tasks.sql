@@ -13,7 +13,7 @@ WHERE seq = sqlc.arg(seq) AND state = 'pending';
 UPDATE tasks
 SET epoch = epoch + 1, owner = sqlc.arg(owner), lease_until = sqlc.arg(lease_until)
 WHERE id = sqlc.arg(id) AND state = 'intended' AND (lease_until IS NULL OR lease_until <= sqlc.arg(now))
-RETURNING epoch, key_before, key_want, intent_data, intended_at, apply_by, answered_at, attempts;
+RETURNING epoch, key_before, key_want, intent_data, intended_at, apply_by, answered_at, accepted, attempts;
 
 -- name: EndTask :execrows
 UPDATE tasks
@@ -57,7 +57,8 @@ LIMIT sqlc.arg(max_rows);
 -- name: ReintendTask :one
 -- The key before was first seen when the intent was written: that time stays.
 UPDATE tasks
-SET epoch = epoch + 1, attempts = attempts + 1, lease_until = sqlc.arg(lease_until), apply_by = sqlc.arg(apply_by), answered_at = NULL
+SET epoch = epoch + 1, attempts = attempts + 1, lease_until = sqlc.arg(lease_until), apply_by = sqlc.arg(apply_by),
+    accepted = accepted OR answered_at IS NOT NULL, answered_at = NULL
 WHERE tasks.id = sqlc.arg(id) AND tasks.state = 'intended' AND tasks.owner = sqlc.arg(owner) AND tasks.epoch = sqlc.arg(epoch)
     AND NOT (SELECT rotations.halted FROM rotations WHERE rotations.id = tasks.rotation_id)
 RETURNING epoch, attempts, key_before;

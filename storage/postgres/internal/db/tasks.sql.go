@@ -298,7 +298,7 @@ WITH clock AS MATERIALIZED (
     SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
 ), renewed AS (
     UPDATE tasks SET
-        epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, answered_at = NULL,
+        epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, accepted = tasks.accepted OR tasks.answered_at IS NOT NULL, answered_at = NULL,
         lease_until = clock.at + $2::bigint * interval '1 microsecond',
         apply_by = clock.at + $3::bigint * interval '1 microsecond'
     FROM clock
@@ -356,7 +356,7 @@ WITH clock AS MATERIALIZED (
     FROM clock
     WHERE tasks.id = $4 AND tasks.state = 'intended' AND (tasks.lease_until IS NULL OR tasks.lease_until < clock.at)
     RETURNING tasks.id, tasks.epoch, tasks.key_before, tasks.key_want, tasks.intent_data, tasks.intended_at, tasks.apply_by,
-        tasks.answered_at, tasks.attempts, clock.at::timestamptz AS now
+        tasks.answered_at, tasks.accepted, tasks.attempts, clock.at::timestamptz AS now
 ), logged AS (
     -- The row of before: a statement sees its own snapshot.
     INSERT INTO task_log (task_id, n, at, attempt, what, text)
@@ -370,7 +370,7 @@ WITH clock AS MATERIALIZED (
     WHERE (task_id, n) IN (SELECT g.task_id, g.n - $5::integer FROM logged g WHERE g.n - $5::integer > $6::integer)
 )
 SELECT taken.epoch, taken.key_before, taken.key_want, taken.intent_data, taken.intended_at, taken.apply_by, taken.answered_at,
-    taken.attempts, taken.now
+    taken.accepted, taken.attempts, taken.now
 FROM taken
 `
 
@@ -391,6 +391,7 @@ type TakeRow struct {
 	IntendedAt *time.Time
 	ApplyBy    *time.Time
 	AnsweredAt *time.Time
+	Accepted   bool
 	Attempts   int32
 	Now        time.Time
 }
@@ -414,6 +415,7 @@ func (q *Queries) Take(ctx context.Context, db DBTX, arg TakeParams) (TakeRow, e
 		&i.IntendedAt,
 		&i.ApplyBy,
 		&i.AnsweredAt,
+		&i.Accepted,
 		&i.Attempts,
 		&i.Now,
 	)

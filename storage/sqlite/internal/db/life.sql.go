@@ -552,7 +552,7 @@ func (q *Queries) StoppedTasks(ctx context.Context, db DBTX, rotationID string) 
 }
 
 const task = `-- name: Task :one
-SELECT seq, id, rotation_id, epoch, turn, attempts, failures, not_before, lease_until, handed_at, back, intended_at, apply_by, answered_at, started_at, finished_at, stopped, unit_id, target, project_id, state, resolution, reason, owner, key_before, key_want, key_after, intent_data, "exclusive" FROM tasks WHERE id = ?1
+SELECT seq, id, rotation_id, epoch, turn, attempts, failures, not_before, lease_until, handed_at, back, intended_at, apply_by, answered_at, accepted, started_at, finished_at, stopped, unit_id, target, project_id, state, resolution, reason, owner, key_before, key_want, key_after, intent_data, "exclusive" FROM tasks WHERE id = ?1
 `
 
 func (q *Queries) Task(ctx context.Context, db DBTX, id string) (Task, error) {
@@ -573,6 +573,7 @@ func (q *Queries) Task(ctx context.Context, db DBTX, id string) (Task, error) {
 		&i.IntendedAt,
 		&i.ApplyBy,
 		&i.AnsweredAt,
+		&i.Accepted,
 		&i.StartedAt,
 		&i.FinishedAt,
 		&i.Stopped,

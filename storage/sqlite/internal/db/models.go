@@ -353,6 +353,7 @@ type Task struct {
 	IntendedAt sql.NullInt64
 	ApplyBy    sql.NullInt64
 	AnsweredAt sql.NullInt64
+	Accepted   int64
 	StartedAt  sql.NullInt64
 	FinishedAt sql.NullInt64
 	Stopped    int64

@@ -170,7 +170,7 @@ func (q *Queries) TaskLog(ctx context.Context, db DBTX, taskID string) ([]TaskLo
 }
 
 const tasksOfUnit = `-- name: TasksOfUnit :many
-SELECT t.seq, t.id, t.rotation_id, t.epoch, t.turn, t.attempts, t.failures, t.not_before, t.lease_until, t.handed_at, t.back, t.intended_at, t.apply_by, t.answered_at, t.started_at, t.finished_at, t.stopped, t.unit_id, t.target, t.project_id, t.state, t.resolution, t.reason, t.owner, t.key_before, t.key_want, t.key_after, t.intent_data, t."exclusive" FROM (SELECT r.id FROM rotations r WHERE r.target = ?1 ORDER BY r.id DESC LIMIT ?2) recent
+SELECT t.seq, t.id, t.rotation_id, t.epoch, t.turn, t.attempts, t.failures, t.not_before, t.lease_until, t.handed_at, t.back, t.intended_at, t.apply_by, t.answered_at, t.accepted, t.started_at, t.finished_at, t.stopped, t.unit_id, t.target, t.project_id, t.state, t.resolution, t.reason, t.owner, t.key_before, t.key_want, t.key_after, t.intent_data, t."exclusive" FROM (SELECT r.id FROM rotations r WHERE r.target = ?1 ORDER BY r.id DESC LIMIT ?2) recent
 CROSS JOIN tasks t ON t.rotation_id = recent.id AND t.unit_id = ?3
 ORDER BY t.rotation_id DESC LIMIT ?4
 `
@@ -212,6 +212,7 @@ func (q *Queries) TasksOfUnit(ctx context.Context, db DBTX, arg TasksOfUnitParam
 			&i.IntendedAt,
 			&i.ApplyBy,
 			&i.AnsweredAt,
+			&i.Accepted,
 			&i.StartedAt,
 			&i.FinishedAt,
 			&i.Stopped,

@@ -200,7 +200,8 @@ func (q *Queries) PutBackPending(ctx context.Context, db DBTX, arg PutBackPendin
 
 const reintendTask = `-- name: ReintendTask :one
 UPDATE tasks
-SET epoch = epoch + 1, attempts = attempts + 1, lease_until = ?1, apply_by = ?2, answered_at = NULL
+SET epoch = epoch + 1, attempts = attempts + 1, lease_until = ?1, apply_by = ?2,
+    accepted = accepted OR answered_at IS NOT NULL, answered_at = NULL
 WHERE tasks.id = ?3 AND tasks.state = 'intended' AND tasks.owner = ?4 AND tasks.epoch = ?5
     AND NOT (SELECT rotations.halted FROM rotations WHERE rotations.id = tasks.rotation_id)
 RETURNING epoch, attempts, key_before
@@ -235,7 +236,7 @@ func (q *Queries) ReintendTask(ctx context.Context, db DBTX, arg ReintendTaskPar
 }
 
 const rotationTasks = `-- name: RotationTasks :many
-SELECT seq, id, rotation_id, epoch, turn, attempts, failures, not_before, lease_until, handed_at, back, intended_at, apply_by, answered_at, started_at, finished_at, stopped, unit_id, target, project_id, state, resolution, reason, owner, key_before, key_want, key_after, intent_data, "exclusive" FROM tasks
+SELECT seq, id, rotation_id, epoch, turn, attempts, failures, not_before, lease_until, handed_at, back, intended_at, apply_by, answered_at, accepted, started_at, finished_at, stopped, unit_id, target, project_id, state, resolution, reason, owner, key_before, key_want, key_after, intent_data, "exclusive" FROM tasks
 WHERE rotation_id = ?1 AND turn >= ?2 AND (turn > ?2 OR seq > ?3)
 ORDER BY turn, seq
 LIMIT ?4
@@ -277,6 +278,7 @@ func (q *Queries) RotationTasks(ctx context.Context, db DBTX, arg RotationTasksP
 			&i.IntendedAt,
 			&i.ApplyBy,
 			&i.AnsweredAt,
+			&i.Accepted,
 			&i.StartedAt,
 			&i.FinishedAt,
 			&i.Stopped,
@@ -335,7 +337,7 @@ const takeTask = `-- name: TakeTask :one
 UPDATE tasks
 SET epoch = epoch + 1, owner = ?1, lease_until = ?2
 WHERE id = ?3 AND state = 'intended' AND (lease_until IS NULL OR lease_until <= ?4)
-RETURNING epoch, key_before, key_want, intent_data, intended_at, apply_by, answered_at, attempts
+RETURNING epoch, key_before, key_want, intent_data, intended_at, apply_by, answered_at, accepted, attempts
 `
 
 type TakeTaskParams struct {
@@ -353,6 +355,7 @@ type TakeTaskRow struct {
 	IntendedAt sql.NullInt64
 	ApplyBy    sql.NullInt64
 	AnsweredAt sql.NullInt64
+	Accepted   int64
 	Attempts   int64
 }
 
@@ -372,6 +375,7 @@ func (q *Queries) TakeTask(ctx context.Context, db DBTX, arg TakeTaskParams) (Ta
 		&i.IntendedAt,
 		&i.ApplyBy,
 		&i.AnsweredAt,
+		&i.Accepted,
 		&i.Attempts,
 	)
 	return i, err
