@@ -1,11 +1,9 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -33,7 +31,7 @@ type Planner struct {
 	systems Systems
 	store   PlanStore
 	planned func(target string) // tells the feeder that there is work
-	part    int                 // units of a plan that are saved at a time
+	part    int                 // units of a plan that are saved at a time, or a few more
 	at      sync.Map            // the rotations that are being planned here, by id
 	timing  Timing              // its PlanLease is renewed while a plan takes longer
 	health  *health
@@ -130,7 +128,7 @@ func (p *Planner) plan(ctx context.Context, id keyturn.ID) error {
 // to save in parts goes on so.
 func (p *Planner) save(ctx context.Context, r keyturn.Rotation, rollout keyturn.Rollout, units []keyturn.Unit) error {
 	if !rollout.Enabled() || r.State == keyturn.RotationRunning {
-		return p.saveParts(ctx, r, inTurn(units))
+		return p.saveParts(ctx, r, inParts(units, p.part))
 	}
 	plan, err := inWaves(rollout, units)
 	if err != nil { // a policy that was stored by hand: apply refuses it
@@ -144,18 +142,23 @@ func (p *Planner) save(ctx context.Context, r keyturn.Rotation, rollout keyturn.
 }
 
 // saveParts records a plan whose tasks may all be worked on at once.
-func (p *Planner) saveParts(ctx context.Context, r keyturn.Rotation, units []keyturn.Unit) error {
-	for len(units) > p.part {
-		if err := p.store.SavePart(ctx, r.ID, p.owner, units[:p.part], len(units)-p.part); err != nil {
+func (p *Planner) saveParts(ctx context.Context, r keyturn.Rotation, parts [][]keyturn.Unit) error {
+	left := 0
+	for _, part := range parts {
+		left += len(part)
+	}
+	for i, part := range parts {
+		var err error
+		if left -= len(part); i+1 < len(parts) {
+			err = p.store.SavePart(ctx, r.ID, p.owner, part, left)
+		} else {
+			err = p.store.SavePlan(ctx, r.ID, p.owner, part)
+		}
+		if err != nil {
 			return err
 		}
 		p.planned(r.Target)
-		units = units[p.part:]
 	}
-	if err := p.store.SavePlan(ctx, r.ID, p.owner, units); err != nil {
-		return err
-	}
-	p.planned(r.Target)
 	return nil
 }
 
@@ -196,36 +199,4 @@ func (p *Planner) cannotPlan(ctx context.Context, r keyturn.Rotation, cause erro
 		return p.store.FailRotation(ctx, r.ID, p.owner, fmt.Sprintf("gave up after %s: %v", patience, cause))
 	}
 	return p.store.PostponeRotation(ctx, r.ID, p.owner, cause.Error(), max(err.RetryAfter, retryAfter(3)))
-}
-
-// inTurn orders units, in their place, as their tasks are going to be handed out: every project's first ones, then every
-// project's next ones. Tasks that are worked on together then lie together in the database.
-func inTurn(units []keyturn.Unit) []keyturn.Unit {
-	type place struct{ turn, project, unit int32 }
-	places := make([]place, len(units))
-	projects, turns := map[string]int32{}, keyturn.Turns{} // projects in the order in which they come
-	for i := range units {
-		project, ok := projects[units[i].ProjectID]
-		if !ok {
-			project = int32(len(projects)) //nolint:gosec // there are fewer projects than units, and those fit into memory
-			projects[units[i].ProjectID] = project
-		}
-		places[i] = place{int32(turns.Next(&units[i])), project, int32(i)} //nolint:gosec // as above
-	}
-	slices.SortFunc(places, func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.turn, b.turn), cmp.Compare(a.project, b.project), cmp.Compare(a.unit, b.unit))
-	})
-	// Each unit goes to its place by way of one that is free: a copy of a large plan would take as much memory again.
-	const done = -1
-	for i := range places {
-		if places[i].unit == done {
-			continue
-		}
-		first, to := units[i], i
-		for from := int(places[to].unit); from != i; from = int(places[to].unit) {
-			units[to], places[to].unit, to = units[from], done, from
-		}
-		units[to], places[to].unit = first, done
-	}
-	return units
 }
