@@ -137,9 +137,7 @@ func (s *sweeper) sumUpAges(ctx context.Context) {
 func (s *sweeper) finish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := s.rollOut(ctx); err != nil {
-		return err
-	}
+	rolled := s.rollOut(ctx) // what hinders a rollout keeps no other rotation from its end
 	ended, err := s.store.FinishRotations(ctx)
 	if len(ended) > 0 {
 		s.sumUpAges(ctx)
@@ -148,7 +146,7 @@ func (s *sweeper) finish(ctx context.Context) error {
 		s.metrics.rotations.WithLabelValues(r.Policy, string(r.State)).Inc()
 		s.log.Info("rotation ended", rotationFields(r)...)
 	}
-	return err
+	return errors.Join(rolled, err)
 }
 
 func rotationFields(r keyturn.Rotation) []zap.Field {

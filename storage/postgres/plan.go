@@ -143,6 +143,9 @@ func (s *Store) savePlan(ctx context.Context, id keyturn.ID, owner string, plan 
 		if err != nil {
 			return err
 		}
+		if slices.ContainsFunc(plan, func(u planned) bool { return u.Target != claim.Target }) { // the policy was pointed elsewhere meanwhile
+			return fmt.Errorf("the rotation is for target %s by now: %w", claim.Target, keyturn.ErrConflict)
+		}
 		for chunk := range slices.Chunk(byID, planChunk) {
 			if err := s.q.SaveUnits(ctx, tx, saveUnits(chunk)); err != nil {
 				return err

@@ -90,6 +90,9 @@ func (s *Store) planning(ctx context.Context, tx *tx, id keyturn.ID, owner strin
 // unit plans a unit that was not planned yet.
 func (p *planning) unit(ctx context.Context, unit keyturn.Unit, turn int64) error {
 	p.planned[unit.ID] = true
+	if unit.Target != p.claim.Target { // the policy was pointed elsewhere meanwhile
+		return fmt.Errorf("the rotation is for target %s by now: %w", p.claim.Target, keyturn.ErrConflict)
+	}
 	soon, err := p.tooSoon(ctx, unit.ID)
 	if err != nil {
 		return fmt.Errorf("unit %s: %w", unit.ID, err)

@@ -62,6 +62,7 @@ func Run(t *testing.T, newStore func(t *testing.T, now func() time.Time) Store) 
 		"Names":     nameTests(),
 		"Plan":      planTests(),
 		"Parts":     partsTests(),
+		"Repoint":   repointTests(),
 		"Feed":      feedTests(),
 		"Refeed":    refeedTests(),
 		"Intend":    intendTests(),

@@ -19,6 +19,7 @@ func takeTests() map[string]func(*testing.T, New) {
 		"ReintendRenewsForItsOwner":         reintendRenews,
 		"ReintendOfOthersIsNotFound":        reintendRefused,
 		"WhatWasAcceptedStaysKnown":         reintendAccepted,
+		"ADecisionEndsWhatWasAccepted":      reintendDecided,
 	}
 }
 
@@ -230,6 +231,27 @@ func reintendAccepted(t *testing.T, newStore New) {
 	take(true, false)
 	again()
 	take(true, false)
+}
+
+// reintendDecided: a person looked and says "again"; nothing was sent yet for the intent that follows.
+func reintendDecided(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	_, tasks := f.running("quarterly", makeUnits("om", "p1", 2)...)
+	id, epoch := tasks[0].ID, f.mustIntend(tasks[0].ID, "a")
+	f.mustFinish(keyturn.TaskResult{Task: id, From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskIntended, Answered: true})
+	taken, err := f.Take(f.ctx(), id, owner, lease, settle)
+	f.ok(err)
+	epoch, err = f.Reintend(f.ctx(), id, owner, taken.Epoch, applyFor, lease)
+	f.ok(err)
+	f.mustFinish(keyturn.TaskResult{Task: id, From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskParked, Reason: "it was taken back"})
+	_, err = f.ResolveTask(f.ctx(), keyturn.Decision{Task: id, As: keyturn.TaskPending, By: "ann", Reason: "nothing was turned"})
+	f.ok(err)
+	f.mustIntend(id, "a")
+	f.clock.Advance(lease + time.Second)
+	if taken, err = f.Take(f.ctx(), id, owner, lease, settle); err != nil || taken.Accepted || taken.AnsweredFor >= 0 {
+		t.Errorf("took %+v, %v: nothing of it was accepted", taken, err)
+	}
 }
 
 func reintendRefused(t *testing.T, newStore New) {

@@ -49,7 +49,8 @@ WHERE trigger_id = sqlc.narg('trigger_id') OR (policy = sqlc.arg('policy') AND s
 
 -- name: ClaimRotation :one
 -- One that a schedule started waits for the rotations of its policy before it, and for its windows. One whose plan
--- is saved in part runs on, and waits for no window once it was stopped: nothing of it is turned any more.
+-- is saved in part runs on, and waits for no window once it was stopped: nothing of it is turned any more. Who begins to plan it
+-- does so for the target that its policy has by then; to renew a claim changes nothing about that.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 )
@@ -57,7 +58,8 @@ UPDATE rotations r SET
     state = CASE WHEN r.plan_turn IS NULL THEN 'planning' ELSE r.state END,
     owner = sqlc.arg('owner')::text, lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond',
     not_before = NULL, started_at = coalesce(r.started_at, clock.at),
-    target = CASE WHEN r.plan_turn IS NULL THEN s.spec ->> 'target' ELSE r.target END
+    target = CASE WHEN r.plan_turn IS NULL AND NOT (r.state = 'planning' AND r.owner = sqlc.arg('owner')::text AND r.lease_until >= clock.at)
+        THEN s.spec ->> 'target' ELSE r.target END
 FROM clock, resources s LEFT JOIN policies p ON p.name = s.name
 WHERE r.id = sqlc.arg('id') AND (r.state IN ('requested', 'planning') OR r.plan_turn IS NOT NULL)
     AND (r.lease_until IS NULL OR r.lease_until < clock.at OR r.owner = sqlc.arg('owner'))

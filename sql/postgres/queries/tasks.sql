@@ -43,7 +43,7 @@ UPDATE tasks SET
     key_before = ready.before, key_known = ready.known, key_want = ready.want, intent_data = ready.data,
     lease_until = clock.at + ready.lease * interval '1 microsecond',
     apply_by = clock.at + ready.apply_for * interval '1 microsecond',
-    reason = '', intended_at = clock.at, answered_at = NULL, started_at = coalesce(tasks.started_at, clock.at),
+    reason = '', intended_at = clock.at, answered_at = NULL, accepted = false, started_at = coalesce(tasks.started_at, clock.at),
     back = CASE
         WHEN tasks.back IS NOT NULL THEN 'intended'
         WHEN tasks.handed_at IS NOT NULL OR (tasks.turn, tasks.id) <= (ready.turn, ready.task_id) THEN NULL

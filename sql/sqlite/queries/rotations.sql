@@ -34,10 +34,13 @@ VALUES (sqlc.arg(id), sqlc.arg(policy), sqlc.arg(target), sqlc.arg(triggered_by)
 
 -- name: ClaimRotation :one
 -- One that a schedule started waits for the rotations of its policy before it, and for its windows. One whose plan
--- is saved in part runs on, and waits for no window once it was stopped: nothing of it is turned any more.
+-- is saved in part runs on, and waits for no window once it was stopped: nothing of it is turned any more. Who begins to plan it
+-- does so for the target that its policy has by then; to renew a claim changes nothing about that.
 UPDATE rotations
 SET state = CASE WHEN plan_turn IS NULL THEN 'planning' ELSE state END, owner = sqlc.arg(owner), lease_until = sqlc.arg(lease_until),
-    not_before = NULL, trouble = CASE WHEN halted THEN trouble ELSE '' END, started_at = coalesce(started_at, sqlc.arg(now))
+    not_before = NULL, trouble = CASE WHEN halted THEN trouble ELSE '' END, started_at = coalesce(started_at, sqlc.arg(now)),
+    target = CASE WHEN plan_turn IS NULL AND NOT (state = 'planning' AND owner = sqlc.arg(owner) AND lease_until > sqlc.arg(now))
+        THEN coalesce((SELECT s.spec ->> '$.target' FROM resources AS s WHERE s.kind = 'Policy' AND s.name = rotations.policy), target) ELSE target END
 WHERE rotations.id = sqlc.arg(id) AND (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)
     AND (rotations.lease_until IS NULL OR rotations.lease_until <= sqlc.arg(now) OR rotations.owner = sqlc.arg(owner))
     AND (rotations.not_before IS NULL OR rotations.not_before <= sqlc.arg(now)) AND (rotations.open_until IS NULL OR rotations.open_until > sqlc.arg(now) OR rotations.halted)
@@ -49,7 +52,7 @@ UPDATE rotations SET min_interval = sqlc.arg(min_interval) WHERE id = sqlc.arg(i
 
 -- name: OwnPlan :one
 -- The rotation, while it is the owner's to plan: how much of its plan is saved.
-SELECT requested_at, min_interval, CAST(coalesce(plan_turn, 0) AS INTEGER) AS saved FROM rotations
+SELECT target, requested_at, min_interval, CAST(coalesce(plan_turn, 0) AS INTEGER) AS saved FROM rotations
 WHERE id = sqlc.arg(id) AND (state = 'planning' OR plan_turn IS NOT NULL) AND owner = sqlc.arg(owner);
 
 -- name: StartRotation :exec

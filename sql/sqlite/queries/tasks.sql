@@ -6,7 +6,7 @@ UPDATE tasks
 SET state = 'intended', epoch = epoch + 1, attempts = attempts + 1, owner = sqlc.arg(owner),
     lease_until = sqlc.arg(lease_until), key_before = sqlc.arg(key_before), key_want = sqlc.arg(key_want),
     intent_data = sqlc.arg(intent_data), intended_at = sqlc.arg(now), apply_by = sqlc.arg(apply_by),
-    reason = '', answered_at = NULL, started_at = coalesce(started_at, sqlc.arg(now)), back = sqlc.narg(back), exclusive = sqlc.narg(exclusive)
+    reason = '', answered_at = NULL, accepted = 0, started_at = coalesce(started_at, sqlc.arg(now)), back = sqlc.narg(back), exclusive = sqlc.narg(exclusive)
 WHERE seq = sqlc.arg(seq) AND state = 'pending';
 
 -- name: TakeTask :one

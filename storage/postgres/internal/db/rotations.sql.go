@@ -20,7 +20,8 @@ UPDATE rotations r SET
     state = CASE WHEN r.plan_turn IS NULL THEN 'planning' ELSE r.state END,
     owner = $1::text, lease_until = clock.at + $2::bigint * interval '1 microsecond',
     not_before = NULL, started_at = coalesce(r.started_at, clock.at),
-    target = CASE WHEN r.plan_turn IS NULL THEN s.spec ->> 'target' ELSE r.target END
+    target = CASE WHEN r.plan_turn IS NULL AND NOT (r.state = 'planning' AND r.owner = $1::text AND r.lease_until >= clock.at)
+        THEN s.spec ->> 'target' ELSE r.target END
 FROM clock, resources s LEFT JOIN policies p ON p.name = s.name
 WHERE r.id = $3 AND (r.state IN ('requested', 'planning') OR r.plan_turn IS NOT NULL)
     AND (r.lease_until IS NULL OR r.lease_until < clock.at OR r.owner = $1)
@@ -46,7 +47,8 @@ type ClaimRotationRow struct {
 }
 
 // One that a schedule started waits for the rotations of its policy before it, and for its windows. One whose plan
-// is saved in part runs on, and waits for no window once it was stopped: nothing of it is turned any more.
+// is saved in part runs on, and waits for no window once it was stopped: nothing of it is turned any more. Who begins to plan it
+// does so for the target that its policy has by then; to renew a claim changes nothing about that.
 func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationParams) (ClaimRotationRow, error) {
 	row := db.QueryRow(ctx, claimRotation,
 		arg.Owner,

@@ -13,7 +13,9 @@ import (
 const claimRotation = `-- name: ClaimRotation :one
 UPDATE rotations
 SET state = CASE WHEN plan_turn IS NULL THEN 'planning' ELSE state END, owner = ?1, lease_until = ?2,
-    not_before = NULL, trouble = CASE WHEN halted THEN trouble ELSE '' END, started_at = coalesce(started_at, ?3)
+    not_before = NULL, trouble = CASE WHEN halted THEN trouble ELSE '' END, started_at = coalesce(started_at, ?3),
+    target = CASE WHEN plan_turn IS NULL AND NOT (state = 'planning' AND owner = ?1 AND lease_until > ?3)
+        THEN coalesce((SELECT s.spec ->> '$.target' FROM resources AS s WHERE s.kind = 'Policy' AND s.name = rotations.policy), target) ELSE target END
 WHERE rotations.id = ?4 AND (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)
     AND (rotations.lease_until IS NULL OR rotations.lease_until <= ?3 OR rotations.owner = ?1)
     AND (rotations.not_before IS NULL OR rotations.not_before <= ?3) AND (rotations.open_until IS NULL OR rotations.open_until > ?3 OR rotations.halted)
@@ -29,7 +31,8 @@ type ClaimRotationParams struct {
 }
 
 // One that a schedule started waits for the rotations of its policy before it, and for its windows. One whose plan
-// is saved in part runs on, and waits for no window once it was stopped: nothing of it is turned any more.
+// is saved in part runs on, and waits for no window once it was stopped: nothing of it is turned any more. Who begins to plan it
+// does so for the target that its policy has by then; to renew a claim changes nothing about that.
 func (q *Queries) ClaimRotation(ctx context.Context, db DBTX, arg ClaimRotationParams) (Rotation, error) {
 	row := db.QueryRowContext(ctx, claimRotation,
 		arg.Owner,
@@ -214,7 +217,7 @@ func (q *Queries) InsertRotation(ctx context.Context, db DBTX, arg InsertRotatio
 }
 
 const ownPlan = `-- name: OwnPlan :one
-SELECT requested_at, min_interval, CAST(coalesce(plan_turn, 0) AS INTEGER) AS saved FROM rotations
+SELECT target, requested_at, min_interval, CAST(coalesce(plan_turn, 0) AS INTEGER) AS saved FROM rotations
 WHERE id = ?1 AND (state = 'planning' OR plan_turn IS NOT NULL) AND owner = ?2
 `
 
@@ -224,6 +227,7 @@ type OwnPlanParams struct {
 }
 
 type OwnPlanRow struct {
+	Target      string
 	RequestedAt int64
 	MinInterval int64
 	Saved       int64
@@ -233,7 +237,12 @@ type OwnPlanRow struct {
 func (q *Queries) OwnPlan(ctx context.Context, db DBTX, arg OwnPlanParams) (OwnPlanRow, error) {
 	row := db.QueryRowContext(ctx, ownPlan, arg.ID, arg.Owner)
 	var i OwnPlanRow
-	err := row.Scan(&i.RequestedAt, &i.MinInterval, &i.Saved)
+	err := row.Scan(
+		&i.Target,
+		&i.RequestedAt,
+		&i.MinInterval,
+		&i.Saved,
+	)
 	return i, err
 }
 

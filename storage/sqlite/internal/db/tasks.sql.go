@@ -80,7 +80,7 @@ UPDATE tasks
 SET state = 'intended', epoch = epoch + 1, attempts = attempts + 1, owner = ?1,
     lease_until = ?2, key_before = ?3, key_want = ?4,
     intent_data = ?5, intended_at = ?6, apply_by = ?7,
-    reason = '', answered_at = NULL, started_at = coalesce(started_at, ?6), back = ?8, exclusive = ?9
+    reason = '', answered_at = NULL, accepted = 0, started_at = coalesce(started_at, ?6), back = ?8, exclusive = ?9
 WHERE seq = ?10 AND state = 'pending'
 `
 
