@@ -73,6 +73,7 @@ type Rotation struct {
 	RequestedAt time.Time     `json:"requestedAt"`
 	StartedAt   *time.Time    `json:"startedAt"`
 	FinishedAt  *time.Time    `json:"finishedAt"`
+	OpenedAt    *time.Time    `json:"-"`     // when its policy's windows let it go on last; nil: they never stopped it
 	Tasks       []Task        `json:"tasks"` // nil: not asked for
 
 	// RetryOf is the rotation whose missing units this one turns. They are many: listings and events leave

@@ -189,8 +189,10 @@ func (p *Planner) cannotPlan(ctx context.Context, r keyturn.Rotation, cause erro
 		return p.store.FailRotation(ctx, r.ID, p.owner, cause.Error())
 	}
 	since, patience := r.RequestedAt, otherPatience
-	if r.StartedAt != nil { // it may have waited for its window
-		since = *r.StartedAt
+	for _, at := range []*time.Time{r.StartedAt, r.OpenedAt} { // it may have waited for its window, and begun in the one before
+		if at != nil && at.After(since) {
+			since = *at
+		}
 	}
 	if byHand := r.Trigger == keyturn.TriggerManual || r.Trigger == keyturn.TriggerRetry; byHand && r.State != keyturn.RotationRunning {
 		patience = manualPatience // else keys are turned already, and it is worth more to go on

@@ -44,7 +44,7 @@ func rotationOf(r db.Rotation) (keyturn.Rotation, error) {
 		Counts: keyturn.Counts{
 			Total: int(r.Total), Succeeded: int(r.Succeeded), Failed: int(r.Failed), Skipped: int(r.Skipped), Parked: int(r.Parked),
 		},
-		RequestedAt: r.RequestedAt.UTC(), StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt),
+		RequestedAt: r.RequestedAt.UTC(), StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt), OpenedAt: utc(r.OpenedAt),
 	}
 	out.Halted, out.CancelledBy, out.CancelledAt = r.Halted, r.CancelledBy, utc(r.CancelledAt)
 	if !r.RetryOf.IsZero() {

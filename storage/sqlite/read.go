@@ -197,6 +197,7 @@ func toRotation(row db.Rotation) (keyturn.Rotation, error) {
 		Policy: row.Policy, Target: row.Target, Trigger: keyturn.Trigger(row.Trigger), TriggerID: row.TriggerID.String,
 		Slot: row.Slot.String, Reason: cmp.Or(row.Trouble, row.Reason), Trouble: row.Trouble, RequestedBy: row.RequestedBy, State: keyturn.RotationState(row.State),
 		RequestedAt: toTime(row.RequestedAt), StartedAt: toTimePtr(row.StartedAt), FinishedAt: toTimePtr(row.FinishedAt),
+		OpenedAt: toTimePtr(row.OpenedAt),
 		Counts: keyturn.Counts{
 			Total: int(row.Total), Succeeded: int(row.Succeeded), Failed: int(row.Failed), Skipped: int(row.Skipped), Parked: int(row.Parked),
 		},
