@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -169,11 +170,15 @@ func (a *announcer) rotationEvent(ctx context.Context, events []Event, what stri
 func (a *announcer) taskEvents(events []Event, tasks []keyturn.Task, records []keyturn.KeyRecord) ([]Event, error) {
 	var err error
 	for _, t := range tasks {
-		var at time.Time
-		if t.FinishedAt != nil {
-			at = *t.FinishedAt
+		if t.FinishedAt == nil { // a person has it tried again: there will be another end to tell
+			continue
 		}
-		if events, err = a.add(events, "task."+string(t.State), t.ID.String(), at, t); err != nil {
+		what := "task." + string(t.State)
+		id := what + "/" + t.ID.String()
+		if t.State == keyturn.TaskParked { // it may be parked again after that
+			id += "/" + strconv.FormatInt(t.FinishedAt.UnixMilli(), 10)
+		}
+		if events, err = a.addAs(id, events, what, t.ID.String(), *t.FinishedAt, t); err != nil {
 			return nil, err
 		}
 	}
@@ -227,7 +232,10 @@ type cloudEvent struct {
 // add appends a CloudEvent. Its id follows from what happened to what, so a
 // repeat is recognised.
 func (a *announcer) add(to []Event, what, subject string, at time.Time, data any) ([]Event, error) {
-	id := what + "/" + subject
+	return a.addAs(what+"/"+subject, to, what, subject, at, data)
+}
+
+func (a *announcer) addAs(id string, to []Event, what, subject string, at time.Time, data any) ([]Event, error) {
 	body, err := json.Marshal(cloudEvent{
 		SpecVersion: "1.0", ID: id, Source: a.source, Type: "keyturn." + what,
 		Subject: subject, Time: at.UTC(), DataContentType: "application/json", Data: data,
