@@ -21,6 +21,7 @@ func (r *rotator) resume(ctx, stopping context.Context, j *job) error {
 	if err != nil {
 		return fmt.Errorf("taking over the intent: %w", err)
 	}
+	taken.SettledIn = max(taken.SettledIn, r.flights.settledIn(j.Task))
 	j.taken = taken
 	if toMake(j, taken.Intent) {
 		return r.makeAgain(ctx, stopping, j)

@@ -35,6 +35,7 @@ type rotator struct {
 	store   TaskStore
 	hold    func(ctx context.Context, target, reason string, d time.Duration)
 	gates   *gates
+	flights flights
 	turns   turns
 	timing  Timing
 	failed  func() // called when a task has failed or was parked: it may halt a rollout
@@ -119,6 +120,10 @@ func (r *rotator) work(ctx, stopping context.Context, j *job) error {
 	if err != nil { // ParseQueuedTasks refuses it
 		return err
 	}
+	if !r.flights.begin(j.Task) { // the one that works on it ends it, whatever the database's clock says of its lease
+		return nil
+	}
+	defer r.flights.end(j.Task)
 	r.metrics.inFlight.Inc()
 	defer r.metrics.inFlight.Dec()
 	j.started = r.now()
@@ -295,6 +300,8 @@ func (r *rotator) apply(ctx, stopping context.Context, j *job, intent keyturn.In
 // afterAmbiguous looks once whether the change shows. If not, the task waits
 // until the system has settled; only then may the change be sent again.
 func (r *rotator) afterAmbiguous(ctx context.Context, j *job, intent keyturn.Intent, epoch int64, cause *keyturn.SystemError) error {
+	settle := j.target.Timeouts.Settle.Std()
+	r.flights.sent(j.Task, settle)
 	sight, err := r.look(ctx, j, intent)
 	switch {
 	case err == nil && sight.Progress == keyturn.ProgressDone:
@@ -302,7 +309,6 @@ func (r *rotator) afterAmbiguous(ctx context.Context, j *job, intent keyturn.Int
 	case err == nil && sight.Progress == keyturn.ProgressUnder:
 		return r.underWay(ctx, j, epoch, sight, 0)
 	}
-	settle := j.target.Timeouts.Settle.Std()
 	return r.finish(ctx, j, keyturn.TaskResult{
 		From: keyturn.TaskIntended, Epoch: epoch, State: keyturn.TaskIntended,
 		Reason: "outcome unknown: " + cause.Error(), Unsent: true, After: min(settle, time.Second),

@@ -102,7 +102,7 @@ func New(cfg Config) *Worker {
 	w.triggers = &triggers{store: cfg.Store, queue: cfg.Queue, log: cfg.Logger, metrics: cfg.Metrics}
 	w.rotator = &rotator{
 		owner: cfg.Owner, now: cfg.Now, systems: cfg.Systems, store: cfg.Store, health: health,
-		hold: w.hold, gates: &gates{}, failed: w.sweeper.mayHaveEnded, timing: cfg.Timing, log: cfg.Logger, metrics: cfg.Metrics,
+		hold: w.hold, gates: &gates{}, flights: flights{now: cfg.Now}, failed: w.sweeper.mayHaveEnded, timing: cfg.Timing, log: cfg.Logger, metrics: cfg.Metrics,
 		intents: &batcher[keyturn.IntentWrite, keyturn.IntentOutcome]{
 			flush: cfg.Store.Intend, max: commitMost, observe: cfg.Metrics.observeCommit("intent"),
 		},
