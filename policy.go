@@ -128,6 +128,27 @@ func (s Selection) WithKeys(more map[string]string) (Selection, error) {
 	return s, nil
 }
 
+// Check refuses globs that can't be read, which would silently match nothing, and components that there are not.
+func (s Selection) Check() error {
+	for field, patterns := range map[string][]string{
+		"projects": s.Projects, "clusters": s.Clusters, "units": s.Units,
+	} {
+		for _, p := range patterns {
+			if _, err := path.Match(p, ""); err != nil {
+				return fmt.Errorf("only.%s: %q is not a glob: close the bracket or escape it with a backslash", field, p)
+			}
+		}
+	}
+	for _, c := range s.Components {
+		switch c {
+		case ComponentShard, ComponentConfig, ComponentReplicaSet, ComponentProject:
+		default:
+			return fmt.Errorf("only.components: there is no component %q; use shard, config, replica-set or project", c)
+		}
+	}
+	return nil
+}
+
 // MatchProject reports whether units of the project can be selected at all.
 func (s Selection) MatchProject(id, name string) bool { return matchAny(s.Projects, id, name) }
 

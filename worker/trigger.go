@@ -82,6 +82,9 @@ func (t *triggers) reject(ctx context.Context, d Delivery, reason string) {
 // parseTrigger reads a trigger, strictly: a misspelled field could otherwise
 // turn more keys than was meant.
 func parseTrigger(data []byte) (TriggerMessage, error) {
+	if !keyturn.StorableJSON(data) { // the database would refuse it each time it comes
+		return TriggerMessage{}, errors.New(`a text in it has a NUL character (\u0000)`)
+	}
 	var envelope struct {
 		SpecVersion string          `json:"specversion"`
 		Type        string          `json:"type"`
@@ -121,12 +124,18 @@ func parseTrigger(data []byte) (TriggerMessage, error) {
 	if len(message.ID) > 200 || len(message.Reason) > 2000 {
 		return TriggerMessage{}, errors.New("id longer than 200 or reason longer than 2000 characters")
 	}
+	if err := message.Only.Check(); err != nil {
+		return TriggerMessage{}, err
+	}
 	var err error
 	if message.Only, err = message.Only.WithKeys(message.Keys); err != nil {
 		return TriggerMessage{}, err
 	}
 	if message.ID == "" && envelope.ID != "" && envelope.SpecVersion != "" {
 		message.ID = envelope.Source + "#" + envelope.ID // unique by the CloudEvents specification
+		if len(message.ID) > 1000 {
+			return TriggerMessage{}, errors.New("CloudEvent whose source and id are longer than 1000 characters together")
+		}
 	}
 	return message, nil
 }

@@ -25,6 +25,12 @@ func TestParseTrigger(t *testing.T) {
 		"no policy":                  {in: `{"reason":"r"}`, err: "no policy"},
 		"misspelled field":           {in: `{"policy":"q","onyl":{}}`, err: "onyl"},
 		"two values":                 {in: `{"policy":"q"} {"policy":"r"}`, err: "not a JSON object"},
+		"NUL":                        {in: `{"policy":"q","only":{"units":["a\u0000"]}}`, err: "NUL"},
+		"NUL in an event":            {in: `{"specversion":"1.0","type":"keyturn.rotation.trigger","source":"/\u0000","id":"7","data":{"policy":"q"}}`, err: "NUL"},
+		"no NUL":                     {in: `{"policy":"q","id":"\\u0000"}`, policy: "q", id: `\u0000`},
+		"a glob that is none":        {in: `{"policy":"q","only":{"projects":["["]}}`, err: `only.projects: "[" is not a glob`},
+		"a component that is none":   {in: `{"policy":"q","only":{"components":["mongos"]}}`, err: `there is no component "mongos"`},
+		"source and id too long":     {in: `{"specversion":"1.0","type":"keyturn.rotation.trigger","source":"/` + strings.Repeat("x", 1000) + `","id":"7","data":{"policy":"q"}}`, err: "longer than 1000"},
 		"id too long":                {in: `{"policy":"q","id":"` + strings.Repeat("x", 201) + `"}`, err: "longer than 200"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,7 +6,9 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -171,10 +173,24 @@ func humaConfig(version string) huma.Config {
 	cfg.CreateHooks = nil
 	cfg.RejectUnknownQueryParameters = true
 	cfg.Transformers = []huma.Transformer{clearDetail}
+	cfg.Formats = maps.Clone(cfg.Formats)
+	for name, format := range cfg.Formats {
+		cfg.Formats[name] = huma.Format{Marshal: format.Marshal, Unmarshal: storable(format.Unmarshal)}
+	}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", Description: "A token made with `keyturn token create`."},
 	}
 	return cfg
+}
+
+// storable refuses bodies that a database could not keep.
+func storable(unmarshal func([]byte, any) error) func([]byte, any) error {
+	return func(body []byte, into any) error {
+		if !keyturn.StorableJSON(body) {
+			return errors.New(`a text in it has a NUL character (\u0000): leave it out`)
+		}
+		return unmarshal(body, into)
+	}
 }
 
 // specHandler serves the OpenAPI document, marshalled once: huma's own handler

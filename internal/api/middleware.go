@@ -29,6 +29,10 @@ func (s *server) outside(next http.Handler) http.Handler {
 		w.Header().Set("X-Request-Id", id)
 		rec := &statusWriter{ResponseWriter: w}
 		defer s.finishRequest(rec, r, start)
+		if !keyturn.StorableURL(r.URL) {
+			writeProblem(rec, http.StatusBadRequest, "the address has a NUL, or characters that are not UTF-8: nothing is called so")
+			return
+		}
 		next.ServeHTTP(rec, r)
 	})
 }

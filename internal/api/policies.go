@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"path"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -76,7 +75,7 @@ func (s *server) plan(ctx context.Context, in *planInput) (*planOutput, error) {
 	if in.Body != nil {
 		only = in.Body.Only
 	}
-	if err := checkSelection(only); err != nil {
+	if err := only.Check(); err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}
 	if _, err := s.resource(ctx, keyturn.KindPolicy, in.Name); err != nil {
@@ -97,27 +96,6 @@ func (s *server) plan(ctx context.Context, in *planInput) (*planOutput, error) {
 		plan.Units = []keyturn.Unit{}
 	}
 	return &planOutput{Body: plan}, nil
-}
-
-// checkSelection refuses globs that can't be read: they would silently match nothing.
-func checkSelection(sel keyturn.Selection) error {
-	for field, patterns := range map[string][]string{
-		"projects": sel.Projects, "clusters": sel.Clusters, "units": sel.Units,
-	} {
-		for _, p := range patterns {
-			if _, err := path.Match(p, ""); err != nil {
-				return fmt.Errorf("only.%s: %q is not a glob: close the bracket or escape it with a backslash", field, p)
-			}
-		}
-	}
-	for _, c := range sel.Components {
-		switch c {
-		case keyturn.ComponentShard, keyturn.ComponentConfig, keyturn.ComponentReplicaSet, keyturn.ComponentProject:
-		default:
-			return fmt.Errorf("only.components: there is no component %q; use shard, config, replica-set or project", c)
-		}
-	}
-	return nil
 }
 
 func (s *server) pause(ctx context.Context, in *pauseInput) (*resourceOutput, error) {

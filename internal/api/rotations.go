@@ -81,7 +81,7 @@ func (s *server) requestRotation(ctx context.Context, in *requestRotationInput) 
 	if key == "" {
 		key = keyturn.NewID(s.Now()).String()
 	}
-	if err := checkSelection(in.Body.Only); err != nil {
+	if err := in.Body.Only.Check(); err != nil {
 		return nil, huma.Error422UnprocessableEntity(err.Error())
 	}
 	only, err := in.Body.Only.WithKeys(in.Body.Keys)

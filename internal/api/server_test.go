@@ -42,6 +42,23 @@ func TestBodiesAreBounded(t *testing.T) {
 	wantProblem(t, f.call(t, keyturn.RoleOperator, http.MethodPost, "/api/v1/rotations", body), http.StatusRequestEntityTooLarge)
 }
 
+// One of the two databases would refuse it, with an error of which nobody could make sense.
+func TestWhatNoDatabaseCanKeepIsRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	for _, path := range []string{"/rotations?policy=a%00b", "/units?project=%ff", "/policies/a%00b", "/history?unit=%ff%fe", "/keys?%ff=x"} {
+		wantProblem(t, f.call(t, keyturn.RoleAdmin, http.MethodGet, "/api/v1"+path, ""), http.StatusBadRequest)
+	}
+	wantProblem(t, f.call(t, keyturn.RoleAdmin, http.MethodPost, "/hooks/a%00b", "{}"), http.StatusBadRequest)
+	for _, body := range []string{`{"policy":"a\u0000b"}`, `{"policy":"quarterly","id":"\u0000"}`, `{"policy":"quarterly","only":{"units":["\\\u0000"]}}`} {
+		rec := f.call(t, keyturn.RoleAdmin, http.MethodPost, "/api/v1/rotations", body)
+		wantProblem(t, rec, http.StatusBadRequest)
+		if !strings.Contains(rec.Body.String(), "NUL") {
+			t.Errorf("%s: the answer does not say why: %s", body, rec.Body)
+		}
+	}
+}
+
 func TestAnswersCarrySecurityHeadersAndARequestID(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, nil)

@@ -65,12 +65,14 @@ func Read(source keyturn.HookSource, header http.Header, body []byte) ([]Event, 
 			return nil, errors.New("an event has no id or no type")
 		}
 		events[i].Alert, events[i].ID, events[i].End = bounded(events[i].Alert), bounded(events[i].ID), bounded(events[i].End)
+		// One event that no database can keep must not hinder those that come with it.
+		events[i].Project, events[i].Cluster = keyturn.MakeStorable(events[i].Project), keyturn.MakeStorable(events[i].Cluster)
 	}
 	return events, nil
 }
 
 func bounded(id string) string {
-	if len(id) <= maxID {
+	if len(id) <= maxID && keyturn.Storable(id) {
 		return id
 	}
 	sum := sha256.Sum256([]byte(id))

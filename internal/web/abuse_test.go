@@ -88,6 +88,15 @@ func TestAbuse(t *testing.T) {
 			}
 		})
 	})
+	t.Run("WhatNothingIsCalledIsNotLookedFor", func(t *testing.T) {
+		t.Parallel()
+		f := newSiteFixture(t)
+		for _, path := range []string{"/rotations?policy=a%00", "/units/a%00b", "/units/%ff", "/keys?target=%00"} {
+			if answer := f.get(t, path); answer.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s: status %d, want 400", path, answer.StatusCode)
+			}
+		}
+	})
 	t.Run("AnAddressInATaskReachesNothingElse", func(t *testing.T) {
 		t.Parallel()
 		f := newSiteFixture(t)

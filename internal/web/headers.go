@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/proxied"
 )
 
@@ -47,6 +48,10 @@ func (s *Site) outside(next http.Handler) http.Handler {
 			s.Logger.Debug("page", zap.String("method", r.Method), zap.String("path", r.URL.Path),
 				zap.Duration("took", s.Now().Sub(begun)), zap.String("remote", r.RemoteAddr))
 		}()
+		if !keyturn.StorableURL(r.URL) {
+			s.fail(w, r, nil, &apiError{Status: http.StatusBadRequest, Detail: "the address has a NUL, or characters that are not UTF-8: nothing is called so"})
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }
