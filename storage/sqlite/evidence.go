@@ -19,28 +19,30 @@ const (
 const selectedColumns = `u.id, u.project_id, u.project_name, u.cluster_id, u.cluster_name, u.component, u.name`
 
 // badRotations are rotations that failed, wholly or in part, and that no later one has made good:
-// neither one over the same units, nor by turning what was missing.
+// neither one over the same units, nor by turning what was missing. Of each policy the newest is told, and its newest failures are
+// looked through: whoever rotates daily has thousands by and by.
 const badRotations = `
 WITH bad AS MATERIALIZED (
-    SELECT r.*, row_number() OVER (PARTITION BY r.policy ORDER BY r.requested_at DESC, r.id DESC) AS place
-    FROM rotations r JOIN policies p ON p.name = r.policy
-    WHERE r.state IN ('failed', 'partial') AND (r.total > 0 OR json_remove(r.only_units, '$.keys') = '{}')
-        AND NOT EXISTS (SELECT 1 FROM rotations s WHERE s.policy = r.policy AND s.finished_at IS NOT NULL AND s.requested_at > r.requested_at
-            AND s.state <> 'cancelled' AND (json_remove(s.only_units, '$.keys') = '{}' OR json_remove(s.only_units, '$.keys') = json_remove(r.only_units, '$.keys')))
-        AND (r.total = 0 OR EXISTS (SELECT 1 FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
-            WHERE t.rotation_id = r.id AND (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= r.requested_at)))
+    SELECT r.* FROM policies p CROSS JOIN rotations r ON r.id = (
+        SELECT f.id FROM (SELECT o.* FROM rotations o WHERE o.policy = p.name AND o.state IN ('failed', 'partial') ORDER BY o.requested_at DESC LIMIT 64) f
+        WHERE (f.total > 0 OR json_remove(f.only_units, '$.keys') = '{}')
+            AND (f.total = 0 OR EXISTS (SELECT 1 FROM tasks t CROSS JOIN unit_keys k ON k.unit_id = t.unit_id
+                WHERE t.rotation_id = f.id AND (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= f.requested_at)))
+            AND NOT EXISTS (SELECT 1 FROM rotations s WHERE s.policy = f.policy AND s.finished_at IS NOT NULL AND s.requested_at > f.requested_at
+                AND s.state <> 'cancelled' AND (json_remove(s.only_units, '$.keys') = '{}' OR json_remove(s.only_units, '$.keys') = json_remove(f.only_units, '$.keys')))
+        ORDER BY f.requested_at DESC LIMIT 1)
 ), cluster AS MATERIALIZED (
     SELECT b.id, u.project_name || '/' || u.cluster_name AS name,
         count(*) FILTER (WHERE (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= b.requested_at)) AS missing,
         count(*) FILTER (WHERE t.state = 'succeeded') AS turned
     FROM bad b JOIN tasks t ON t.rotation_id = b.id JOIN units u ON u.id = t.unit_id JOIN unit_keys k ON k.unit_id = t.unit_id
-    WHERE b.place = 1 GROUP BY b.id, u.project_id, u.cluster_name
+    GROUP BY b.id, u.project_id, u.cluster_name
 )
 SELECT b.id, b.policy, b.target, b.state, b.trouble, b.finished_at, b.total,
     coalesce((SELECT sum(c.missing) FROM cluster c WHERE c.id = b.id), 0),
     (SELECT json_group_array(m.name) FROM
         (SELECT c.name FROM cluster c WHERE c.id = b.id AND c.missing > 0 AND c.turned > 0 ORDER BY c.name LIMIT 5) m)
-FROM bad b WHERE b.place = 1 ORDER BY b.policy LIMIT ?1`
+FROM bad b ORDER BY b.policy LIMIT ?1`
 
 // failingWebhooks are webhooks whose receiver takes nothing since before, or for ever, and those that
 // something is parked for which no later delivery of its order has overtaken. What a paused one does not
@@ -67,9 +69,10 @@ func (s *Store) Evidence(ctx context.Context, kind keyturn.AlertKind, at time.Ti
 	var err error
 	switch kind {
 	case keyturn.AlertTaskParked:
+		// The plus keeps SQLite from reading all tasks in the order of their ids.
 		out, err = collect(ctx, s.read, scanTaskEvidence, `SELECT t.id, r.policy, t.reason, t.finished_at, t.target, `+selectedColumns+`
 			FROM tasks t JOIN rotations r ON r.id = t.rotation_id JOIN units u ON u.id = t.unit_id
-			WHERE t.state = 'parked' ORDER BY t.id LIMIT ?1`, limit)
+			WHERE t.state = 'parked' ORDER BY +t.id LIMIT ?1`, limit)
 	case keyturn.AlertTargetUnreachable:
 		out, err = s.troubles(ctx, troubleUnreachable, ms)
 	case keyturn.AlertCredentialsRejected:

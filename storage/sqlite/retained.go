@@ -17,7 +17,7 @@ SELECT s.name, k.column1, s.created_at, coalesce(j.turn, 0), j.asked_at, j.done_
     coalesce(j.lease_until > ?2, 0), g.hold_until,
     EXISTS (SELECT 1 FROM rotations r WHERE r.target = s.name AND r.state = 'running')
         OR EXISTS (SELECT 1 FROM rotations r WHERE r.target = s.name AND r.state IN ('requested', 'planning'))
-        OR EXISTS (SELECT 1 FROM policies p JOIN resources o ON o.kind = 'Policy' AND o.name = p.name
+        OR EXISTS (SELECT 1 FROM policies p CROSS JOIN resources o ON o.kind = 'Policy' AND o.name = p.name
             WHERE p.wake_at <= ?3 AND NOT p.paused AND o.spec ->> '$.target' = s.name)
 FROM resources s CROSS JOIN (VALUES ('audit'), ('snapshots')) k
 LEFT JOIN key_jobs j ON j.target = s.name AND j.kind = k.column1 LEFT JOIN targets g ON g.name = s.name

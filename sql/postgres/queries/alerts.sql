@@ -252,16 +252,18 @@ ORDER BY k.unit_id, k.used_from DESC LIMIT sqlc.arg('max');
 
 -- name: BadRotations :many
 -- Rotations that failed, wholly or in part, and that no later one has made good: neither one over the
--- same units, nor by turning what was missing.
+-- same units, nor by turning what was missing. Of each policy the newest is told, and its newest failures are looked through:
+-- whoever rotates daily has thousands by and by.
 WITH bad AS MATERIALIZED (
-    SELECT DISTINCT ON (r.policy) r.id, r.policy, r.target, r.state, r.trouble, r.finished_at, r.requested_at, r.total
-    FROM rotations r JOIN policies p ON p.name = r.policy
-    WHERE r.state IN ('failed', 'partial') AND (r.total > 0 OR (r.only_units - 'keys') = '{}')
-        AND NOT EXISTS (SELECT 1 FROM rotations s WHERE s.policy = r.policy AND s.finished_at IS NOT NULL AND s.requested_at > r.requested_at
-            AND s.state <> 'cancelled' AND ((s.only_units - 'keys') = '{}' OR (s.only_units - 'keys') = (r.only_units - 'keys')))
-        AND (r.total = 0 OR EXISTS (SELECT 1 FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
-            WHERE t.rotation_id = r.id AND (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= r.requested_at)))
-    ORDER BY r.policy, r.requested_at DESC, r.id DESC
+    SELECT n.* FROM policies p CROSS JOIN LATERAL (
+        SELECT f.id, f.policy, f.target, f.state, f.trouble, f.finished_at, f.requested_at, f.total
+        FROM (SELECT o.* FROM rotations o WHERE o.policy = p.name AND o.state IN ('failed', 'partial') ORDER BY o.requested_at DESC LIMIT 64) f
+        WHERE (f.total > 0 OR (f.only_units - 'keys') = '{}')
+            AND (f.total = 0 OR EXISTS (SELECT 1 FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
+                WHERE t.rotation_id = f.id AND (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= f.requested_at)))
+            AND NOT EXISTS (SELECT 1 FROM rotations s WHERE s.policy = f.policy AND s.finished_at IS NOT NULL AND s.requested_at > f.requested_at
+                AND s.state <> 'cancelled' AND ((s.only_units - 'keys') = '{}' OR (s.only_units - 'keys') = (f.only_units - 'keys')))
+        ORDER BY f.requested_at DESC LIMIT 1) n
 )
 SELECT b.id, b.policy, b.target, b.state, b.trouble, b.finished_at::timestamptz AS since, b.total,
     coalesce(c.missing, 0)::bigint AS missing, coalesce(c.mixed, '{}')::text[] AS mixed

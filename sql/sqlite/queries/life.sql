@@ -88,13 +88,14 @@ SET state = sqlc.arg(state), key_after = sqlc.arg(key_after), reason = sqlc.arg(
 WHERE seq = sqlc.arg(seq) AND state = 'parked';
 
 -- name: OpenRetries :many
--- The retries of a rotation, and theirs, that have not ended, newest first.
+-- The retries of a rotation, and theirs, that have not ended, newest first. CROSS JOIN, here and below, makes SQLite begin with the few
+-- rotations of the family: it would begin with all tasks there are.
 WITH RECURSIVE family (id) AS (
     SELECT a.id FROM rotations a WHERE a.retry_of = sqlc.arg(rotation_id)
     UNION
     SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
 )
-SELECT r.* FROM rotations r JOIN family g ON g.id = r.id
+SELECT r.* FROM family g CROSS JOIN rotations r ON r.id = g.id
 WHERE r.state IN ('requested', 'planning', 'running') ORDER BY r.id DESC;
 
 -- name: MissingUnits :many
@@ -106,7 +107,7 @@ WITH RECURSIVE family (id) AS (
     SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
 )
 SELECT t.unit_id, t.project_id, CAST(max(t.state = 'parked') AS INTEGER) AS parked, max(t.rotation_id) AS last_rotation
-FROM family g JOIN tasks t ON t.rotation_id = g.id JOIN unit_keys k ON k.unit_id = t.unit_id
+FROM family g CROSS JOIN tasks t ON t.rotation_id = g.id CROSS JOIN unit_keys k ON k.unit_id = t.unit_id
 WHERE NOT (k.key_exact AND k.key_since > CAST(sqlc.arg(since) AS INTEGER))
 GROUP BY t.unit_id, t.project_id
 HAVING max(t.state = 'parked')
@@ -119,7 +120,7 @@ WITH RECURSIVE family (id) AS (
     UNION
     SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
 )
-SELECT EXISTS (SELECT 1 FROM family g JOIN tasks t ON t.rotation_id = g.id);
+SELECT EXISTS (SELECT 1 FROM family g CROSS JOIN tasks t ON t.rotation_id = g.id);
 
 -- name: InsertRetry :exec
 INSERT INTO rotations (id, policy, target, "trigger", reason, requested_by, only_units, state, requested_at, retry_of)

@@ -14,7 +14,7 @@ SELECT CAST(EXISTS (SELECT 1 FROM rotations WHERE target = sqlc.arg(target) AND 
 -- name: TargetWaits :one
 -- Whether a rotation is about to work on the target.
 SELECT CAST(EXISTS (SELECT 1 FROM rotations WHERE target = sqlc.arg(target) AND state IN ('requested', 'planning'))
-    OR EXISTS (SELECT 1 FROM policies JOIN resources ON resources.kind = 'Policy' AND resources.name = policies.name
+    OR EXISTS (SELECT 1 FROM policies CROSS JOIN resources ON resources.kind = 'Policy' AND resources.name = policies.name
         WHERE policies.wake_at <= sqlc.arg(soon) AND policies.paused = 0 AND json_extract(resources.spec, '$.target') = sqlc.arg(target))
     AS INTEGER) AS waits;
 

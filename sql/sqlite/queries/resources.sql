@@ -44,7 +44,10 @@ WHERE name = sqlc.arg(name);
 
 -- name: UnfinishedOfTarget :one
 -- Whether a task of the target is open, or a rotation of it, or the rest of one, is still to be planned.
-SELECT CAST(EXISTS (SELECT 1 FROM tasks WHERE tasks.target = sqlc.arg(name) AND tasks.finished_at IS NULL)
+SELECT CAST(EXISTS (SELECT 1 FROM rotations CROSS JOIN tasks ON tasks.rotation_id = rotations.id
+        WHERE rotations.target = sqlc.arg(name) AND rotations.state = 'running' AND tasks.finished_at IS NULL)
+    OR EXISTS (SELECT 1 FROM tasks WHERE tasks.target = sqlc.arg(name) AND tasks.back = 'intended')
+    OR EXISTS (SELECT 1 FROM tasks WHERE tasks.target = sqlc.arg(name) AND tasks.handed_at IS NOT NULL)
     OR EXISTS (SELECT 1 FROM rotations WHERE rotations.target = sqlc.arg(name)
         AND (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)) AS INTEGER);
 

@@ -34,7 +34,7 @@ WHERE r.finished_at IS NULL AND r.requested_at < sqlc.arg(cutoff)
             AND (r."trigger" <> 'schedule' OR NOT EXISTS (SELECT 1 FROM rotations AS o WHERE o.policy = r.policy
                 AND o.id < r.id AND (o.finished_at IS NULL OR o.finished_at >= sqlc.arg(cutoff))))
         END
-ORDER BY r.id
+ORDER BY +r.id -- the plus keeps SQLite from reading all rotations in the order of their ids
 LIMIT sqlc.arg(max_rows);
 
 -- name: PastDeadlines :many

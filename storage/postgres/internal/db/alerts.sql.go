@@ -248,14 +248,15 @@ func (q *Queries) AlertsByID(ctx context.Context, db DBTX, ids []keyturn.ID) ([]
 
 const badRotations = `-- name: BadRotations :many
 WITH bad AS MATERIALIZED (
-    SELECT DISTINCT ON (r.policy) r.id, r.policy, r.target, r.state, r.trouble, r.finished_at, r.requested_at, r.total
-    FROM rotations r JOIN policies p ON p.name = r.policy
-    WHERE r.state IN ('failed', 'partial') AND (r.total > 0 OR (r.only_units - 'keys') = '{}')
-        AND NOT EXISTS (SELECT 1 FROM rotations s WHERE s.policy = r.policy AND s.finished_at IS NOT NULL AND s.requested_at > r.requested_at
-            AND s.state <> 'cancelled' AND ((s.only_units - 'keys') = '{}' OR (s.only_units - 'keys') = (r.only_units - 'keys')))
-        AND (r.total = 0 OR EXISTS (SELECT 1 FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
-            WHERE t.rotation_id = r.id AND (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= r.requested_at)))
-    ORDER BY r.policy, r.requested_at DESC, r.id DESC
+    SELECT n.id, n.policy, n.target, n.state, n.trouble, n.finished_at, n.requested_at, n.total FROM policies p CROSS JOIN LATERAL (
+        SELECT f.id, f.policy, f.target, f.state, f.trouble, f.finished_at, f.requested_at, f.total
+        FROM (SELECT o.id, o.policy, o.target, o.trigger, o.trigger_id, o.slot, o.reason, o.trouble, o.requested_by, o.only_units, o.state, o.owner, o.lease_until, o.not_before, o.open_until, o.look_at, o.opened_at, o.supersedes, o.min_interval, o.total, o.succeeded, o.failed, o.skipped, o.parked, o.plan_turn, o.plan_left, o.requested_at, o.started_at, o.finished_at, o.retry_of, o.halted, o.stop_reason, o.cancelled_by, o.cancelled_at, o.wave, o.waves, o.turn_limit, o.next_wave_at, o.canary_turn, o.max_failures FROM rotations o WHERE o.policy = p.name AND o.state IN ('failed', 'partial') ORDER BY o.requested_at DESC LIMIT 64) f
+        WHERE (f.total > 0 OR (f.only_units - 'keys') = '{}')
+            AND (f.total = 0 OR EXISTS (SELECT 1 FROM tasks t JOIN unit_keys k ON k.unit_id = t.unit_id
+                WHERE t.rotation_id = f.id AND (t.state IN ('failed', 'parked') OR t.stopped) AND (k.key_since IS NULL OR k.key_since <= f.requested_at)))
+            AND NOT EXISTS (SELECT 1 FROM rotations s WHERE s.policy = f.policy AND s.finished_at IS NOT NULL AND s.requested_at > f.requested_at
+                AND s.state <> 'cancelled' AND ((s.only_units - 'keys') = '{}' OR (s.only_units - 'keys') = (f.only_units - 'keys')))
+        ORDER BY f.requested_at DESC LIMIT 1) n
 )
 SELECT b.id, b.policy, b.target, b.state, b.trouble, b.finished_at::timestamptz AS since, b.total,
     coalesce(c.missing, 0)::bigint AS missing, coalesce(c.mixed, '{}')::text[] AS mixed
@@ -283,7 +284,8 @@ type BadRotationsRow struct {
 }
 
 // Rotations that failed, wholly or in part, and that no later one has made good: neither one over the
-// same units, nor by turning what was missing.
+// same units, nor by turning what was missing. Of each policy the newest is told, and its newest failures are looked through:
+// whoever rotates daily has thousands by and by.
 func (q *Queries) BadRotations(ctx context.Context, db DBTX, max int32) ([]BadRotationsRow, error) {
 	rows, err := db.Query(ctx, badRotations, max)
 	if err != nil {

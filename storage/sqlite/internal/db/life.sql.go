@@ -152,7 +152,7 @@ WITH RECURSIVE family (id) AS (
     UNION
     SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
 )
-SELECT EXISTS (SELECT 1 FROM family g JOIN tasks t ON t.rotation_id = g.id)
+SELECT EXISTS (SELECT 1 FROM family g CROSS JOIN tasks t ON t.rotation_id = g.id)
 `
 
 func (q *Queries) FamilyHasTasks(ctx context.Context, db DBTX, rotationID string) (bool, error) {
@@ -218,7 +218,7 @@ WITH RECURSIVE family (id) AS (
     SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
 )
 SELECT t.unit_id, t.project_id, CAST(max(t.state = 'parked') AS INTEGER) AS parked, max(t.rotation_id) AS last_rotation
-FROM family g JOIN tasks t ON t.rotation_id = g.id JOIN unit_keys k ON k.unit_id = t.unit_id
+FROM family g CROSS JOIN tasks t ON t.rotation_id = g.id CROSS JOIN unit_keys k ON k.unit_id = t.unit_id
 WHERE NOT (k.key_exact AND k.key_since > CAST(?1 AS INTEGER))
 GROUP BY t.unit_id, t.project_id
 HAVING max(t.state = 'parked')
@@ -314,11 +314,12 @@ WITH RECURSIVE family (id) AS (
     UNION
     SELECT b.id FROM rotations b JOIN family f ON b.retry_of = f.id
 )
-SELECT r.id, r.policy, r.target, r."trigger", r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures FROM rotations r JOIN family g ON g.id = r.id
+SELECT r.id, r.policy, r.target, r."trigger", r.trigger_id, r.slot, r.reason, r.trouble, r.requested_by, r.only_units, r.state, r.owner, r.lease_until, r.not_before, r.open_until, r.look_at, r.opened_at, r.supersedes, r.min_interval, r.total, r.succeeded, r.failed, r.skipped, r.parked, r.plan_turn, r.plan_left, r.requested_at, r.started_at, r.finished_at, r.retry_of, r.halted, r.stop_reason, r.cancelled_by, r.cancelled_at, r.wave, r.waves, r.turn_limit, r.next_wave_at, r.canary_turn, r.max_failures FROM family g CROSS JOIN rotations r ON r.id = g.id
 WHERE r.state IN ('requested', 'planning', 'running') ORDER BY r.id DESC
 `
 
-// The retries of a rotation, and theirs, that have not ended, newest first.
+// The retries of a rotation, and theirs, that have not ended, newest first. CROSS JOIN, here and below, makes SQLite begin with the few
+// rotations of the family: it would begin with all tasks there are.
 func (q *Queries) OpenRetries(ctx context.Context, db DBTX, rotationID sql.NullString) ([]Rotation, error) {
 	rows, err := db.QueryContext(ctx, openRetries, rotationID)
 	if err != nil {

@@ -239,7 +239,7 @@ func (q *Queries) TargetRuns(ctx context.Context, db DBTX, target string) (int64
 
 const targetWaits = `-- name: TargetWaits :one
 SELECT CAST(EXISTS (SELECT 1 FROM rotations WHERE target = ?1 AND state IN ('requested', 'planning'))
-    OR EXISTS (SELECT 1 FROM policies JOIN resources ON resources.kind = 'Policy' AND resources.name = policies.name
+    OR EXISTS (SELECT 1 FROM policies CROSS JOIN resources ON resources.kind = 'Policy' AND resources.name = policies.name
         WHERE policies.wake_at <= ?2 AND policies.paused = 0 AND json_extract(resources.spec, '$.target') = ?1)
     AS INTEGER) AS waits
 `

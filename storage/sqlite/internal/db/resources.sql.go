@@ -255,7 +255,10 @@ func (q *Queries) ResumePolicy(ctx context.Context, db DBTX, arg ResumePolicyPar
 }
 
 const unfinishedOfTarget = `-- name: UnfinishedOfTarget :one
-SELECT CAST(EXISTS (SELECT 1 FROM tasks WHERE tasks.target = ?1 AND tasks.finished_at IS NULL)
+SELECT CAST(EXISTS (SELECT 1 FROM rotations CROSS JOIN tasks ON tasks.rotation_id = rotations.id
+        WHERE rotations.target = ?1 AND rotations.state = 'running' AND tasks.finished_at IS NULL)
+    OR EXISTS (SELECT 1 FROM tasks WHERE tasks.target = ?1 AND tasks.back = 'intended')
+    OR EXISTS (SELECT 1 FROM tasks WHERE tasks.target = ?1 AND tasks.handed_at IS NOT NULL)
     OR EXISTS (SELECT 1 FROM rotations WHERE rotations.target = ?1
         AND (rotations.state IN ('requested', 'planning') OR rotations.plan_turn IS NOT NULL)) AS INTEGER)
 `
