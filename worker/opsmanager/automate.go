@@ -64,7 +64,7 @@ func (ch change) left(p *plan) []string {
 
 // config returns the automation config of a project, read at most maxAge ago.
 func (c *Client) config(ctx context.Context, q question, g group, maxAge time.Duration) (*plan, error) {
-	p, err := c.projects.of(g.ID, c.now()).config.get(ctx, c.now, maxAge, func(ctx context.Context) (*plan, error) {
+	p, err := c.projects.of(g.ID).config.get(ctx, c.now, maxAge, func(ctx context.Context) (*plan, error) {
 		return c.readConfig(ctx, g)
 	})
 	if err != nil {
@@ -226,7 +226,7 @@ func (c *Client) publish(ctx context.Context, q question, unit string, intent ke
 	if err != nil || body == nil {
 		return err
 	}
-	p := c.projects.of(projectID, c.now())
+	p := c.projects.of(projectID)
 	p.config.invalidate(c.now())
 	p.status.invalidate(c.now())
 	c.unsent.sending(unit)

@@ -85,3 +85,35 @@ func TestCached_ErrorsAreNotKeptAndWaitingObeysTheContext(t *testing.T) {
 		}
 	})
 }
+
+// What was read of an estate is worth something for a minute, and may be large.
+func TestProjects_AreForgottenThoughNobodyAsks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ps := projects{now: time.Now}
+		held := func() int {
+			ps.mu.Lock()
+			defer ps.mu.Unlock()
+			return len(ps.by)
+		}
+		first := ps.of("a")
+		time.Sleep(listLife / 2)
+		second := ps.of("b")
+		if ps.of("a") != first {
+			t.Error("a project was read twice within a minute")
+		}
+		time.Sleep(listLife * 3 / 4)
+		if ps.of("b") != second || held() != 2 {
+			t.Errorf("%d are held, and those in use may be new ones", held())
+		}
+		time.Sleep(2 * listLife)
+		if n := held(); n != 0 {
+			t.Errorf("%d are held for ever", n)
+		}
+		ps.of("c")
+		time.Sleep(2 * listLife)
+		if n := held(); n != 0 {
+			t.Errorf("%d are held for ever: there is no second sweep", n)
+		}
+	})
+}

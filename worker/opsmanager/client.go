@@ -113,6 +113,7 @@ func New(cfg Config) (*Client, error) {
 	if c.now == nil {
 		c.now = time.Now
 	}
+	c.projects.now = c.now
 	if perSecond := target.Limits.RequestsPerSecond; perSecond > 0 {
 		c.limiter = rate.NewLimiter(rate.Limit(perSecond), keyTurns)
 	}

@@ -52,13 +52,16 @@ func (p *project) snapshotsOf(id string) *cached[[]snapshot] {
 
 // projects are those that were asked for last.
 type projects struct {
-	mu sync.Mutex
-	by map[string]*project
+	now func() time.Time
+
+	mu    sync.Mutex
+	by    map[string]*project
+	swept bool // a sweep will come
 }
 
-// of returns what is held of a project, and forgets those that were not used for as long as anything of them is good for,
-// or the one that was not used for longest if there are too many.
-func (ps *projects) of(id string, now time.Time) *project {
+// of returns what is held of a project, and forgets the one that was not used for longest if there are too many. Those that
+// were not used for as long as anything of them is good for are swept away.
+func (ps *projects) of(id string) *project {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.by == nil {
@@ -66,15 +69,31 @@ func (ps *projects) of(id string, now time.Time) *project {
 	}
 	p := ps.by[id]
 	if p == nil {
-		maps.DeleteFunc(ps.by, func(_ string, p *project) bool { return now.Sub(p.used) > listLife })
 		if len(ps.by) >= projectsKept {
 			ps.forgetOne()
 		}
 		p = newProject()
 		ps.by[id] = p
 	}
-	p.used = now
+	p.used = ps.now()
+	ps.sweepLater()
 	return p
+}
+
+// sweepLater has what is not used any more forgotten, also when nobody asks for a project again: the lists of a large estate
+// would stay in memory until its next rotation. The caller holds mu.
+func (ps *projects) sweepLater() {
+	if ps.swept || len(ps.by) == 0 {
+		return
+	}
+	ps.swept = true
+	time.AfterFunc(listLife, func() {
+		ps.mu.Lock()
+		defer ps.mu.Unlock()
+		ps.swept = false
+		maps.DeleteFunc(ps.by, func(_ string, p *project) bool { return ps.now().Sub(p.used) >= listLife })
+		ps.sweepLater()
+	})
 }
 
 // forget lets go of a project of which no task will ask for anything large again.
@@ -99,7 +118,7 @@ var errNoUnit = errors.New("the project's list of clusters does not name it (any
 
 // component finds a unit in its project's list of clusters.
 func (c *Client) component(ctx context.Context, q question, projectID, clusterID string) (component, error) {
-	p := c.projects.of(projectID, c.now())
+	p := c.projects.of(projectID)
 	all, err := p.clusters.get(ctx, c.now, listLife, func(ctx context.Context) ([]component, error) {
 		s := survey{c: c, group: group{ID: projectID}}
 		clusters, err := s.list(ctx)

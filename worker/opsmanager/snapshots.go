@@ -123,7 +123,7 @@ func (c *Client) snapshotsOf(ctx context.Context, projectID string, comp compone
 	if comp.parent == nil {
 		return read(ctx)
 	}
-	return c.projects.of(projectID, c.now()).snapshotsOf(comp.backupID()).get(ctx, c.now, listLife, read)
+	return c.projects.of(projectID).snapshotsOf(comp.backupID()).get(ctx, c.now, listLife, read)
 }
 
 // part returns what the snapshot has of the component; nil: nothing that needs a key.

@@ -158,7 +158,7 @@ func (c *Client) control(ctx context.Context, g group, maxAge time.Duration) (*c
 		operation: "get_controlled_feature", doing: "reading the locks of project", subject: g.String(),
 		path: "/groups/" + g.ID + "/controlledFeature", header: c.keyHeader, limit: keyLimit, turns: 1,
 	}
-	found, err := c.projects.of(g.ID, c.now()).control.get(ctx, c.now, maxAge, func(ctx context.Context) (*controlledFeature, error) {
+	found, err := c.projects.of(g.ID).control.get(ctx, c.now, maxAge, func(ctx context.Context) (*controlledFeature, error) {
 		var answer controlledFeature
 		err := c.get(ctx, q, &answer)
 		if isCode(err, "not_found") || isCode(err, "http_405") {
@@ -178,7 +178,7 @@ func (c *Client) automationStatus(ctx context.Context, g group, maxAge time.Dura
 		operation: "get_automation_status", doing: "reading the automation status of project", subject: g.String(),
 		path: "/groups/" + g.ID + "/automationStatus", header: c.keyHeader, limit: listLimit, turns: 1,
 	}
-	found, err := c.projects.of(g.ID, c.now()).status.get(ctx, c.now, maxAge, func(ctx context.Context) (*automationStatus, error) {
+	found, err := c.projects.of(g.ID).status.get(ctx, c.now, maxAge, func(ctx context.Context) (*automationStatus, error) {
 		var answer automationStatus
 		var date time.Time
 		q := q
@@ -209,7 +209,7 @@ func (p *processStatus) own() {
 func (c *Client) listHosts(ctx context.Context, g group) ([]host, error) {
 	s := survey{c: c, group: g}
 	q := s.question("list_hosts", "hosts", "/hosts")
-	hosts, err := c.projects.of(g.ID, c.now()).hosts.get(ctx, c.now, fresh, func(ctx context.Context) ([]host, error) {
+	hosts, err := c.projects.of(g.ID).hosts.get(ctx, c.now, fresh, func(ctx context.Context) ([]host, error) {
 		return list(ctx, c, q, func(h host) string { return h.ID })
 	})
 	if err != nil {

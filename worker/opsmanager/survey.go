@@ -283,7 +283,7 @@ func (s *survey) readBackups(ctx context.Context) error {
 
 // askPlan asks for the automation config.
 func (s *survey) askPlan(ctx context.Context) (*plan, error) {
-	return s.c.projects.of(s.group.ID, s.c.now()).config.get(ctx, s.c.now, fresh, func(ctx context.Context) (*plan, error) {
+	return s.c.projects.of(s.group.ID).config.get(ctx, s.c.now, fresh, func(ctx context.Context) (*plan, error) {
 		return s.c.readConfig(ctx, s.group)
 	})
 }
