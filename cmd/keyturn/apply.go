@@ -17,12 +17,13 @@ func newApplyCommand(e *env) *cobra.Command {
 	var files []string
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
-		Short: "Make targets, policies and webhooks what files say",
-		Long: `Reads targets, policies and webhooks from YAML or JSON files and makes the
-server's the same: all of them or, if anything is wrong, none. Applying the same
-files again changes nothing.
+		Short: "Make targets, policies, webhooks, hooks and silences what files say",
+		Long: `Reads targets, policies, webhooks, hooks and silences from YAML or JSON files and
+makes the server's the same: all of them or, if anything is wrong, none. Applying the
+same files again changes nothing.
 
-With --prune, whatever is not in the files is deleted.`,
+With --prune, every target, policy, webhook, hook and silence that is not in the files
+is deleted, also silences that were made on the pages. Try it with --dry-run first.`,
 		Example: `  keyturn apply -f keyturn.yaml --dry-run
   keyturn apply -f targets.yaml -f policies.yaml
   generate | keyturn apply -f -`,

@@ -74,7 +74,7 @@ func (s *server) authorize(role keyturn.Role) func(huma.Context, func(huma.Conte
 		switch {
 		case errors.Is(err, keyturn.ErrNotFound):
 			ctx.SetHeader("WWW-Authenticate", `Bearer realm="keyturn", error="invalid_token"`)
-			s.refuse(ctx, http.StatusUnauthorized, "the token is unknown, revoked or expired; make another with `keyturn token create`")
+			s.refuse(ctx, http.StatusUnauthorized, "the token is unknown, revoked or expired; make another with `keyturn token create`, or on the server's machine with `keyturn token recover`")
 		case err != nil:
 			s.Logger.Error("looking up a token", zap.Error(err), zap.String("request_id", requestID(ctx.Context())))
 			ctx.SetHeader("Retry-After", "1")
