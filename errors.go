@@ -25,6 +25,17 @@ func Conflictf(format string, args ...any) error {
 	return &ConflictError{Reason: fmt.Sprintf(format, args...)}
 }
 
+// UnavailableError is returned, whatever was asked for, when the database can't be reached or can't be written to.
+type UnavailableError struct {
+	// Advice says in one line, without the inside of anything, what is the matter and what to do.
+	Advice string
+	Err    error
+}
+
+func (e *UnavailableError) Error() string { return e.Err.Error() }
+
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
 // ErrorKind says what an error of a system means for the task that met it.
 type ErrorKind string
 

@@ -78,7 +78,11 @@ func (s *server) authorize(role keyturn.Role) func(huma.Context, func(huma.Conte
 		case err != nil:
 			s.Logger.Error("looking up a token", zap.Error(err), zap.String("request_id", requestID(ctx.Context())))
 			ctx.SetHeader("Retry-After", "1")
-			s.refuse(ctx, http.StatusServiceUnavailable, "tokens can't be checked, because the database does not answer; try again")
+			detail := "tokens can't be checked, because the database does not answer; try again"
+			if away, ok := errors.AsType[*keyturn.UnavailableError](err); ok {
+				detail = "tokens can't be checked: " + away.Advice
+			}
+			s.refuse(ctx, http.StatusServiceUnavailable, detail)
 		case !token.Role.Covers(role):
 			ctx.SetHeader("WWW-Authenticate", `Bearer realm="keyturn", error="insufficient_scope", scope="`+string(role)+`"`)
 			s.refuse(ctx, http.StatusForbidden, "this needs the role "+string(role)+", and the token "+token.Name+" has the role "+string(token.Role))

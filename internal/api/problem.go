@@ -22,6 +22,10 @@ func (s *server) problem(ctx context.Context, operation string, err error) error
 	if se, ok := errors.AsType[*keyturn.SystemError](err); ok {
 		return huma.Error502BadGateway(se.Error())
 	}
+	if away, ok := errors.AsType[*keyturn.UnavailableError](err); ok {
+		s.Logger.Warn("request failed, because the database is away", zap.String("operation", operation), zap.String("request_id", requestID(ctx)), zap.Error(err))
+		return huma.Error503ServiceUnavailable(away.Advice)
+	}
 	switch {
 	case errors.Is(err, keyturn.ErrNotFound):
 		return huma.Error404NotFound(err.Error())

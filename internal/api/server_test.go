@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -108,6 +109,38 @@ func TestUnforeseenErrorsAreLoggedAndNotTold(t *testing.T) {
 			id := rec.Header().Get("X-Request-Id")
 			if !strings.Contains(p.Detail, id) || logs.FilterLevelExact(zap.ErrorLevel).FilterField(zap.String("request_id", id)).Len() != 1 {
 				t.Errorf("the log and the answer are to share %s: %q, %v", id, p.Detail, logs.All())
+			}
+		})
+	}
+}
+
+func TestDatabaseThatIsAwayIsSaid(t *testing.T) {
+	t.Parallel()
+	const advice = "the database is away: look at it"
+	id := keyturn.NewID(apitest.Epoch()).String()
+	for name, test := range map[string]struct{ method, path, fails, want string }{
+		"reading":      {http.MethodGet, "/api/v1/units", "Units", advice},
+		"a policy":     {http.MethodPost, "/api/v1/policies/quarterly/pause", "SetPaused", advice},
+		"a token":      {http.MethodDelete, "/api/v1/tokens/" + id, "RevokeToken", advice},
+		"who it is by": {http.MethodGet, "/api/v1/units", "TokenByHash", "tokens can't be checked: " + advice},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			core, logs := observer.New(zap.WarnLevel)
+			f := newFixture(t, func(c *api.Config) { c.Logger = zap.New(core) })
+			f.store.Fail = func(method string) error {
+				if method != test.fails {
+					return nil
+				}
+				late := fmt.Errorf("dial tcp 10.0.0.7:5432: %w", context.DeadlineExceeded)
+				return fmt.Errorf("asking: %w", &keyturn.UnavailableError{Advice: advice, Err: late})
+			}
+			rec := f.call(t, keyturn.RoleAdmin, test.method, test.path, "")
+			if p := wantProblem(t, rec, http.StatusServiceUnavailable); p.Detail != test.want {
+				t.Errorf("the answer is %q, want %q", p.Detail, test.want)
+			}
+			if logs.FilterField(zap.String("request_id", rec.Header().Get("X-Request-Id"))).Len() != 1 {
+				t.Errorf("what happened is not in the log: %v", logs.All())
 			}
 		})
 	}

@@ -159,6 +159,9 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, session *keyturn.Ses
 		status, detail = refused.Status, refused.Detail
 	} else if r.Context().Err() != nil {
 		return // nobody reads it
+	} else if away, ok := errors.AsType[*keyturn.UnavailableError](err); ok {
+		s.Logger.Warn("a page failed, because the database is away", zap.String("path", r.URL.Path), zap.Error(err))
+		status, detail = http.StatusServiceUnavailable, away.Advice
 	} else {
 		s.Logger.Error("a page failed", zap.String("path", r.URL.Path), zap.Error(err))
 	}

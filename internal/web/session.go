@@ -94,7 +94,11 @@ func (s *Site) enter(w http.ResponseWriter, r *http.Request) (*visit, bool) {
 	case err != nil:
 		s.Logger.Error("looking up a session", zap.Error(err))
 		w.Header().Set("Retry-After", "1")
-		s.fail(w, r, nil, &apiError{Status: http.StatusServiceUnavailable, Detail: "sessions can't be looked up, because the database does not answer; try again"})
+		detail := "sessions can't be looked up, because the database does not answer; try again"
+		if away, ok := errors.AsType[*keyturn.UnavailableError](err); ok {
+			detail = "sessions can't be looked up: " + away.Advice
+		}
+		s.fail(w, r, nil, &apiError{Status: http.StatusServiceUnavailable, Detail: detail})
 		return nil, false
 	}
 	if s.Now().Sub(v.session.SeenAt) > touchEvery && r.Header.Get("HX-Request") == "" {

@@ -35,6 +35,8 @@ type fakeStore struct {
 	cells    []keyturn.Cell
 	reads    int      // of the rotation
 	asked    []string // of the API
+	away     error    // what it answers, but for sessions; nil: all is well
+	lost     error    // what it answers when it is asked for a session
 }
 
 func (f *fakeStore) CreateSession(_ context.Context, hash [32]byte, s keyturn.Session, maxAge time.Duration) error {
@@ -48,6 +50,9 @@ func (f *fakeStore) CreateSession(_ context.Context, hash [32]byte, s keyturn.Se
 func (f *fakeStore) SessionByHash(_ context.Context, hash [32]byte, _ time.Duration) (keyturn.Session, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.lost != nil {
+		return keyturn.Session{}, f.lost
+	}
 	s, ok := f.sessions[hash]
 	if !ok {
 		return s, keyturn.ErrNotFound
@@ -65,7 +70,7 @@ func (f *fakeStore) EndSession(_ context.Context, hash [32]byte) error {
 }
 
 func (f *fakeStore) Overview(context.Context) (keyturn.Overview, error) {
-	return keyturn.Overview{At: time.Now()}, nil
+	return keyturn.Overview{At: time.Now()}, f.away
 }
 
 func (f *fakeStore) Now(context.Context) (time.Time, error) { return time.Now(), nil }
@@ -74,6 +79,9 @@ func (f *fakeStore) Rotation(_ context.Context, id keyturn.ID) (keyturn.Rotation
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reads++
+	if f.away != nil {
+		return keyturn.Rotation{}, f.away
+	}
 	if id != f.rotation.ID {
 		return keyturn.Rotation{}, keyturn.ErrNotFound
 	}

@@ -138,6 +138,10 @@ func (s *Site) refuse(w http.ResponseWriter, err error) {
 		return
 	}
 	s.Logger.Warn("following a rotation", zap.Error(err))
+	if away, ok := errors.AsType[*keyturn.UnavailableError](err); ok {
+		http.Error(w, away.Advice, http.StatusServiceUnavailable)
+		return
+	}
 	http.Error(w, "something went wrong; the page asks again", http.StatusServiceUnavailable)
 }
 

@@ -114,7 +114,7 @@ func (s *Store) Feed(ctx context.Context, target string, window int) (keyturn.Fe
 		if closed := results.Close(); err == nil {
 			err = closed
 		}
-		return fed, err
+		return fed, away(err)
 	})
 	if err != nil {
 		return keyturn.Fed{}, fmt.Errorf("feeding target %s: %w", target, err)

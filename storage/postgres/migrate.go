@@ -69,7 +69,7 @@ func (s *Store) withProvider(do func(*goose.Provider) error) (err error) {
 	if err != nil {
 		return fmt.Errorf("making the migration lock: %w", err)
 	}
-	conn := stdlib.OpenDBFromPool(s.pool)
+	conn := stdlib.OpenDBFromPool(s.pool.Pool)
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	provider, err := goose.NewProvider(goose.DialectPostgres, conn, migrations, goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
 	if err != nil {

@@ -110,7 +110,7 @@ func (s *Store) send(ctx context.Context, group ...*share) error {
 	for _, one := range group {
 		batch.Queue(one.sql, one.args...).Query(one.read)
 	}
-	return s.pool.SendBatch(ctx, &batch).Close() // it has committed then
+	return away(s.pool.SendBatch(ctx, &batch).Close()) // it has committed then
 }
 
 // errAsked is what a question answers that has no rows yet.

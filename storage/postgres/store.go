@@ -39,7 +39,7 @@ type Config struct {
 // Store implements the store interfaces of worker, scheduler and internal/api. It is safe for
 // concurrent use, by any number of processes.
 type Store struct {
-	pool *pgxpool.Pool
+	pool pool
 	q    *db.Queries
 	log  *zap.Logger
 	now  func() time.Time
@@ -66,19 +66,19 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		pc.ConnConfig.ConnectTimeout = connectTimeout
 	}
 	pc.AfterConnect = prepare
-	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	conns, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
+	if err := conns.Ping(ctx); err != nil {
+		conns.Close()
 		return nil, connectError(pc.ConnConfig, err)
 	}
 	log := cfg.Logger
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Store{pool: pool, q: db.New(), log: log, now: cfg.Now, due: duePlacesList{turn: make(chan struct{}, 1)}}, nil
+	return &Store{pool: pool{conns}, q: db.New(), log: log, now: cfg.Now, due: duePlacesList{turn: make(chan struct{}, 1)}}, nil
 }
 
 // Close closes all connections, and waits for those in use.
@@ -139,7 +139,7 @@ func retry[T any](ctx context.Context, do func() (T, error)) (T, error) {
 // inTx runs do in a transaction, and again when Postgres aborted it for the sake of another.
 func (s *Store) inTx(ctx context.Context, do func(tx pgx.Tx) error) error {
 	_, err := retry(ctx, func() (struct{}, error) {
-		return struct{}{}, pgx.BeginFunc(ctx, s.pool, do)
+		return struct{}{}, away(pgx.BeginFunc(ctx, s.pool, do))
 	})
 	return err
 }

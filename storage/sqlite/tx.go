@@ -131,7 +131,7 @@ func (s *Store) inTx(ctx context.Context, doing string, fn func(context.Context,
 // transact runs fn in a transaction of whoever has the writer's turn.
 func (s *Store) transact(ctx context.Context, doing string, fn func(context.Context, *tx) error) error {
 	if _, err := s.writer.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
+		return fmt.Errorf("%s: %w", doing, away(err))
 	}
 	// Statements that can be interrupted cost a goroutine each, and none of them takes long.
 	whole := context.WithoutCancel(ctx)
@@ -146,7 +146,7 @@ func (s *Store) transact(ctx context.Context, doing string, fn func(context.Cont
 		// A transaction that failed for want of space, say, is rolled back already: then this one
 		// fails, and the error that led here says more.
 		_, _ = s.writer.exec(whole, "ROLLBACK")
-		return fmt.Errorf("%s: %w", doing, err)
+		return fmt.Errorf("%s: %w", doing, away(err))
 	}
 	return nil
 }
