@@ -88,9 +88,10 @@ type ResourceStore interface {
 	// has a rotation under way, and of a paused policy with one: it would go on.
 	ApplyResources(ctx context.Context, changes []keyturn.ResourceChange) error
 	// SetPaused pauses or resumes a policy. Resuming sets the next slot anew: slots that
-	// were missed while paused do not fire.
+	// were missed while paused do not fire. What is so already is left as it is, and leaves no audit entry.
 	SetPaused(ctx context.Context, policy string, paused bool, by, note string, next *keyturn.Slot) error
-	// PauseUntil pauses a policy until a time by the database's clock: then a scheduler resumes it.
+	// PauseUntil pauses a policy until a time by the database's clock: then a scheduler resumes it. As with SetPaused,
+	// what is so already is left as it is.
 	PauseUntil(ctx context.Context, policy, by, note string, until time.Time) error
 }
 
@@ -98,6 +99,7 @@ type ResourceStore interface {
 type TokenStore interface {
 	CreateToken(ctx context.Context, t keyturn.Token, hash [32]byte) error
 	Tokens(ctx context.Context) ([]keyturn.Token, error)
+	// RevokeToken ends a token. Revoking it again changes nothing, and leaves no audit entry.
 	RevokeToken(ctx context.Context, id keyturn.ID) error
 	// TokenByHash answers ErrNotFound for a token that is unknown, revoked or expired.
 	TokenByHash(ctx context.Context, hash [32]byte) (keyturn.Token, error)

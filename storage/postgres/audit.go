@@ -42,6 +42,18 @@ func (s *Store) audited(ctx context.Context, do func(on db.DBTX) (changed bool, 
 	})
 }
 
+// changedRow reports whether a statement changed its row. One that did not must be there: then all was so already.
+func changedRow(n int64, err error, exists func() (bool, error)) (bool, error) {
+	if err != nil || n > 0 {
+		return err == nil, err
+	}
+	found, err := exists()
+	if err == nil && !found {
+		err = keyturn.ErrNotFound
+	}
+	return false, err
+}
+
 // WriteAudit records what the context says, and nothing else.
 func (s *Store) WriteAudit(ctx context.Context) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error { return s.writeAudit(ctx, tx) })

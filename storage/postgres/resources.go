@@ -191,10 +191,7 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 			local, timezone, at := slotColumns(next)
 			n, err = s.q.ResumePolicy(ctx, on, db.ResumePolicyParams{Now: s.clock(), NextLocal: local, NextTimezone: timezone, NextAt: at, Name: policy})
 		}
-		if err == nil && n == 0 {
-			err = keyturn.ErrNotFound
-		}
-		return true, err
+		return changedRow(n, err, func() (bool, error) { return s.q.PolicyExists(ctx, on, policy) })
 	})
 	if err != nil {
 		return fmt.Errorf("pausing or resuming policy %s: %w", policy, err)
@@ -206,10 +203,7 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 func (s *Store) PauseUntil(ctx context.Context, policy, by, note string, until time.Time) error {
 	err := s.audited(ctx, func(on db.DBTX) (bool, error) {
 		n, err := s.q.PausePolicy(ctx, on, db.PausePolicyParams{By: clean(by), Note: clean(note), Until: &until, Name: policy})
-		if err == nil && n == 0 {
-			err = keyturn.ErrNotFound
-		}
-		return true, err
+		return changedRow(n, err, func() (bool, error) { return s.q.PolicyExists(ctx, on, policy) })
 	})
 	if err != nil {
 		return fmt.Errorf("pausing policy %s until %s: %w", policy, until.UTC().Format(time.RFC3339), err)

@@ -42,10 +42,7 @@ func (s *Store) Tokens(ctx context.Context) ([]keyturn.Token, error) {
 func (s *Store) RevokeToken(ctx context.Context, id keyturn.ID) error {
 	err := s.audited(ctx, func(on db.DBTX) (bool, error) {
 		n, err := s.q.RevokeToken(ctx, on, db.RevokeTokenParams{Now: s.clock(), ID: id})
-		if err == nil && n == 0 {
-			err = keyturn.ErrNotFound
-		}
-		return true, err
+		return changedRow(n, err, func() (bool, error) { return s.q.TokenExists(ctx, on, id) })
 	})
 	if err != nil {
 		return fmt.Errorf("revoking token %s: %w", id, err)

@@ -25,6 +25,21 @@ func (s *Store) writeAudit(ctx context.Context, tx *tx) error {
 	return nil
 }
 
+// auditChange records the change of a row, if there was one. A row that was not changed must be there: then all was so already.
+func (s *Store) auditChange(ctx context.Context, tx *tx, n int64, err error, exists func() (int64, error)) error {
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return s.writeAudit(ctx, tx)
+	}
+	found, err := exists()
+	if err == nil && found == 0 {
+		err = keyturn.ErrNotFound
+	}
+	return err
+}
+
 // WriteAudit implements api.Store.
 func (s *Store) WriteAudit(ctx context.Context) error {
 	return s.inTx(ctx, "writing to the audit", s.writeAudit)

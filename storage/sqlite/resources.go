@@ -217,13 +217,7 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 				Now: at(tx.now), Name: policy, NextLocal: local, NextTimezone: timezone, NextAt: instant,
 			})
 		}
-		if err == nil && n == 0 {
-			return keyturn.ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		return s.writeAudit(ctx, tx)
+		return s.auditChange(ctx, tx, n, err, func() (int64, error) { return s.q.PolicyExists(ctx, tx, policy) })
 	})
 }
 
@@ -231,12 +225,6 @@ func (s *Store) SetPaused(ctx context.Context, policy string, paused bool, by, n
 func (s *Store) PauseUntil(ctx context.Context, policy, by, note string, until time.Time) error {
 	return s.inTx(ctx, fmt.Sprintf("pausing policy %q", policy), func(ctx context.Context, tx *tx) error {
 		n, err := s.q.PausePolicy(ctx, tx, db.PausePolicyParams{Name: policy, PausedBy: by, PauseNote: note, PausedUntil: at(until.UnixMilli())})
-		if err == nil && n == 0 {
-			return keyturn.ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		return s.writeAudit(ctx, tx)
+		return s.auditChange(ctx, tx, n, err, func() (int64, error) { return s.q.PolicyExists(ctx, tx, policy) })
 	})
 }

@@ -45,13 +45,7 @@ func (s *Store) Tokens(ctx context.Context) ([]keyturn.Token, error) {
 func (s *Store) RevokeToken(ctx context.Context, id keyturn.ID) error {
 	return s.inTx(ctx, "revoking token "+id.String(), func(ctx context.Context, tx *tx) error {
 		n, err := s.q.RevokeToken(ctx, tx, db.RevokeTokenParams{ID: id.String(), Now: at(tx.now)})
-		if err == nil && n == 0 {
-			return keyturn.ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		return s.writeAudit(ctx, tx)
+		return s.auditChange(ctx, tx, n, err, func() (int64, error) { return s.q.TokenExists(ctx, tx, id.String()) })
 	})
 }
 

@@ -15,6 +15,7 @@ func auditTests() map[string]func(*testing.T, New) {
 		"RotationsAreAuditedWithTheirTransaction": auditRotations,
 		"ResourcesAreAuditedWithTheirTransaction": auditResources,
 		"WhatPeopleAskForIsAudited":               auditAsked,
+		"PausesThatChangeNothingAreNotAudited":    auditPauses,
 		"AuditPages":                              auditPages,
 		"AuditIsAppendOnly":                       auditAppendOnly,
 	}
@@ -87,12 +88,36 @@ func auditResources(t *testing.T, newStore New) {
 	token := keyturn.Token{ID: keyturn.NewID(f.clock.Now()), Name: "ci", Role: keyturn.RoleViewer, CreatedAt: f.clock.Now()}
 	f.wrote("create token", 1, f.CreateToken(ctx, token, [32]byte{1}))
 	f.wrote("revoke token", 1, f.RevokeToken(ctx, token.ID))
+	f.wrote("revoke it again", 0, f.RevokeToken(ctx, token.ID))
 	entries, _, err := f.Audit(f.ctx(), keyturn.AuditFilter{})
 	f.ok(err)
 	if e := entries[0]; e.Actor != "ann" || e.Action != "x" || e.Subject != "y" || e.Remote != "192.0.2.1" || e.Reason != "why" ||
 		!e.At.Equal(f.clock.Now()) || e.ID.IsZero() || !strings.Contains(string(e.Detail), `"b"`) {
 		t.Errorf("entry is %+v", e)
 	}
+}
+
+func auditPauses(t *testing.T, newStore New) {
+	f := newAudited(t, newStore)
+	ctx, until := f.as, f.clock.Now().Add(time.Hour)
+	next := f.resource(keyturn.KindPolicy, "quarterly").Status
+	f.wrote("resume what is not paused", 0, f.SetPaused(ctx, "quarterly", false, "ann", "", f.slot(100*time.Hour)))
+	if status := f.resource(keyturn.KindPolicy, "quarterly").Status; status.NextSlot != next.NextSlot {
+		t.Errorf("its next slot is %s, want %s as before: it may be due", status.NextSlot, next.NextSlot)
+	}
+	f.wrote("pause", 1, f.SetPaused(ctx, "quarterly", true, "ann", "freeze", nil))
+	f.wrote("pause again", 0, f.SetPaused(ctx, "quarterly", true, "ann", "freeze", nil))
+	f.wrote("pause for another reason", 1, f.SetPaused(ctx, "quarterly", true, "ann", "holidays", nil))
+	f.wrote("pause by somebody else", 1, f.SetPaused(ctx, "quarterly", true, "bob", "holidays", nil))
+	f.wrote("pause until", 1, f.PauseUntil(ctx, "quarterly", "bob", "holidays", until))
+	f.wrote("pause until the same end", 0, f.PauseUntil(ctx, "quarterly", "bob", "holidays", until))
+	f.wrote("pause until another end", 1, f.PauseUntil(ctx, "quarterly", "bob", "holidays", until.Add(time.Hour)))
+	f.wrote("pause without an end", 1, f.SetPaused(ctx, "quarterly", true, "bob", "holidays", nil))
+	f.wrote("resume", 1, f.SetPaused(ctx, "quarterly", false, "bob", "", nil))
+	f.wrote("resume again", 0, f.SetPaused(ctx, "quarterly", false, "bob", "", nil))
+	f.is(f.PauseUntil(ctx, "none", "bob", "", until), keyturn.ErrNotFound)
+	f.is(f.SetPaused(ctx, "none", false, "bob", "", nil), keyturn.ErrNotFound)
+	f.wrote("what there is not", 0, nil)
 }
 
 func auditAsked(t *testing.T, newStore New) {
@@ -122,7 +147,7 @@ func auditPages(t *testing.T, newStore New) {
 	for i := range 5 {
 		f.clock.Advance(time.Second)
 		ctx := keyturn.WithAudit(f.ctx(), keyturn.AuditEntry{Actor: "ann", Action: "policy.pause", Subject: fmt.Sprint(i)})
-		f.ok(f.SetPaused(ctx, "quarterly", true, "ann", "", nil))
+		f.ok(f.SetPaused(ctx, "quarterly", true, "ann", fmt.Sprint(i), nil))
 	}
 	var got string
 	page := keyturn.Page{Limit: 2}

@@ -71,12 +71,17 @@ INSERT INTO targets (name) VALUES (sqlc.arg('name')) ON CONFLICT DO NOTHING;
 UPDATE targets SET hold_until = NULL, hold_reason = '' WHERE name = sqlc.arg('name');
 
 -- name: PausePolicy :execrows
--- Its next slot stays: a scheduler moves it on without firing.
+-- Its next slot stays: a scheduler moves it on without firing. What is so already is not changed.
 UPDATE policies SET paused = true, paused_by = sqlc.arg('by'), pause_note = sqlc.arg('note'), paused_until = sqlc.narg('until')
-WHERE name = sqlc.arg('name');
+WHERE name = sqlc.arg('name') AND (NOT paused OR paused_by <> sqlc.arg('by') OR pause_note <> sqlc.arg('note')
+    OR paused_until IS DISTINCT FROM sqlc.narg('until')::timestamptz);
+
+-- name: PolicyExists :one
+SELECT (EXISTS (SELECT 1 FROM policies WHERE name = sqlc.arg('name')))::boolean;
 
 -- name: ResumePolicy :execrows
+-- One that is not paused keeps its next slot, which may be due.
 UPDATE policies SET paused = false, paused_by = '', pause_note = '', paused_until = NULL,
     resumed_at = coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()),
     next_local = sqlc.narg('next_local'), next_timezone = sqlc.narg('next_timezone'), next_at = sqlc.narg('next_at'), wake_at = sqlc.narg('next_at')
-WHERE name = sqlc.arg('name');
+WHERE name = sqlc.arg('name') AND paused;

@@ -7,7 +7,10 @@ ON CONFLICT DO NOTHING;
 SELECT id, name, role, created_at, expires_at, revoked_at FROM tokens ORDER BY created_at, id;
 
 -- name: RevokeToken :execrows
-UPDATE tokens SET revoked_at = coalesce(revoked_at, sqlc.narg('now')::timestamptz, clock_timestamp()) WHERE id = sqlc.arg('id');
+UPDATE tokens SET revoked_at = coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) WHERE id = sqlc.arg('id') AND revoked_at IS NULL;
+
+-- name: TokenExists :one
+SELECT (EXISTS (SELECT 1 FROM tokens WHERE id = sqlc.arg('id')))::boolean;
 
 -- name: TokenByHash :one
 SELECT id, name, role, created_at, expires_at, revoked_at FROM tokens

@@ -33,14 +33,20 @@ ON CONFLICT (name) DO UPDATE SET
     deadline_at = NULL;
 
 -- name: PausePolicy :execrows
+-- What is so already is not changed.
 UPDATE policies SET paused = 1, paused_by = sqlc.arg(paused_by), pause_note = sqlc.arg(pause_note), paused_until = sqlc.arg(paused_until)
-WHERE name = sqlc.arg(name);
+WHERE name = sqlc.arg(name) AND (paused = 0 OR paused_by <> sqlc.arg(paused_by) OR pause_note <> sqlc.arg(pause_note)
+    OR paused_until IS NOT sqlc.arg(paused_until));
+
+-- name: PolicyExists :one
+SELECT CAST(EXISTS (SELECT 1 FROM policies WHERE name = sqlc.arg(name)) AS INTEGER);
 
 -- name: ResumePolicy :execrows
+-- One that is not paused keeps its next slot, which may be due.
 UPDATE policies
 SET paused = 0, paused_by = '', pause_note = '', paused_until = NULL, resumed_at = sqlc.arg(now), next_local = sqlc.arg(next_local),
     next_timezone = sqlc.arg(next_timezone), next_at = sqlc.arg(next_at), wake_at = sqlc.arg(next_at)
-WHERE name = sqlc.arg(name);
+WHERE name = sqlc.arg(name) AND paused = 1;
 
 -- name: UnfinishedOfTarget :one
 -- Whether a task of the target is open, or a rotation of it, or the rest of one, is still to be planned.

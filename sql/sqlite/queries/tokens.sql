@@ -6,7 +6,10 @@ VALUES (sqlc.arg(id), sqlc.arg(name), sqlc.arg(role), sqlc.arg(hash), sqlc.arg(c
 SELECT id, name, role, created_at, expires_at, revoked_at FROM tokens ORDER BY id;
 
 -- name: RevokeToken :execrows
-UPDATE tokens SET revoked_at = coalesce(revoked_at, sqlc.arg(now)) WHERE id = sqlc.arg(id);
+UPDATE tokens SET revoked_at = sqlc.arg(now) WHERE id = sqlc.arg(id) AND revoked_at IS NULL;
+
+-- name: TokenExists :one
+SELECT CAST(EXISTS (SELECT 1 FROM tokens WHERE id = sqlc.arg(id)) AS INTEGER);
 
 -- name: TokenByHash :one
 SELECT id, name, role, created_at, expires_at, revoked_at FROM tokens

@@ -126,7 +126,8 @@ func (q *Queries) OrphanedPolicies(ctx context.Context, db DBTX) ([]OrphanedPoli
 
 const pausePolicy = `-- name: PausePolicy :execrows
 UPDATE policies SET paused = true, paused_by = $1, pause_note = $2, paused_until = $3
-WHERE name = $4
+WHERE name = $4 AND (NOT paused OR paused_by <> $1 OR pause_note <> $2
+    OR paused_until IS DISTINCT FROM $3::timestamptz)
 `
 
 type PausePolicyParams struct {
@@ -136,7 +137,7 @@ type PausePolicyParams struct {
 	Name  string
 }
 
-// Its next slot stays: a scheduler moves it on without firing.
+// Its next slot stays: a scheduler moves it on without firing. What is so already is not changed.
 func (q *Queries) PausePolicy(ctx context.Context, db DBTX, arg PausePolicyParams) (int64, error) {
 	result, err := db.Exec(ctx, pausePolicy,
 		arg.By,
@@ -158,6 +159,17 @@ SELECT (EXISTS (SELECT 1 FROM policies p JOIN rotations r ON r.policy = p.name
 // Whether the policy is paused, or has windows, and a rotation of it has not ended.
 func (q *Queries) PausedUnfinished(ctx context.Context, db DBTX, name string) (bool, error) {
 	row := db.QueryRow(ctx, pausedUnfinished, name)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
+const policyExists = `-- name: PolicyExists :one
+SELECT (EXISTS (SELECT 1 FROM policies WHERE name = $1))::boolean
+`
+
+func (q *Queries) PolicyExists(ctx context.Context, db DBTX, name string) (bool, error) {
+	row := db.QueryRow(ctx, policyExists, name)
 	var column_1 bool
 	err := row.Scan(&column_1)
 	return column_1, err
@@ -249,7 +261,7 @@ const resumePolicy = `-- name: ResumePolicy :execrows
 UPDATE policies SET paused = false, paused_by = '', pause_note = '', paused_until = NULL,
     resumed_at = coalesce($1::timestamptz, clock_timestamp()),
     next_local = $2, next_timezone = $3, next_at = $4, wake_at = $4
-WHERE name = $5
+WHERE name = $5 AND paused
 `
 
 type ResumePolicyParams struct {
@@ -260,6 +272,7 @@ type ResumePolicyParams struct {
 	Name         string
 }
 
+// One that is not paused keeps its next slot, which may be due.
 func (q *Queries) ResumePolicy(ctx context.Context, db DBTX, arg ResumePolicyParams) (int64, error) {
 	result, err := db.Exec(ctx, resumePolicy,
 		arg.Now,

@@ -43,7 +43,7 @@ func (q *Queries) CreateToken(ctx context.Context, db DBTX, arg CreateTokenParam
 }
 
 const revokeToken = `-- name: RevokeToken :execrows
-UPDATE tokens SET revoked_at = coalesce(revoked_at, $1::timestamptz, clock_timestamp()) WHERE id = $2
+UPDATE tokens SET revoked_at = coalesce($1::timestamptz, clock_timestamp()) WHERE id = $2 AND revoked_at IS NULL
 `
 
 type RevokeTokenParams struct {
@@ -91,6 +91,17 @@ func (q *Queries) TokenByHash(ctx context.Context, db DBTX, arg TokenByHashParam
 		&i.RevokedAt,
 	)
 	return i, err
+}
+
+const tokenExists = `-- name: TokenExists :one
+SELECT (EXISTS (SELECT 1 FROM tokens WHERE id = $1))::boolean
+`
+
+func (q *Queries) TokenExists(ctx context.Context, db DBTX, id keyturn.ID) (bool, error) {
+	row := db.QueryRow(ctx, tokenExists, id)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const tokens = `-- name: Tokens :many

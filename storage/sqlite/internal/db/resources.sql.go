@@ -73,7 +73,8 @@ func (q *Queries) MissingTarget(ctx context.Context, db DBTX, policy string) (st
 
 const pausePolicy = `-- name: PausePolicy :execrows
 UPDATE policies SET paused = 1, paused_by = ?1, pause_note = ?2, paused_until = ?3
-WHERE name = ?4
+WHERE name = ?4 AND (paused = 0 OR paused_by <> ?1 OR pause_note <> ?2
+    OR paused_until IS NOT ?3)
 `
 
 type PausePolicyParams struct {
@@ -83,6 +84,7 @@ type PausePolicyParams struct {
 	Name        string
 }
 
+// What is so already is not changed.
 func (q *Queries) PausePolicy(ctx context.Context, db DBTX, arg PausePolicyParams) (int64, error) {
 	result, err := db.ExecContext(ctx, pausePolicy,
 		arg.PausedBy,
@@ -104,6 +106,17 @@ SELECT CAST(EXISTS (SELECT 1 FROM policies JOIN rotations ON rotations.policy = 
 // Whether the policy is paused, or has windows, and a rotation of it has not ended.
 func (q *Queries) PausedUnfinished(ctx context.Context, db DBTX, name string) (int64, error) {
 	row := db.QueryRowContext(ctx, pausedUnfinished, name)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
+const policyExists = `-- name: PolicyExists :one
+SELECT CAST(EXISTS (SELECT 1 FROM policies WHERE name = ?1) AS INTEGER)
+`
+
+func (q *Queries) PolicyExists(ctx context.Context, db DBTX, name string) (int64, error) {
+	row := db.QueryRowContext(ctx, policyExists, name)
 	var column_1 int64
 	err := row.Scan(&column_1)
 	return column_1, err
@@ -229,7 +242,7 @@ const resumePolicy = `-- name: ResumePolicy :execrows
 UPDATE policies
 SET paused = 0, paused_by = '', pause_note = '', paused_until = NULL, resumed_at = ?1, next_local = ?2,
     next_timezone = ?3, next_at = ?4, wake_at = ?4
-WHERE name = ?5
+WHERE name = ?5 AND paused = 1
 `
 
 type ResumePolicyParams struct {
@@ -240,6 +253,7 @@ type ResumePolicyParams struct {
 	Name         string
 }
 
+// One that is not paused keeps its next slot, which may be due.
 func (q *Queries) ResumePolicy(ctx context.Context, db DBTX, arg ResumePolicyParams) (int64, error) {
 	result, err := db.ExecContext(ctx, resumePolicy,
 		arg.Now,

@@ -37,7 +37,7 @@ func (q *Queries) InsertToken(ctx context.Context, db DBTX, arg InsertTokenParam
 }
 
 const revokeToken = `-- name: RevokeToken :execrows
-UPDATE tokens SET revoked_at = coalesce(revoked_at, ?1) WHERE id = ?2
+UPDATE tokens SET revoked_at = ?1 WHERE id = ?2 AND revoked_at IS NULL
 `
 
 type RevokeTokenParams struct {
@@ -84,6 +84,17 @@ func (q *Queries) TokenByHash(ctx context.Context, db DBTX, arg TokenByHashParam
 		&i.RevokedAt,
 	)
 	return i, err
+}
+
+const tokenExists = `-- name: TokenExists :one
+SELECT CAST(EXISTS (SELECT 1 FROM tokens WHERE id = ?1) AS INTEGER)
+`
+
+func (q *Queries) TokenExists(ctx context.Context, db DBTX, id string) (int64, error) {
+	row := db.QueryRowContext(ctx, tokenExists, id)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const tokens = `-- name: Tokens :many
