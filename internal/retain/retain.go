@@ -108,7 +108,8 @@ type KeyStore interface {
 
 // RetirementStore records who had a key disabled.
 type RetirementStore interface {
-	// AskRetirement writes down, with the audit entry of the context, that a key is about to be disabled.
+	// AskRetirement writes down, with the audit entry of the context, that a key is about to be disabled. The same that
+	// was asked by the same person for the same reason, and not done yet, leaves no second entry.
 	AskRetirement(ctx context.Context, key keyturn.KeyRef, by, reason string) error
 	// NoteRetired writes down that it was, and returns when.
 	NoteRetired(ctx context.Context, key keyturn.KeyRef) (time.Time, error)

@@ -21,13 +21,14 @@ func (s *Store) UsersOfKey(ctx context.Context, key string, limit int) ([]string
 	return ids, nil
 }
 
-// AskRetirement writes down, with the audit entry, that a key is about to be disabled.
+// AskRetirement writes down, with the audit entry, that a key is about to be disabled. The same that was asked, and not done yet, is
+// neither written down nor audited again.
 func (s *Store) AskRetirement(ctx context.Context, key keyturn.KeyRef, by, reason string) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		_, err := s.q.AskRetirement(ctx, tx, db.AskRetirementParams{
+		n, err := s.q.AskRetirement(ctx, tx, db.AskRetirementParams{
 			ID: s.newID(), Target: key.Target, Key: key.KeyID, By: clean(by), Reason: clean(reason), Now: s.clock(),
 		})
-		if err != nil {
+		if err != nil || n == 0 { // 0: the same was asked already
 			return err
 		}
 		return s.writeAudit(ctx, tx)

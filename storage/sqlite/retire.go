@@ -26,10 +26,14 @@ func (s *Store) UsersOfKey(ctx context.Context, key string, limit int) ([]string
 // AskRetirement implements retain.Store.
 func (s *Store) AskRetirement(ctx context.Context, key keyturn.KeyRef, by, reason string) error {
 	return s.inTx(ctx, "recording that key "+key.KeyID+" is to be disabled", func(ctx context.Context, tx *tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO key_retirements (id, target, key_id, requested_by, reason, asked_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+		done, err := tx.ExecContext(ctx, `INSERT INTO key_retirements AS k (id, target, key_id, requested_by, reason, asked_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 			ON CONFLICT (target, key_id) DO UPDATE SET requested_by = excluded.requested_by, reason = excluded.reason, asked_at = excluded.asked_at,
-				disabled_at = NULL`, s.ids.next(tx.now).String(), key.Target, key.KeyID, by, reason, tx.now)
+				disabled_at = NULL
+			WHERE k.disabled_at IS NOT NULL OR k.requested_by <> excluded.requested_by OR k.reason <> excluded.reason`, s.ids.next(tx.now).String(), key.Target, key.KeyID, by, reason, tx.now)
 		if err != nil {
+			return err
+		}
+		if n, err := done.RowsAffected(); err != nil || n == 0 { // 0: the same was asked already
 			return err
 		}
 		return s.writeAudit(ctx, tx)

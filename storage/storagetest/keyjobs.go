@@ -226,6 +226,7 @@ func jobsRetirement(t *testing.T, newStore New) {
 	ctx := keyturn.WithAudit(f.ctx(), keyturn.AuditEntry{Actor: "ann", Action: "key.retire", Subject: "om/k1"})
 	f.ok(f.AskRetirement(ctx, key("k1"), "ann", "spring cleaning"))
 	f.ok(f.AskRetirement(ctx, key("k1"), "ann", "again, after a crash"))
+	f.ok(f.AskRetirement(ctx, key("k1"), "ann", "again, after a crash"))
 	f.clock.Advance(time.Minute)
 	at, err := f.NoteRetired(f.ctx(), key("k1"))
 	f.ok(err)
@@ -237,7 +238,7 @@ func jobsRetirement(t *testing.T, newStore New) {
 	entries, _, err := f.Audit(f.ctx(), keyturn.AuditFilter{})
 	f.ok(err)
 	if len(entries) != 2 {
-		t.Errorf("entries are %+v", entries)
+		t.Errorf("entries are %+v, want one for each reason", entries)
 	}
 	notes := f.drain()
 	last := notes[len(notes)-1]
@@ -248,6 +249,12 @@ func jobsRetirement(t *testing.T, newStore New) {
 	f.ok(err)
 	if len(told) != 1 || told[0].KeyID != "k1" || told[0].By != "ann" || told[0].Reason != "again, after a crash" || !told[0].DisabledAt.Equal(at) || told[0].Target != om {
 		t.Errorf("told %+v", told)
+	}
+	f.ok(f.AskRetirement(ctx, key("k1"), "ann", "again, after a crash")) // it may have been enabled since
+	entries, _, err = f.Audit(f.ctx(), keyturn.AuditFilter{})
+	f.ok(err)
+	if len(entries) != 3 {
+		t.Errorf("entries are %+v, want one more for a key that was retired before", entries)
 	}
 }
 

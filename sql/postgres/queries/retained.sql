@@ -254,11 +254,12 @@ UPDATE unit_keys k SET key_since = d.made, key_exact = true FROM dated d WHERE k
 -- Orphans that an audit did not find again are none any more.
 DELETE FROM key_states WHERE target = sqlc.arg('target') AND orphan AND audit < sqlc.arg('audit');
 
--- name: AskRetirement :one
+-- name: AskRetirement :execrows
+-- What the same person asked for the same reason, and was not done yet, is asked again: after a crash, say.
 INSERT INTO key_retirements AS k (id, target, key_id, requested_by, reason, asked_at)
 VALUES (sqlc.arg('id'), sqlc.arg('target'), sqlc.arg('key'), sqlc.arg('by'), sqlc.arg('reason'), coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()))
 ON CONFLICT (target, key_id) DO UPDATE SET requested_by = excluded.requested_by, reason = excluded.reason, asked_at = excluded.asked_at, disabled_at = NULL
-RETURNING k.id;
+WHERE k.disabled_at IS NOT NULL OR k.requested_by <> excluded.requested_by OR k.reason <> excluded.reason;
 
 -- name: NoteRetired :one
 WITH retired AS (

@@ -33,11 +33,11 @@ func (q *Queries) AskKeyJob(ctx context.Context, db DBTX, arg AskKeyJobParams) (
 	return result.RowsAffected(), nil
 }
 
-const askRetirement = `-- name: AskRetirement :one
+const askRetirement = `-- name: AskRetirement :execrows
 INSERT INTO key_retirements AS k (id, target, key_id, requested_by, reason, asked_at)
 VALUES ($1, $2, $3, $4, $5, coalesce($6::timestamptz, clock_timestamp()))
 ON CONFLICT (target, key_id) DO UPDATE SET requested_by = excluded.requested_by, reason = excluded.reason, asked_at = excluded.asked_at, disabled_at = NULL
-RETURNING k.id
+WHERE k.disabled_at IS NOT NULL OR k.requested_by <> excluded.requested_by OR k.reason <> excluded.reason
 `
 
 type AskRetirementParams struct {
@@ -49,8 +49,9 @@ type AskRetirementParams struct {
 	Now    *time.Time
 }
 
-func (q *Queries) AskRetirement(ctx context.Context, db DBTX, arg AskRetirementParams) (keyturn.ID, error) {
-	row := db.QueryRow(ctx, askRetirement,
+// What the same person asked for the same reason, and was not done yet, is asked again: after a crash, say.
+func (q *Queries) AskRetirement(ctx context.Context, db DBTX, arg AskRetirementParams) (int64, error) {
+	result, err := db.Exec(ctx, askRetirement,
 		arg.ID,
 		arg.Target,
 		arg.Key,
@@ -58,9 +59,10 @@ func (q *Queries) AskRetirement(ctx context.Context, db DBTX, arg AskRetirementP
 		arg.Reason,
 		arg.Now,
 	)
-	var id keyturn.ID
-	err := row.Scan(&id)
-	return id, err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const badKeys = `-- name: BadKeys :many
