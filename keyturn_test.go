@@ -93,6 +93,10 @@ func TestSelection(t *testing.T) {
 		"by ids":           {keyturn.Selection{Projects: []string{unit.ProjectID}, Units: []string{unit.ClusterID}}, true},
 		"by one of many":   {keyturn.Selection{Projects: []string{"other", "payments"}}, true},
 		"by name":          {keyturn.Selection{Units: []string{"shannon-0"}}, true},
+		"by project/name":  {keyturn.Selection{Units: []string{"payments/shannon-0"}}, true},
+		"by id/name":       {keyturn.Selection{Units: []string{unit.ProjectID + "/shannon-0"}}, true},
+		"by project/glob":  {keyturn.Selection{Units: []string{"pay*/shannon-?"}}, true},
+		"another's name":   {keyturn.Selection{Units: []string{"other/shannon-0"}}, false},
 		"other project":    {keyturn.Selection{Projects: []string{"other"}}, false},
 		"other component":  {keyturn.Selection{Components: []keyturn.Component{keyturn.ComponentConfig}}, false},
 		"all but the unit": {keyturn.Selection{Projects: []string{"payments"}, Units: []string{"shannon-1"}}, false},
@@ -100,6 +104,9 @@ func TestSelection(t *testing.T) {
 	} {
 		if got := c.sel.Match(unit); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+		if got := c.sel.Matcher()(unit); got != c.want {
+			t.Errorf("%s: the quick form says %v, want %v", name, got, c.want)
 		}
 	}
 }

@@ -78,7 +78,7 @@ type Selection struct {
 	Projects   []string    `json:"projects,omitempty"`   // project ids or names
 	Clusters   []string    `json:"clusters,omitempty"`   // cluster names or ids
 	Components []Component `json:"components,omitempty"` // kinds of component
-	Units      []string    `json:"units,omitempty"`      // unit ids, replica set names or component ids
+	Units      []string    `json:"units,omitempty"`      // unit ids, replica set names, alone or as PROJECT/NAME, or component ids
 	// Keys are keys that someone else has made, by unit id: a trigger names them, and systems whose key
 	// maker is told "provided" use them. They select nothing.
 	Keys map[string]string `json:"keys,omitempty"`
@@ -157,12 +157,13 @@ func (s Selection) Match(u Unit) bool {
 	return s.MatchProject(u.ProjectID, u.ProjectName) &&
 		matchAny(s.Clusters, u.ClusterName, u.ClusterID) &&
 		(len(s.Components) == 0 || slices.Contains(s.Components, u.Component)) &&
-		matchAny(s.Units, u.ID, u.Name, u.ClusterID)
+		(len(s.Units) == 0 || matchAny(s.Units, u.names()...))
 }
 
 // Matcher returns Match in a form that is quick for long lists of units: retries name thousands.
 func (s Selection) Matcher() func(Unit) bool {
 	plain := make(map[string]bool, len(s.Units))
+	isPlain := func(name string) bool { return plain[name] }
 	rest := s
 	rest.Units, rest.Keys = nil, nil
 	var globs []string
@@ -175,7 +176,7 @@ func (s Selection) Matcher() func(Unit) bool {
 		if !rest.Match(u) {
 			return false
 		}
-		return len(plain) == 0 || plain[u.ID] || plain[u.Name] || plain[u.ClusterID] || len(globs) > 0 && matchAny(globs, u.ID, u.Name, u.ClusterID)
+		return len(plain) == 0 || plain[u.ID] || slices.ContainsFunc(u.names(), isPlain) || len(globs) > 0 && matchAny(globs, u.names()...)
 	}
 }
 

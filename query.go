@@ -15,7 +15,7 @@ type Page struct {
 // UnitFilter narrows a listing of units; zero fields do not narrow.
 type UnitFilter struct {
 	Target, Project, Cluster string // exact ids or names
-	Name                     string // the unit's id, name or component id
+	Name                     string // the unit's id, name, PROJECT/NAME or component id
 	Page                     Page
 }
 
@@ -30,7 +30,7 @@ type RotationFilter struct {
 
 // HistoryFilter narrows a listing of key records, which is oldest first.
 type HistoryFilter struct {
-	Unit     string // id, name or component id
+	Unit     string // id, name, PROJECT/NAME or component id
 	Rotation ID
 	Page     Page
 }

@@ -291,7 +291,7 @@ func someUnits(ids []string) string {
 // KeyFilter narrows a listing of keys, which is by key id and target.
 type KeyFilter struct {
 	Target string
-	Unit   string // id, name or component id
+	Unit   string // id, name, PROJECT/NAME or component id
 	Key    string // exact id
 	Old    bool   // only those that no unit uses any more
 	// Bad narrows to keys that are gone or not active any more, and to orphans, as last seen; then Unit, Key and

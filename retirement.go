@@ -105,7 +105,7 @@ type RetiredKey struct {
 // RetireQuery says which keys are to be judged: one key, or all old keys of a unit. Name is either.
 type RetireQuery struct {
 	Target string // of the key; empty: any
-	Name   string // the key's id, or the unit's id, name or component id
+	Name   string // the key's id, or the unit's id, name, PROJECT/NAME or component id
 	// AcceptUnknown disables keys although it is not known that nothing needs them. What is known is never overruled.
 	AcceptUnknown bool
 	By            string // who has them disabled

@@ -47,6 +47,11 @@ type Unit struct {
 	Wave int `json:"wave,omitempty"`
 }
 
+// names are what people may call the unit: listings call it PROJECT/NAME.
+func (u Unit) names() []string {
+	return []string{u.ID, u.Name, u.ClusterID, u.ProjectName + "/" + u.Name, u.ProjectID + "/" + u.Name}
+}
+
 // UnitID builds the id of a unit from the target's name and the ids that the
 // system gave. It refuses ids that are no plain tokens, because a unit's id is
 // also a path segment and the tail of a NATS subject.

@@ -147,7 +147,7 @@ func TestUsageErrorsSayWhatToDo(t *testing.T) {
 		{"rotate quarterly --wiat", []string{"--wiat", `did you mean "--wait"?`}},
 		{"token crate", []string{`did you mean "create"?`, "keyturn token --help"}},
 		{"rotate", []string{"POLICY is missing"}},
-		{"rotate a --key arn:1", []string{"is not UNIT=KEY"}},
+		{"rotate a --key arn:1", []string{"is not UNIT=KEY", "keyturn units -o json"}},
 		{"rotate a --key aws=arn:1", []string{`"aws" is not a unit's id`}},
 		{"rotate --resume 019d2f4e-7c1a-7b3c-9f00-0123456789ab --key a.p.aws=x", []string{"--key does not go with --resume"}},
 		{"rotate a b", []string{`unexpected argument "b"`}},
@@ -313,9 +313,11 @@ func TestPlanShowsWhatWouldTurn(t *testing.T) {
 	if !strings.Contains(r.stdout, "backup is off") || !strings.Contains(r.stderr, "3 units: 2 would turn, 1 would be skipped") {
 		t.Errorf("stdout %s\nstderr %s", r.stdout, r.stderr)
 	}
-	units := fromJSON[[]keyturn.Unit](t, c.run(t, "plan", "quarterly", "--unit", "c1", "-o", "json").want(t, exitDone))
-	if len(units) != 1 || units[0].ClusterID != "c1" {
-		t.Errorf("units %v, want c1 only", units)
+	for _, name := range []string{"c1", "payments/orders-0"} {
+		units := fromJSON[[]keyturn.Unit](t, c.run(t, "plan", "quarterly", "--unit", name, "-o", "json").want(t, exitDone))
+		if len(units) != 1 || units[0].ClusterID != "c1" {
+			t.Errorf("%s: units %v, want c1 only", name, units)
+		}
 	}
 }
 

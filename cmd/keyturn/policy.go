@@ -23,7 +23,7 @@ its key can be turned. It changes nothing.`,
 	output := outputFlag(cmd, formatTable, formatJSON)
 	cmd.Flags().StringArrayVar(&only.Projects, "project", nil, "only this project: id, name or glob")
 	cmd.Flags().StringArrayVar(&only.Clusters, "cluster", nil, "only this cluster: name, id or glob")
-	cmd.Flags().StringArrayVar(&only.Units, "unit", nil, "only this unit: id, name or glob")
+	cmd.Flags().StringArrayVar(&only.Units, "unit", nil, "only this unit: id, name, PROJECT/NAME or glob")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := e.client()
 		if err != nil {

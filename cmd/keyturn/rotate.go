@@ -51,7 +51,7 @@ began, and that nothing has turned since.`,
 	flags.StringVar(&req.ID, "id", "", "any unique key: the same key again is the same rotation")
 	flags.StringArrayVar(&req.Only.Projects, "project", nil, "only this project: id, name or glob")
 	flags.StringArrayVar(&req.Only.Clusters, "cluster", nil, "only this cluster: name, id or glob")
-	flags.StringArrayVar(&req.Only.Units, "unit", nil, "only this unit: id, name or glob")
+	flags.StringArrayVar(&req.Only.Units, "unit", nil, "only this unit: id, name, PROJECT/NAME or glob")
 	var keys []string
 	flags.StringArrayVar(&keys, "key", nil, "UNIT=KEY: put this key, which someone else has made, into use in this unit")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -89,7 +89,7 @@ func withKeys(only keyturn.Selection, words []string) (keyturn.Selection, error)
 	for _, word := range words {
 		unit, key, ok := strings.Cut(word, "=")
 		if !ok {
-			return only, usageErrorf("--key %q is not UNIT=KEY, such as atlas.PROJECT.aws=arn:aws:kms:…; `keyturn units` lists the ids of units", word)
+			return only, usageErrorf("--key %q is not UNIT=KEY, such as atlas.PROJECT.aws=arn:aws:kms:…; `keyturn units -o json` has the ids of units", word)
 		}
 		var err error
 		if only, err = only.WithKeys(map[string]string{unit: key}); err != nil {

@@ -21,7 +21,7 @@ func newUnitsCommand(e *env) *cobra.Command {
 	cmd.Flags().StringVar(&filter.Target, "target", "", "only this target's")
 	cmd.Flags().StringVar(&filter.Project, "project", "", "only this project's: its id or name")
 	cmd.Flags().StringVar(&filter.Cluster, "cluster", "", "only this cluster's: its id or name")
-	cmd.Flags().StringVar(&filter.Name, "unit", "", "only this unit: its id, name or component id")
+	cmd.Flags().StringVar(&filter.Name, "unit", "", "only this unit: its id, name, PROJECT/NAME or component id")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := e.client()
 		if err != nil {

@@ -26,7 +26,7 @@ type KeyKeeper interface {
 type listKeysInput struct {
 	Paging
 	Target string `query:"target" maxLength:"100" doc:"Only this target's."`
-	Unit   string `query:"unit" maxLength:"400" doc:"Only those that the unit with this id, name or component id used."`
+	Unit   string `query:"unit" maxLength:"400" doc:"Only those that the unit with this id, name, PROJECT/NAME or component id used."`
 	Key    string `query:"key" maxLength:"500" doc:"Only the key with this id."`
 	Old    bool   `query:"old" doc:"Only those that no unit uses any more."`
 	Bad    bool   `query:"bad" doc:"Only those that are gone or not active any more, and orphans, as their KMIP server last said; narrows by target only."`
@@ -37,13 +37,13 @@ type listAuditsInput struct {
 }
 
 type retirementInput struct {
-	Name   string `query:"name" required:"true" minLength:"1" maxLength:"500" doc:"The key's id, or the id, name or component id of a unit whose old keys are meant."`
+	Name   string `query:"name" required:"true" minLength:"1" maxLength:"500" doc:"The key's id, or the id, name, PROJECT/NAME or component id of a unit whose old keys are meant."`
 	Target string `query:"target" maxLength:"100" doc:"The key's target, where several have a key of this id."`
 }
 
 type retireInput struct {
 	Body struct {
-		Name          string `json:"name" minLength:"1" maxLength:"500" doc:"The key's id, or the id, name or component id of a unit whose old keys are meant."`
+		Name          string `json:"name" minLength:"1" maxLength:"500" doc:"The key's id, or the id, name, PROJECT/NAME or component id of a unit whose old keys are meant."`
 		Target        string `json:"target,omitempty" maxLength:"100" doc:"The key's target, where several have a key of this id."`
 		AcceptUnknown bool   `json:"acceptUnknown,omitempty" doc:"Disable although it is not known that nothing needs it. What is known is never overruled."`
 		Reason        string `json:"reason,omitempty" maxLength:"500" doc:"Why; kept in the audit."`

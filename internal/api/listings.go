@@ -12,12 +12,12 @@ type listUnitsInput struct {
 	Target  string `query:"target" maxLength:"100" doc:"Only this target's."`
 	Project string `query:"project" maxLength:"300" doc:"Only this project's: its id or name."`
 	Cluster string `query:"cluster" maxLength:"300" doc:"Only this cluster's: its id or name."`
-	Name    string `query:"name" maxLength:"400" doc:"Only the unit with this id, name or component id."`
+	Name    string `query:"name" maxLength:"400" doc:"Only the unit with this id, name, PROJECT/NAME or component id."`
 }
 
 type historyInput struct {
 	Paging
-	Unit     string `query:"unit" maxLength:"400" doc:"Only this unit's: its id, name or component id."`
+	Unit     string `query:"unit" maxLength:"400" doc:"Only this unit's: its id, name, PROJECT/NAME or component id."`
 	Rotation string `query:"rotation" maxLength:"36" doc:"Only what this rotation wrote."`
 }
 

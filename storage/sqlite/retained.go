@@ -198,11 +198,15 @@ func endSnapshotLook(ctx context.Context, tx *tx, look keyturn.SnapshotLook) err
 // targetOf is the beginning of a unit's id, its target's name.
 const targetOf = `substr(r.unit_id, 1, instr(r.unit_id, '.') - 1)`
 
+// unitsCalled are the units that a person calls so: by id, name, component id, or as PROJECT/NAME.
+const unitsCalled = `SELECT u.id FROM units u WHERE u.id = ?5 OR u.name = ?5 OR u.cluster_id = ?5
+            OR u.project_name || '/' || u.name = ?5 OR u.project_id || '/' || u.name = ?5`
+
 const retainedPage = `
 SELECT * FROM (SELECT ` + targetOf + ` AS target, r.key_id FROM key_uses r
     WHERE r.key_id >= ?1 AND (r.key_id > ?1 OR ` + targetOf + ` > ?2) AND (?3 = '' OR r.key_id = ?3)
         AND (?4 = '' OR (r.unit_id > ?4 || '.' AND r.unit_id < ?4 || '/'))
-        AND (?5 = '' OR r.unit_id IN (SELECT u.id FROM units u WHERE u.id = ?5 OR u.name = ?5 OR u.cluster_id = ?5))
+        AND (?5 = '' OR r.unit_id IN (` + unitsCalled + `))
         AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_uses o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
             WHERE o.key_id = r.key_id AND substr(o.unit_id, 1, instr(o.unit_id, '.')) = ` + targetOf + ` || '.'))
         AND (r.key_id NOT LIKE 'kmip-rotated-at:%' OR NOT EXISTS (SELECT 1 FROM key_names m WHERE m.unit_id = r.unit_id AND m.marker = r.key_id))
@@ -211,14 +215,14 @@ UNION
 SELECT * FROM (SELECT ` + targetOf + ` AS target, r.key_id FROM key_names r
     WHERE r.key_id >= ?1 AND (r.key_id > ?1 OR ` + targetOf + ` > ?2) AND (?3 = '' OR r.key_id = ?3)
         AND (?4 = '' OR (r.unit_id > ?4 || '.' AND r.unit_id < ?4 || '/'))
-        AND (?5 = '' OR r.unit_id IN (SELECT u.id FROM units u WHERE u.id = ?5 OR u.name = ?5 OR u.cluster_id = ?5))
+        AND (?5 = '' OR r.unit_id IN (` + unitsCalled + `))
         AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_names o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.marker
             WHERE o.key_id = r.key_id AND substr(o.unit_id, 1, instr(o.unit_id, '.')) = ` + targetOf + ` || '.'))
     GROUP BY r.key_id, 1 ORDER BY r.key_id, 1 LIMIT ?7)
 UNION
 SELECT * FROM (SELECT s.target, s.key_id FROM snapshots s
     WHERE s.key_id <> '' AND s.key_id >= ?1 AND (s.key_id > ?1 OR s.target > ?2) AND (?3 = '' OR s.key_id = ?3) AND (?4 = '' OR s.target = ?4)
-        AND (?5 = '' OR s.unit_id IN (SELECT u.id FROM units u WHERE u.id = ?5 OR u.name = ?5 OR u.cluster_id = ?5))
+        AND (?5 = '' OR s.unit_id IN (` + unitsCalled + `))
         AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_uses o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.key_id
             WHERE o.key_id = s.key_id AND substr(o.unit_id, 1, instr(o.unit_id, '.')) = s.target || '.'))
         AND (NOT ?6 OR NOT EXISTS (SELECT 1 FROM key_names o JOIN unit_keys k ON k.unit_id = o.unit_id AND k.key_id = o.marker

@@ -323,6 +323,7 @@ func retainedFilters(t *testing.T, newStore New) {
 		"old":     {keyturn.KeyFilter{Old: true}, []string{"om/ancient", "om/k0", "om/k1"}},
 		"key":     {keyturn.KeyFilter{Key: "k1"}, []string{"om/k1"}},
 		"unit":    {keyturn.KeyFilter{Unit: "rs1"}, []string{"om/ancient", "om/k0", "om/k1", "om/k2"}},
+		"project": {keyturn.KeyFilter{Unit: "p1-name/rs1"}, []string{"om/ancient", "om/k0", "om/k1", "om/k2"}},
 		"no unit": {keyturn.KeyFilter{Unit: "nobody"}, nil},
 		"target":  {keyturn.KeyFilter{Target: "om", Old: true, Key: "k0"}, []string{"om/k0"}},
 		"other":   {keyturn.KeyFilter{Target: "o"}, nil},

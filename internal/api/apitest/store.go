@@ -239,7 +239,7 @@ func (s *Store) Units(ctx context.Context, f keyturn.UnitFilter) ([]keyturn.Unit
 	found := []keyturn.Unit{}
 	for _, u := range s.units {
 		if is(f.Target, u.Target) && is(f.Project, u.ProjectID, u.ProjectName) &&
-			is(f.Cluster, u.ClusterID, u.ClusterName) && is(f.Name, u.ID, u.Name, u.ClusterID) {
+			is(f.Cluster, u.ClusterID, u.ClusterName) && is(f.Name, u.ID, u.Name, u.ClusterID, u.ProjectName+"/"+u.Name) {
 			found = append(found, u)
 		}
 	}

@@ -14,7 +14,8 @@ FROM units u JOIN unit_keys k ON k.unit_id = u.id
 WHERE (sqlc.arg('target')::text = '' OR u.target = sqlc.arg('target'))
     AND (sqlc.arg('project')::text = '' OR u.project_id = sqlc.arg('project') OR u.project_name = sqlc.arg('project'))
     AND (sqlc.arg('cluster')::text = '' OR u.cluster_name = sqlc.arg('cluster') OR u.cluster_id = sqlc.arg('cluster'))
-    AND (sqlc.arg('name')::text = '' OR u.id = sqlc.arg('name') OR u.name = sqlc.arg('name') OR u.cluster_id = sqlc.arg('name'))
+    AND (sqlc.arg('name')::text = '' OR u.id = sqlc.arg('name') OR u.name = sqlc.arg('name') OR u.cluster_id = sqlc.arg('name')
+        OR u.project_name || '/' || u.name = sqlc.arg('name') OR u.project_id || '/' || u.name = sqlc.arg('name'))
     AND u.id > sqlc.arg('after')::text COLLATE "C"
 ORDER BY u.id LIMIT sqlc.arg('max');
 
@@ -33,7 +34,10 @@ WHERE (sqlc.narg('rotation')::uuid IS NULL OR k.rotation_id = sqlc.narg('rotatio
 ORDER BY k.used_from, k.id LIMIT sqlc.arg('max');
 
 -- name: UnitsCalled :many
-SELECT id FROM units WHERE id = sqlc.arg('name')::text OR name = sqlc.arg('name') OR cluster_id = sqlc.arg('name');
+-- The name behind the last slash has an index, PROJECT/NAME as a whole has none.
+SELECT id FROM units WHERE id = sqlc.arg('name')::text OR name = sqlc.arg('name') OR cluster_id = sqlc.arg('name')
+    OR (name = regexp_replace(sqlc.arg('name'), '^.*/', '')
+        AND (project_name || '/' || name = sqlc.arg('name') OR project_id || '/' || name = sqlc.arg('name')));
 
 -- name: Clock :one
 SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp())::timestamptz AS now;

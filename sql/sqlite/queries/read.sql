@@ -5,7 +5,8 @@ WHERE units.id > sqlc.arg(after_id)
     AND (sqlc.arg(target) = '' OR units.target = sqlc.arg(target))
     AND (sqlc.arg(project) = '' OR units.project_id = sqlc.arg(project) OR units.project_name = sqlc.arg(project))
     AND (sqlc.arg(cluster) = '' OR units.cluster_name = sqlc.arg(cluster) OR units.cluster_id = sqlc.arg(cluster))
-    AND (sqlc.arg(name) = '' OR units.id = sqlc.arg(name) OR units.name = sqlc.arg(name) OR units.cluster_id = sqlc.arg(name))
+    AND (sqlc.arg(name) = '' OR units.id = sqlc.arg(name) OR units.name = sqlc.arg(name) OR units.cluster_id = sqlc.arg(name)
+        OR units.project_name || '/' || units.name = sqlc.arg(name) OR units.project_id || '/' || units.name = sqlc.arg(name))
 ORDER BY units.id
 LIMIT sqlc.arg(max_rows);
 
@@ -18,7 +19,8 @@ LIMIT sqlc.arg(max_rows);
 -- name: HistoryOfUnits :many
 SELECT key_history.* FROM key_history
 WHERE key_history.id > sqlc.arg(after_id)
-    AND key_history.unit_id IN (SELECT units.id FROM units WHERE units.id = sqlc.arg(unit) OR units.name = sqlc.arg(unit) OR units.cluster_id = sqlc.arg(unit))
+    AND key_history.unit_id IN (SELECT units.id FROM units WHERE units.id = sqlc.arg(unit) OR units.name = sqlc.arg(unit) OR units.cluster_id = sqlc.arg(unit)
+        OR units.project_name || '/' || units.name = sqlc.arg(unit) OR units.project_id || '/' || units.name = sqlc.arg(unit))
     AND (sqlc.arg(rotation_id) = '' OR key_history.rotation_id = sqlc.arg(rotation_id))
 ORDER BY key_history.id
 LIMIT sqlc.arg(max_rows);

@@ -207,7 +207,8 @@ FROM units u JOIN unit_keys k ON k.unit_id = u.id
 WHERE ($1::text = '' OR u.target = $1)
     AND ($2::text = '' OR u.project_id = $2 OR u.project_name = $2)
     AND ($3::text = '' OR u.cluster_name = $3 OR u.cluster_id = $3)
-    AND ($4::text = '' OR u.id = $4 OR u.name = $4 OR u.cluster_id = $4)
+    AND ($4::text = '' OR u.id = $4 OR u.name = $4 OR u.cluster_id = $4
+        OR u.project_name || '/' || u.name = $4 OR u.project_id || '/' || u.name = $4)
     AND u.id > $5::text COLLATE "C"
 ORDER BY u.id LIMIT $6
 `
@@ -284,8 +285,11 @@ func (q *Queries) Units(ctx context.Context, db DBTX, arg UnitsParams) ([]UnitsR
 
 const unitsCalled = `-- name: UnitsCalled :many
 SELECT id FROM units WHERE id = $1::text OR name = $1 OR cluster_id = $1
+    OR (name = regexp_replace($1, '^.*/', '')
+        AND (project_name || '/' || name = $1 OR project_id || '/' || name = $1))
 `
 
+// The name behind the last slash has an index, PROJECT/NAME as a whole has none.
 func (q *Queries) UnitsCalled(ctx context.Context, db DBTX, name string) ([]string, error) {
 	rows, err := db.Query(ctx, unitsCalled, name)
 	if err != nil {

@@ -106,7 +106,8 @@ func (q *Queries) HistoryOfRotation(ctx context.Context, db DBTX, arg HistoryOfR
 const historyOfUnits = `-- name: HistoryOfUnits :many
 SELECT key_history.id, key_history.unit_id, key_history.key_id, key_history.previous_key_id, key_history.used_from, key_history.used_until, key_history.origin, key_history.rotation_id, key_history.task_id FROM key_history
 WHERE key_history.id > ?1
-    AND key_history.unit_id IN (SELECT units.id FROM units WHERE units.id = ?2 OR units.name = ?2 OR units.cluster_id = ?2)
+    AND key_history.unit_id IN (SELECT units.id FROM units WHERE units.id = ?2 OR units.name = ?2 OR units.cluster_id = ?2
+        OR units.project_name || '/' || units.name = ?2 OR units.project_id || '/' || units.name = ?2)
     AND (?3 = '' OR key_history.rotation_id = ?3)
 ORDER BY key_history.id
 LIMIT ?4
@@ -206,7 +207,8 @@ WHERE units.id > ?1
     AND (?2 = '' OR units.target = ?2)
     AND (?3 = '' OR units.project_id = ?3 OR units.project_name = ?3)
     AND (?4 = '' OR units.cluster_name = ?4 OR units.cluster_id = ?4)
-    AND (?5 = '' OR units.id = ?5 OR units.name = ?5 OR units.cluster_id = ?5)
+    AND (?5 = '' OR units.id = ?5 OR units.name = ?5 OR units.cluster_id = ?5
+        OR units.project_name || '/' || units.name = ?5 OR units.project_id || '/' || units.name = ?5)
 ORDER BY units.id
 LIMIT ?6
 `
