@@ -60,7 +60,7 @@ first. An alert begins and ends with its fact; docs/alerts.md has the kinds.`,
 			alerts = alerts[:screenful]
 			defer e.notef("these are the first %d; --limit 0 lists all", screenful)
 		}
-		e.printAlerts(alerts)
+		e.printAlerts(alerts, emptyText("alerts", "no alerts: nothing needs a person", state.value, kind.value, f.Policy, f.Target))
 		return nil
 	}
 	cmd.AddCommand(newAckCommand(e))
@@ -75,12 +75,12 @@ func alertChoices() (state, kind *choice) {
 	return state, kind
 }
 
-func (e *env) printAlerts(alerts []keyturn.Alert) {
+func (e *env) printAlerts(alerts []keyturn.Alert, empty string) {
 	t := &table{head: []string{"ID", "KIND", "SEVERITY", "STATE", "AGE", "TOLD", "MESSAGE"}, shrink: []int{6}, state: 3}
 	for _, a := range alerts {
 		t.add(a.ID.String(), string(a.Kind), string(a.Severity), string(a.State), age(&a.Since, e.now()), age(a.LastNotifiedAt, e.now()), a.Message)
 	}
-	e.printTable(t, "no alerts: nothing needs a person")
+	e.printTable(t, empty)
 }
 
 func (e *env) showAlert(ctx context.Context, c *client.Client, id, output string) error {
@@ -160,7 +160,7 @@ the time given is over. They end by themselves with what they are about.`,
 		if *output == formatJSON {
 			return e.printJSON(done)
 		}
-		e.printAlerts(done)
+		e.printAlerts(done, "no alerts")
 		return nil
 	}
 	return cmd

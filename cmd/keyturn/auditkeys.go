@@ -167,6 +167,6 @@ func (e *env) printKeyAudit(r keyAuditReport) {
 	e.printTable(t, "no target has a KMIP server")
 	if len(r.Keys) > 0 {
 		e.printf("\n")
-		e.printKeys(r.Keys)
+		e.printKeys(r.Keys, "")
 	}
 }

@@ -58,14 +58,18 @@ MAY GO is the day from which no known snapshot needs the key. "-o json" says why
 		case formatYAML:
 			return e.printYAML(keys)
 		}
-		e.printKeys(keys)
+		old := ""
+		if filter.Old {
+			old = "old"
+		}
+		e.printKeys(keys, emptyText("keys", "no key was seen yet", filter.Unit, filter.Target, filter.Key, old))
 		return nil
 	}
 	cmd.AddCommand(newKeysRetireCommand(e))
 	return cmd
 }
 
-func (e *env) printKeys(keys []keyturn.RetainedKey) {
+func (e *env) printKeys(keys []keyturn.RetainedKey, empty string) {
 	t := &table{
 		head:   []string{"KEY", "TARGET", "USED BY", "FROM (UTC)", "UNTIL", "STATE", "SNAPSHOTS", "NEEDED UNTIL", "SURE", "MAY GO"},
 		shrink: []int{2, 0, 1}, state: noStateTint,
@@ -83,7 +87,7 @@ func (e *env) printKeys(keys []keyturn.RetainedKey) {
 		}
 		t.add(k.KeyID, k.Target, usedBy(k), orDash(dayOf(k.From)), until, lifeWords(k), number(k.Snapshots), needed, string(k.Sure), orDash(dayOf(k.SafeToRetireAt)))
 	}
-	e.printTable(t, "no key was seen yet")
+	e.printTable(t, empty)
 }
 
 // usedBy names a key's units by what people call them.

@@ -37,13 +37,15 @@ its key can be turned. It changes nothing.`,
 		if *output == formatJSON {
 			return e.printJSON(plan.Units)
 		}
-		e.printPlan(args[0], plan.Units)
+		e.printPlan(plan.Units, emptyText("units that the policy selects",
+			"the policy selects nothing: a rotation would fail; look at its select with `keyturn get policies "+printable(args[0])+" -o yaml`",
+			slices.Concat(only.Projects, only.Clusters, only.Units)...))
 		return nil
 	}
 	return cmd
 }
 
-func (e *env) printPlan(policy string, units []keyturn.Unit) {
+func (e *env) printPlan(units []keyturn.Unit, empty string) {
 	t := &table{head: []string{"UNIT", "KIND", "PROJECT", "CLUSTER", "AGE", "TURNS", "WHY NOT"}, shrink: []int{2, 3, 6, 0}, state: 5}
 	rotatable, waves := 0, 0
 	for _, u := range units {
@@ -67,7 +69,7 @@ func (e *env) printPlan(policy string, units []keyturn.Unit) {
 		}
 		t.add(row...)
 	}
-	e.printTable(t, "the policy selects nothing: a rotation would fail; look at its select with `keyturn get policies "+printable(policy)+" -o yaml`")
+	e.printTable(t, empty)
 	if len(units) > 0 {
 		e.notef("%s: %s would turn, %s would be skipped", plural(len(units), "unit"), number(rotatable), number(len(units)-rotatable))
 	}

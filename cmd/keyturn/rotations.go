@@ -57,7 +57,7 @@ func newRotationsCommand(e *env) *cobra.Command {
 			rotations = rotations[:screenful]
 			defer e.notef("these are the newest %d; --limit 0 lists all", screenful)
 		}
-		e.printRotations(rotations)
+		e.printRotations(rotations, emptyText("rotations", "no rotations yet: `keyturn rotate POLICY` asks for one", policy, state.value))
 		return nil
 	}
 	return cmd
@@ -73,13 +73,13 @@ func rotationStates() []string {
 	}
 }
 
-func (e *env) printRotations(rotations []keyturn.Rotation) {
+func (e *env) printRotations(rotations []keyturn.Rotation, empty string) {
 	t := &table{head: []string{"ID", "POLICY", "STATE", "DONE", "BAD", "TRIGGER", "AGE", "TOOK"}, shrink: []int{1}, state: 2}
 	for _, r := range rotations {
 		t.add(r.ID.String(), r.Policy, string(r.State), done(r.Counts), number(r.Counts.Failed+r.Counts.Parked),
 			string(r.Trigger), age(&r.RequestedAt, e.now()), e.took(r))
 	}
-	e.printTable(t, "no rotations yet: `keyturn rotate POLICY` asks for one")
+	e.printTable(t, empty)
 }
 
 func done(c keyturn.Counts) string { return number(c.Total-c.Pending) + "/" + number(c.Total) }

@@ -49,6 +49,14 @@ func (e *env) printTable(t *table, empty string) {
 	e.printf("%s", out.String())
 }
 
+// emptyText is what a listing says that is empty: a listing that something narrows says nothing of what it left out.
+func emptyText(things, all string, narrowedBy ...string) string {
+	if firstOf(narrowedBy...) != "" {
+		return "no " + things + " match"
+	}
+	return all
+}
+
 // widths are those of the widest cells, less what the screen has no room for.
 func (t *table) widths(screen int) []int {
 	widths := make([]int, len(t.head))

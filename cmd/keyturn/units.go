@@ -40,7 +40,8 @@ func newUnitsCommand(e *env) *cobra.Command {
 			t.add(orDash(u.Name), string(u.Component), firstOf(u.ProjectName, u.ProjectID), orDash(u.ClusterName),
 				orDash(u.KeyID), keyAge(e, u), u.Reason)
 		}
-		e.printTable(t, "no units yet: `keyturn plan POLICY` or a rotation finds them")
+		e.printTable(t, emptyText("units", "no units yet: `keyturn observe TARGET` or a rotation finds those that policies select",
+			filter.Target, filter.Project, filter.Cluster, filter.Name))
 		return nil
 	}
 	return cmd
@@ -92,7 +93,7 @@ func newHistoryCommand(e *env) *cobra.Command {
 		if *output == formatJSON {
 			return e.printJSON(records)
 		}
-		return e.printHistory(cmd.Context(), c, records)
+		return e.printHistory(cmd.Context(), c, records, emptyText("records", "no key was seen yet", filter.Unit, rotation))
 	}
 	return cmd
 }
@@ -109,7 +110,7 @@ func mustKnowUnit(ctx context.Context, c *client.Client, unit string) error {
 	return nil
 }
 
-func (e *env) printHistory(ctx context.Context, c *client.Client, records []keyturn.KeyRecord) error {
+func (e *env) printHistory(ctx context.Context, c *client.Client, records []keyturn.KeyRecord, empty string) error {
 	t := &table{head: []string{"UNIT", "KEY", "FROM (UTC)", "UNTIL", "FOR", "ORIGIN"}, shrink: []int{0, 1}, state: noStateTint}
 	names, err := unitNames(ctx, c, len(records) > 0)
 	if err != nil {
@@ -122,7 +123,7 @@ func (e *env) printHistory(ctx context.Context, c *client.Client, records []keyt
 		}
 		t.add(names.of(r.Unit), r.KeyID, stamp(&r.From), until, age(&r.From, end), string(r.Origin))
 	}
-	e.printTable(t, "no key was seen yet")
+	e.printTable(t, empty)
 	return nil
 }
 

@@ -123,7 +123,7 @@ func newDeliveriesCommand(e *env) *cobra.Command {
 			}
 			t.add(d.ID.String(), d.Webhook, d.EventID, string(d.State), strconv.Itoa(d.Attempts), age(&d.CreatedAt, e.now()), next, d.LastError)
 		}
-		e.printTable(t, "no deliveries")
+		e.printTable(t, emptyText("deliveries", "no deliveries yet", webhook, state.value))
 		return nil
 	}
 	return cmd

@@ -115,6 +115,7 @@ spec: {target: om}
 	until(t, "the second message", func() bool {
 		return len(fromJSON[[]keyturn.Delivery](t, c.run(t, "webhooks", "deliveries", "--state", "delivered", "-o", "json"))) == 2
 	})
+	c.run(t, "webhooks", "deliveries", "--state", "parked").want(t, exitDone).wantError(t, "no deliveries match")
 	c.run(t, "webhooks", "replay").want(t, exitUsage)
 	c.run(t, "webhooks", "replay", "nonsense").want(t, exitUsage)
 	c.run(t, "webhooks", "replay", keyturn.NewID(apitest.Epoch()).String()).want(t, exitNotFound)
