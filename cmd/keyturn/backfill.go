@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/keyturn/keyturn/internal/calendar"
@@ -30,10 +32,8 @@ many slots at once turn each key once.`,
 		if req.From == "" {
 			return usageErrorf("--from is missing: give a day such as 2026-03-01")
 		}
-		for flag, text := range map[string]string{"--from": req.From, "--to": req.To} {
-			if _, err := calendar.ParseTime(text, "UTC"); text != "" && err != nil {
-				return usageErrorf("%s: %w", flag, err)
-			}
+		if err := checkRange(req.From, req.To); err != nil {
+			return err
 		}
 		c, err := e.client()
 		if err != nil {
@@ -54,11 +54,40 @@ many slots at once turn each key once.`,
 		for _, slot := range done.Items {
 			t.add(slot.Local, slot.Timezone, stamp(&slot.At), orDash(slot.Rotation), slot.Note)
 		}
-		e.printTable(t, "each of "+plural(done.Checked, "slot")+" has its rotation")
+		empty := "no slot lies in the range"
+		if done.Checked > 0 {
+			empty = "each of " + plural(done.Checked, "slot") + " has its rotation"
+		}
+		e.printTable(t, empty)
 		if len(done.Items) > 0 && req.DryRun {
 			e.notef("%s of %s without a rotation; nothing was asked for", number(len(done.Items)), plural(done.Checked, "slot"))
 		}
 		return nil
 	}
 	return cmd
+}
+
+// checkRange finds what is wrong with a range in any time zone. How a day and an instant are to one
+// another only the server knows, which knows the policy's zone.
+func checkRange(from, to string) error {
+	begin, err := calendar.ParseTime(from, "UTC")
+	if err != nil {
+		return usageErrorf("--from: %w", err)
+	}
+	if to == "" {
+		return nil
+	}
+	end, err := calendar.ParseTime(to, "UTC")
+	if err != nil {
+		return usageErrorf("--to: %w", err)
+	}
+	if isInstant(from) == isInstant(to) && !begin.Before(end) {
+		return usageErrorf("--to %s is not after --from %s: the range is empty", to, from)
+	}
+	return nil
+}
+
+func isInstant(text string) bool {
+	_, err := time.Parse(time.RFC3339, text)
+	return err == nil
 }

@@ -60,6 +60,10 @@ func TestScheduleErrors(t *testing.T) {
 		{[]string{"schedule", "--cron", "@daily", "--timezone", "Europe/Berln"}, exitUsage, "did you mean Europe/Berlin?"},
 		{[]string{"backfill", "quarterly"}, exitUsage, "--from is missing"},
 		{[]string{"backfill", "quarterly", "--from", "soon"}, exitUsage, "--from"},
+		{[]string{"backfill", "quarterly", "--from", "2026-01-01", "--to", "soon"}, exitUsage, "--to"},
+		{[]string{"backfill", "quarterly", "--from", "2026-03-01", "--to", "2026-01-01"}, exitUsage, "--to 2026-01-01 is not after --from 2026-03-01"},
+		{[]string{"backfill", "quarterly", "--from", "2026-01-01T02:00:00+02:00", "--to", "2026-01-01T00:00:00Z"}, exitUsage, "is not after"},
+		{[]string{"backfill", "quarterly", "--from", "2027-01-01"}, exitFailed, "in the future"},
 		{[]string{"forecast", "--months", "0"}, exitUsage, "1 to 120"},
 		{[]string{"forecast", "none"}, exitNotFound, `no policy "none"`},
 		{[]string{"simulate-time"}, exitUsage, "-f is missing"},
@@ -86,6 +90,7 @@ func TestBackfillListsThenAsks(t *testing.T) {
 	if len(asked) != 2 || asked[0].Rotation == "" || asked[0].Local != "2025-10-01T02:00:00" {
 		t.Errorf("asked for %+v", asked)
 	}
+	c.run(t, "backfill", "quarterly", "--from", "2025-09-01", "--to", "2025-09-02").want(t, exitDone).wantError(t, "no slot lies in the range")
 	if again := c.run(t, "backfill", "quarterly", "--from", "2025-09-01").want(t, exitDone); !strings.Contains(again.stderr, "each of 2 slots has its rotation") {
 		t.Errorf("again: %s", again.stderr)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -113,25 +115,19 @@ func (s *server) pastSlots(ctx context.Context, in *backfillInput) ([]keyturn.Sl
 	if err != nil {
 		return nil, nil, err
 	}
+	if strings.TrimSpace(policy.Schedule.Cron) == "" && policy.Schedule.MaxAge == 0 {
+		return nil, nil, huma.Error422UnprocessableEntity(fmt.Sprintf("policy %q has no schedule, so no slot of it was missed: `keyturn rotate %s` rotates now", in.Name, in.Name))
+	}
 	if table.Relative() {
 		return nil, nil, huma.Error422UnprocessableEntity("slots of @every are counted from one another: only with startAt is it known which were missed")
 	}
-	to, err := s.Store.Now(ctx)
+	now, err := s.Store.Now(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("asking the database for the time: %w", err)
 	}
-	from, err := calendar.ParseTime(in.Body.From, policy.Schedule.Timezone)
+	from, to, err := pastRange(in, policy.Schedule.Timezone, now)
 	if err != nil {
-		return nil, nil, huma.Error422UnprocessableEntity("body.from: " + err.Error())
-	}
-	if in.Body.To != "" {
-		end, err := calendar.ParseTime(in.Body.To, policy.Schedule.Timezone)
-		if err != nil {
-			return nil, nil, huma.Error422UnprocessableEntity("body.to: " + err.Error())
-		}
-		if end.Before(to) {
-			to = end
-		}
+		return nil, nil, err
 	}
 	slots, complete, err := calendar.Between(ctx, table, from, to)
 	if err == nil && !complete {
@@ -147,4 +143,28 @@ func (s *server) pastSlots(ctx context.Context, in *backfillInput) ([]keyturn.Sl
 		}
 	}
 	return slots, described, nil
+}
+
+// pastRange reads the range that was asked for, up to now. One without an instant of the past is a mistake:
+// that each of its slots has its rotation would be true, and no help.
+func pastRange(in *backfillInput, timezone string, now time.Time) (from, to time.Time, err error) {
+	if from, err = calendar.ParseTime(in.Body.From, timezone); err != nil {
+		return from, to, huma.Error422UnprocessableEntity("body.from: " + err.Error())
+	}
+	to = now
+	if in.Body.To != "" {
+		if to, err = calendar.ParseTime(in.Body.To, timezone); err != nil {
+			return from, to, huma.Error422UnprocessableEntity("body.to: " + err.Error())
+		}
+		if !from.Before(to) {
+			return from, to, huma.Error422UnprocessableEntity("body.to: the range ends before it begins: give a time after from")
+		}
+	}
+	if !from.Before(now) {
+		return from, to, huma.Error422UnprocessableEntity("body.from: the range is in the future, and only slots of the past can be without a rotation")
+	}
+	if now.Before(to) {
+		to = now
+	}
+	return from, to, nil
 }

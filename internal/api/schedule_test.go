@@ -98,10 +98,20 @@ func TestBackfillAsksOnceForEachSlotWithoutARotation(t *testing.T) {
 	}
 	f.store.AddResource(keyturn.KindPolicy, "every", `{"target":"om","schedule":{"cron":"@every 36h"}}`)
 	f.store.AddResource(keyturn.KindPolicy, "minutely", `{"target":"om","schedule":{"cron":"* * * * *"}}`)
-	for path, body := range map[string]string{
-		"every": `{"from":"2026-03-25"}`, "minutely": `{"from":"2026-03-01"}`, "nightly": `{"from":"soon"}`,
+	f.store.AddResource(keyturn.KindPolicy, "never", `{"target":"om"}`)
+	for _, tc := range []struct{ policy, body, words string }{
+		{"every", `{"from":"2026-03-25"}`, "@every"},
+		{"minutely", `{"from":"2026-03-01"}`, "slots lie in the range"},
+		{"nightly", `{"from":"soon"}`, "body.from"},
+		{"nightly", `{"from":"2026-03-25","to":"2026-03-24"}`, "body.to: the range ends before it begins"},
+		{"nightly", `{"from":"2026-03-25","to":"2026-03-24T23:00:00Z"}`, "body.to: the range ends before it begins"}, // midnight in Berlin
+		{"nightly", `{"from":"2026-04-01","to":"2026-05-01"}`, "in the future"},
+		{"never", `{"from":"2026-03-01"}`, `policy "never" has no schedule`},
 	} {
-		wantProblem(t, f.call(t, keyturn.RoleOperator, http.MethodPost, "/api/v1/policies/"+path+"/backfill", body), http.StatusUnprocessableEntity)
+		p := wantProblem(t, f.call(t, keyturn.RoleOperator, http.MethodPost, "/api/v1/policies/"+tc.policy+"/backfill", tc.body), http.StatusUnprocessableEntity)
+		if !strings.Contains(p.Detail, tc.words) {
+			t.Errorf("%s %s: %q, want %q", tc.policy, tc.body, p.Detail, tc.words)
+		}
 	}
 	// Too many rotations at once, but not too many slots.
 	wantProblem(t, f.call(t, keyturn.RoleOperator, http.MethodPost, "/api/v1/policies/minutely/backfill", `{"from":"2026-03-27"}`), http.StatusUnprocessableEntity)
