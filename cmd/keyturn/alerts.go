@@ -83,7 +83,12 @@ func (e *env) printAlerts(alerts []keyturn.Alert, empty string) {
 	e.printTable(t, empty)
 }
 
+const whereAlerts = "`keyturn alerts` shows the ids"
+
 func (e *env) showAlert(ctx context.Context, c *client.Client, id, output string) error {
+	if err := wantID(id, whereAlerts); err != nil {
+		return err
+	}
 	a, err := c.Alert(ctx, id)
 	if err != nil {
 		return err
@@ -143,6 +148,11 @@ the time given is over. They end by themselves with what they are about.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := readUntil(until, &ack); err != nil {
 			return err
+		}
+		for _, id := range args { // before the first is acknowledged
+			if err := wantID(id, whereAlerts); err != nil {
+				return err
+			}
 		}
 		c, err := e.client()
 		if err != nil {

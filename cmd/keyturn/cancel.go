@@ -22,6 +22,9 @@ cancelled. Keys that were turned stay turned.
 	output := outputFlag(cmd, formatTable, formatJSON)
 	cmd.Flags().StringVar(&reason, "reason", "", "why; kept with the rotation")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := wantID(args[0], whereRotations); err != nil {
+			return err
+		}
 		c, err := e.client()
 		if err != nil {
 			return err

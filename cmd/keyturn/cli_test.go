@@ -193,7 +193,6 @@ func TestExitCodes(t *testing.T) {
 		{"no such policy to pause", "pause nosuch", "", exitNotFound, []string{`"nosuch"`}},
 		{"no such target", "get targets nosuch", "", exitNotFound, []string{`"nosuch"`}},
 		{"no such rotation", "rotations " + missing, "", exitNotFound, []string{missing}},
-		{"no id", "rotations latest", "", exitNotFound, []string{"latest"}},
 		{"no such unit", "history nosuch", "", exitNotFound, []string{"keyturn units"}},
 		{"wrong token", "units", "kt_wrong", exitUnauthorized, []string{"KEYTURN_TOKEN"}},
 		{"weak token", "rotate quarterly", apitest.Secret(keyturn.RoleViewer), exitUnauthorized, []string{"operator", "viewer"}},

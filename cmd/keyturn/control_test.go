@@ -72,7 +72,8 @@ func TestRotateResumesARotation(t *testing.T) {
 	c.run(t, "rotate").want(t, exitUsage)
 	whole := c.has(keyturn.RotationSucceeded)
 	c.run(t, "rotate", "--resume", whole.ID.String()).want(t, exitFailed).says(t, "nothing is missing")
-	c.run(t, "rotate", "--resume", "nonsense").want(t, exitNotFound)
+	c.run(t, "rotate", "--resume", "nonsense").want(t, exitUsage)
+	c.run(t, "rotate", "--resume", keyturn.NewID(apitest.Epoch()).String()).want(t, exitNotFound)
 }
 
 func TestTaskIsResolved(t *testing.T) {

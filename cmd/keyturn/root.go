@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/client"
 )
 
@@ -84,6 +85,7 @@ Exit codes: 0 done, 1 error, 2 usage, 3 rotation ended other than succeeded,
 	addGroup(root, groupSetup, newApplyCommand(e), newGetCommand(e), newDoctorCommand(e), newWebhooksCommand(e), newHooksCommand(e), newTokenCommand(e))
 	addGroup(root, groupServer, newServeCommand(e), newDemoCommand(e), newSimulateCommand(e), newMigrateCommand(e))
 	root.AddCommand(newVersionCommand(e))
+	adoptCobras(root)
 	return root
 }
 
@@ -128,23 +130,37 @@ func arguments(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return usageErrorf("%s is missing: %s", missingArgument(cmd, len(args)), cmd.UseLine())
+			return usageErrorf("%s is missing: %s", argumentName(cmd, len(args)), cmd.UseLine())
 		case len(args) > most:
 			return usageErrorf("unexpected argument %q: %s", args[most], cmd.UseLine())
-		default:
-			return nil
 		}
+		for i, arg := range args {
+			if strings.TrimSpace(arg) == "" { // such as that of a script whose variable is not set
+				return usageErrorf("%s is empty: %s", argumentName(cmd, i), cmd.UseLine())
+			}
+		}
+		return nil
 	}
 }
 
-// missingArgument names the n-th argument of a command from its Use.
-func missingArgument(cmd *cobra.Command, n int) string {
+// argumentName names the n-th argument of a command from its Use.
+func argumentName(cmd *cobra.Command, n int) string {
 	words := strings.Fields(cmd.Use)[1:]
 	if n < len(words) {
-		return words[n]
+		return strings.Trim(words[n], "[].")
 	}
 	return "an argument"
 }
+
+// wantID refuses what can't be an id, and says where ids are found.
+func wantID(text, where string) error {
+	if _, err := keyturn.ParseID(text); err != nil {
+		return usageErrorf("%w; %s", err, where)
+	}
+	return nil
+}
+
+const whereRotations = "`keyturn rotations` shows the ids"
 
 // didYouMean returns `: did you mean "x"?`-like text for the name that is closest, if one is close.
 func didYouMean(got string, names []string) string {

@@ -114,6 +114,9 @@ func resumeArguments(cmd *cobra.Command, args []string) error {
 
 // resumeRotation asks for a retry of what a rotation left undone.
 func (e *env) resumeRotation(ctx context.Context, id, reason string, wait bool, output string) error {
+	if err := wantID(id, whereRotations); err != nil {
+		return err
+	}
 	c, err := e.client()
 	if err != nil {
 		return err

@@ -100,6 +100,9 @@ func (e *env) took(r keyturn.Rotation) string {
 }
 
 func (e *env) showRotation(ctx context.Context, c *client.Client, id, output string) error {
+	if err := wantID(id, whereRotations); err != nil {
+		return err
+	}
 	r, err := c.RotationWithClusters(ctx, id)
 	if err != nil {
 		return err

@@ -20,8 +20,8 @@ rotation, with the ids of those that are parked.`,
 	}
 	output := outputFlag(cmd, formatTable, formatJSON)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if _, err := keyturn.ParseID(args[0]); err != nil {
-			return usageErrorf("%w; `keyturn rotations ROTATION` shows the ids of tasks", err)
+		if err := wantID(args[0], "`keyturn rotations ROTATION` shows the ids of parked tasks"); err != nil {
+			return err
 		}
 		c, err := e.client()
 		if err != nil {
@@ -75,8 +75,8 @@ Who decided, when and why is kept with the task and in the audit.`,
 		case d.Key != "" && d.As != "succeeded":
 			return usageErrorf("--key goes with --as succeeded only")
 		}
-		if _, err := keyturn.ParseID(args[0]); err != nil {
-			return usageErrorf("%w; `keyturn rotations ROTATION` shows the ids of parked tasks", err)
+		if err := wantID(args[0], "`keyturn rotations ROTATION` shows the ids of parked tasks"); err != nil {
+			return err
 		}
 		c, err := e.client()
 		if err != nil {

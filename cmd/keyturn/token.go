@@ -114,8 +114,8 @@ func newTokenRevokeCommand(e *env) *cobra.Command {
 		Short: "Revoke a token, everywhere within seconds",
 		Args:  arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, err := keyturn.ParseID(args[0]); err != nil {
-				return usageErrorf("%w; `keyturn token list` shows the ids", err)
+			if err := wantID(args[0], "`keyturn token list` shows the ids"); err != nil {
+				return err
 			}
 			c, err := e.client()
 			if err != nil {

@@ -72,7 +72,7 @@ func newHistoryCommand(e *env) *cobra.Command {
 		if rotation != "" {
 			id, err := keyturn.ParseID(rotation)
 			if err != nil {
-				return usageErrorf("--rotation: %w", err)
+				return usageErrorf("--rotation: %w; %s", err, whereRotations)
 			}
 			filter.Rotation = id
 		}

@@ -146,8 +146,8 @@ thing has overtaken are left out: they would say again what is over.`,
 			return usageErrorf("give the id of a delivery, or --failed NAME; `keyturn webhooks deliveries` shows the ids")
 		}
 		if len(args) == 1 {
-			if _, err := keyturn.ParseID(args[0]); err != nil {
-				return usageErrorf("%w; `keyturn webhooks deliveries` shows the ids", err)
+			if err := wantID(args[0], "`keyturn webhooks deliveries` shows the ids"); err != nil {
+				return err
 			}
 		}
 		c, err := e.client()
