@@ -222,8 +222,11 @@ func (e *env) client() (*client.Client, error) {
 // findToken returns the token of the flag, the environment, or the file that
 // the server's first start wrote. None is no error: the server says so.
 func (e *env) findToken() (string, error) {
-	if token := firstOf(e.token, e.getenv("KEYTURN_TOKEN")); token != "" {
-		return strings.TrimSpace(token), nil
+	if e.token != "" {
+		return wholeToken(e.token, "--token")
+	}
+	if token := e.getenv("KEYTURN_TOKEN"); token != "" {
+		return wholeToken(token, "KEYTURN_TOKEN")
 	}
 	path := filepath.Join(firstOf(e.getenv("KEYTURN_DATA_DIR"), defaultDataDir), tokenFile)
 	raw, err := os.ReadFile(path) //nolint:gosec // the path is the user's configuration
@@ -233,7 +236,17 @@ func (e *env) findToken() (string, error) {
 	if err != nil {
 		return "", &exitError{code: exitUnauthorized, err: fmt.Errorf("reading the token: %w; give one with --token or KEYTURN_TOKEN", err)}
 	}
-	return strings.TrimSpace(string(raw)), nil
+	return wholeToken(string(raw), path)
+}
+
+// wholeToken refuses what no request can carry, without showing it: it may be a secret with a line too much.
+func wholeToken(text, source string) (string, error) {
+	token := strings.TrimSpace(text)
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", &exitError{code: exitUnauthorized, err: fmt.Errorf(
+			"the token in %s is malformed: it has blanks, line breaks or letters that no token has; give the one line that `keyturn token create` prints", source)}
+	}
+	return token, nil
 }
 
 func firstOf(values ...string) string {

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/api/apitest"
 )
 
 // TestWhatIsNoIDIsAUsageError: a server would have to be asked for what can't be there.
@@ -72,4 +77,30 @@ func TestCobrasCommandsRefuseWhatTheyDoNotKnow(t *testing.T) {
 			t.Errorf("%s prints no %q: %.300s", args, want, r.stdout)
 		}
 	}
+}
+
+func TestMalformedTokensAreNotSentNorShown(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{"kt_sec\nret", "kt_sec ret", "kt_sec\x00ret", "kt_s\u00e9cret"} {
+		c := newCLI(t)
+		c.server.Close()
+		file := filepath.Join(c.dir, tokenFile)
+		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for source, call := range map[string]func() result{
+			"--token":       func() result { return c.run(t, "rotations", "--token", bad) },
+			"KEYTURN_TOKEN": func() result { c.vars["KEYTURN_TOKEN"] = bad; return c.run(t, "rotations") },
+			file:            func() result { c.vars["KEYTURN_TOKEN"] = ""; return c.run(t, "rotations") },
+		} {
+			r := call().want(t, exitUnauthorized)
+			r.wantError(t, "the token in "+source+" is malformed")
+			if strings.Contains(r.stderr, "kt_s") || strings.Contains(r.stderr, "ret;") {
+				t.Errorf("%q is shown: %s", bad, r.stderr)
+			}
+		}
+	}
+	c := newCLI(t)
+	c.vars["KEYTURN_TOKEN"] = " " + apitest.Secret(keyturn.RoleViewer) + "\n" // as a file gives it
+	c.run(t, "rotations").want(t, exitDone)
 }
