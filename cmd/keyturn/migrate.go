@@ -23,6 +23,11 @@ is for those who migrate with another role than the server's, or before it.`,
 			if err != nil {
 				return err
 			}
+			if cfg.DatabaseURL == "" && !check { // a check makes nothing
+				if err := app.MakeDataDir(cfg); err != nil {
+					return err
+				}
+			}
 			store, err := app.OpenStore(cmd.Context(), cfg, zap.NewNop())
 			if err != nil {
 				return err

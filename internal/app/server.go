@@ -120,8 +120,8 @@ func (s *Server) openDataDir() error {
 	if !embedded && !s.cfg.Has(RoleAPI) {
 		return nil // nothing is written there
 	}
-	if err := os.MkdirAll(s.cfg.DataDir, 0o700); err != nil {
-		return fmt.Errorf("data_dir can't be made: %w; set data_dir (KEYTURN_DATA_DIR) to a folder that %s may write to", err, whoami())
+	if err := MakeDataDir(s.cfg); err != nil {
+		return err
 	}
 	if !embedded {
 		return nil
@@ -134,6 +134,14 @@ func (s *Server) openDataDir() error {
 		return fmt.Errorf("data_dir %s can't be used: %w; set data_dir (KEYTURN_DATA_DIR) to a folder that %s may write to", s.cfg.DataDir, err, whoami())
 	}
 	s.opened("lock of data_dir", func(context.Context) error { return lock.Release() })
+	return nil
+}
+
+// MakeDataDir makes the data directory, if it is not there.
+func MakeDataDir(cfg Config) error {
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data_dir can't be made: %w; set data_dir (KEYTURN_DATA_DIR) to a folder that %s may write to", err, whoami())
+	}
 	return nil
 }
 
