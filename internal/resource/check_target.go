@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ func checkTarget(t *tree, value any) {
 	name, _ := text(value, "spec", "system")
 	system := keyturn.System(name)
 	checkURL(t, value, "http", "https")
+	checkNoQuery(t, value, "spec", "url")
 	if spec, ok := lookup(value, []string{"spec"}).(map[string]any); ok && spec["url"] == nil && system == keyturn.SystemOpsManager {
 		t.fail([]string{"spec"}, "the field url is missing: where is this Ops Manager?")
 	}
@@ -33,6 +35,14 @@ func checkTarget(t *tree, value any) {
 	checkPause(t, value, keyturn.Duration(10*time.Second), keyturn.Duration(366*keyturn.Day), "spec", "observe")
 	checkKMS(t, value, system)
 	checkKMIP(t, value, system)
+}
+
+// checkNoQuery refuses a query, which would be lost: each call has its own behind the target's address.
+func checkNoQuery(t *tree, value any, where ...string) {
+	raw, _ := text(value, where...)
+	if u, err := url.Parse(raw); err == nil && (u.RawQuery != "" || u.ForceQuery) {
+		t.fail(where, "the URL must not have a query (?)")
+	}
 }
 
 // isKnown reports a system that the schema has nothing to say against.
