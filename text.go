@@ -2,6 +2,7 @@ package keyturn
 
 import (
 	"bytes"
+	"errors"
 	"net/url"
 	"strings"
 	"unicode/utf8"
@@ -27,10 +28,13 @@ func StorableJSON(document []byte) bool {
 	}
 }
 
-// StorableURL reports whether the path and the query of an address can be looked for.
-func StorableURL(u *url.URL) bool {
+// CheckURL refuses an address whose path or query can't be looked for.
+func CheckURL(u *url.URL) error {
 	query, err := url.QueryUnescape(u.RawQuery)
-	return Storable(u.Path) && (err != nil || Storable(query)) // whoever reads a query that is none says so
+	if Storable(u.Path) && (err != nil || Storable(query)) { // whoever reads a query that is none says so
+		return nil
+	}
+	return errors.New("the address has a NUL, or characters that are not UTF-8: nothing is called so")
 }
 
 // MakeStorable replaces what no database can keep by U+FFFD, so that the text matches nothing that it did not match before.

@@ -52,15 +52,19 @@ func (f *flights) end(task keyturn.ID) {
 func (f *flights) sent(task keyturn.ID, settle time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.now()
-	for id, was := range f.by { // those that others went on with
-		if !was.busy && !was.settled.After(now) {
-			delete(f.by, id)
-		}
-	}
 	was := f.by[task]
-	was.settled = now.Add(settle)
+	was.settled = f.now().Add(settle)
 	f.by[task] = was
+	time.AfterFunc(settle, func() { f.forget(task) })
+}
+
+// forget lets go of a task that has settled, also when others went on with it.
+func (f *flights) forget(task keyturn.ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if was := f.by[task]; !was.busy && !was.settled.After(f.now()) {
+		delete(f.by, task)
+	}
 }
 
 // settledIn is how long until the system must show what this process sent for the task; not positive: nothing is under way.

@@ -29,8 +29,8 @@ func (s *server) outside(next http.Handler) http.Handler {
 		w.Header().Set("X-Request-Id", id)
 		rec := &statusWriter{ResponseWriter: w}
 		defer s.finishRequest(rec, r, start)
-		if !keyturn.StorableURL(r.URL) {
-			writeProblem(rec, http.StatusBadRequest, "the address has a NUL, or characters that are not UTF-8: nothing is called so")
+		if err := keyturn.CheckURL(r.URL); err != nil {
+			writeProblem(rec, http.StatusBadRequest, err.Error())
 			return
 		}
 		next.ServeHTTP(rec, r)

@@ -21,7 +21,7 @@ func checkTarget(t *tree, value any) {
 	name, _ := text(value, "spec", "system")
 	system := keyturn.System(name)
 	checkURL(t, value, "http", "https")
-	checkNoQuery(t, value, "spec", "url")
+	checkNoQuery(t, value)
 	if spec, ok := lookup(value, []string{"spec"}).(map[string]any); ok && spec["url"] == nil && system == keyturn.SystemOpsManager {
 		t.fail([]string{"spec"}, "the field url is missing: where is this Ops Manager?")
 	}
@@ -38,7 +38,8 @@ func checkTarget(t *tree, value any) {
 }
 
 // checkNoQuery refuses a query, which would be lost: each call has its own behind the target's address.
-func checkNoQuery(t *tree, value any, where ...string) {
+func checkNoQuery(t *tree, value any) {
+	where := []string{"spec", "url"}
 	raw, _ := text(value, where...)
 	if u, err := url.Parse(raw); err == nil && (u.RawQuery != "" || u.ForceQuery) {
 		t.fail(where, "the URL must not have a query (?)")

@@ -48,8 +48,8 @@ func (s *Site) outside(next http.Handler) http.Handler {
 			s.Logger.Debug("page", zap.String("method", r.Method), zap.String("path", r.URL.Path),
 				zap.Duration("took", s.Now().Sub(begun)), zap.String("remote", r.RemoteAddr))
 		}()
-		if !keyturn.StorableURL(r.URL) {
-			s.fail(w, r, nil, &apiError{Status: http.StatusBadRequest, Detail: "the address has a NUL, or characters that are not UTF-8: nothing is called so"})
+		if err := keyturn.CheckURL(r.URL); err != nil {
+			s.fail(w, r, nil, &apiError{Status: http.StatusBadRequest, Detail: err.Error()})
 			return
 		}
 		next.ServeHTTP(w, r)

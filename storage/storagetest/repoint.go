@@ -38,6 +38,16 @@ func (f *fixture) claimed(target string) (keyturn.Rotation, keyturn.Policy) {
 	return got, policy
 }
 
+// overtaken claims a rotation, and points its policy at another target while it is planned.
+func (f *fixture) overtaken(target string) (keyturn.Rotation, keyturn.Policy) {
+	f.t.Helper()
+	r := f.request("quarterly")
+	_, policy, err := f.ClaimRotation(f.ctx(), r.ID, owner, lease)
+	f.ok(err)
+	f.repoint(target)
+	return r, policy
+}
+
 func repointBefore(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
@@ -78,10 +88,7 @@ func repointWaves(t *testing.T, newStore New) {
 func repointWhile(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
-	r := f.request("quarterly")
-	_, policy, err := f.ClaimRotation(f.ctx(), r.ID, owner, lease)
-	f.ok(err)
-	f.repoint("om-2")
+	r, policy := f.overtaken("om-2")
 	f.clock.Advance(lease / 2)
 	renewed, _, err := f.ClaimRotation(f.ctx(), r.ID, owner, lease)
 	f.ok(err)
@@ -99,10 +106,7 @@ func repointWhile(t *testing.T, newStore New) {
 func repointRefused(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
-	r := f.request("quarterly")
-	_, policy, err := f.ClaimRotation(f.ctx(), r.ID, owner, lease)
-	f.ok(err)
-	f.repoint("om-2")
+	r, policy := f.overtaken("om-2")
 	f.clock.Advance(lease + time.Second)
 	late, _, err := f.ClaimRotation(f.ctx(), r.ID, owner, lease) // it lost its claim meanwhile
 	f.ok(err)

@@ -54,9 +54,9 @@ func (p *project) snapshotsOf(id string) *cached[[]snapshot] {
 type projects struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	by    map[string]*project
-	swept bool // a sweep will come
+	mu       sync.Mutex
+	by       map[string]*project
+	sweeping bool // a sweep will come
 }
 
 // of returns what is held of a project, and forgets the one that was not used for longest if there are too many. Those that
@@ -83,14 +83,14 @@ func (ps *projects) of(id string) *project {
 // sweepLater has what is not used any more forgotten, also when nobody asks for a project again: the lists of a large estate
 // would stay in memory until its next rotation. The caller holds mu.
 func (ps *projects) sweepLater() {
-	if ps.swept || len(ps.by) == 0 {
+	if ps.sweeping || len(ps.by) == 0 {
 		return
 	}
-	ps.swept = true
+	ps.sweeping = true
 	time.AfterFunc(listLife, func() {
 		ps.mu.Lock()
 		defer ps.mu.Unlock()
-		ps.swept = false
+		ps.sweeping = false
 		maps.DeleteFunc(ps.by, func(_ string, p *project) bool { return ps.now().Sub(p.used) >= listLife })
 		ps.sweepLater()
 	})
