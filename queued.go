@@ -22,7 +22,7 @@ type QueuedTask struct {
 // Fed is what a target's feed handed out.
 type Fed struct {
 	Tasks []QueuedTask
-	// More reports that behind them many more wait for their turn, in one rotation: at least a quarter of the feed's window.
+	// More reports that behind them many more wait for their turn, in one rotation: at least a sixteenth of the feed's window.
 	More bool
 }
 

@@ -22,16 +22,24 @@ type ahead struct {
 	generation int64 // of the target's spec; 0: it was not asked for
 }
 
-// lookAhead prepares the next task of the delivery, while the place at the target has nothing else to do: the intent of
-// this one is being written. Whatever goes wrong is found out again when the next one's turn has come.
+// lookAhead prepares the task that has waited longest, while the place at the target has nothing else to do: the intent of
+// this one is being written. Whatever goes wrong is found out again when that one's turn has come.
 func (r *rotator) lookAhead(ctx, stopping context.Context, j *job) {
-	if j.next == nil || j.maker != nil || j.prepareTook > aheadMost || stopping.Err() != nil || j.gate.held(r.now()) > 0 {
+	if j.maker != nil || j.prepareTook > aheadMost || stopping.Err() != nil || j.gate.held(r.now()) > 0 {
+		return
+	}
+	next := j.places.toLookAt()
+	if next == nil {
+		return
+	}
+	defer j.places.lookedAt(next)
+	if next.late(r.now()) || next.State != keyturn.TaskPending || next.message.left() != nil {
 		return
 	}
 	g := guardFrom(r.now(), aheadFor)
-	j.next.sys, j.next.target, j.next.gate = j.sys, j.target, j.gate
-	if intent, err := r.prepare(ctx, j.next, aheadMost); err == nil {
-		j.next.ahead = ahead{intent, g, j.target.Generation}
+	next.sys, next.target, next.gate = j.sys, j.target, j.gate
+	if intent, err := r.prepare(ctx, next, aheadMost); err == nil {
+		next.ahead = ahead{intent, g, j.target.Generation}
 	}
 }
 

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -34,6 +35,40 @@ func TestPrepared(t *testing.T) {
 		j := &job{sys: preparing{}, target: &target, gate: r.gates.of("om"), ahead: c.ahead}
 		if got, err := r.prepared(t.Context(), j); err != nil || got.Before != c.want {
 			t.Errorf("%s: key %q, %v, want the one from %s", name, got.Before, err, c.want)
+		}
+	}
+}
+
+// TestLookAhead is about which tasks are worth a call before their turn.
+func TestLookAhead(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	target := keyturn.Target{Name: "om", Generation: 2}.WithDefaults()
+	for name, c := range map[string]struct {
+		job  job
+		left error
+		want bool
+	}{
+		"one that waits":            {job: job{patience: now.Add(time.Second)}, want: true},
+		"one that waited too long":  {job: job{patience: now.Add(-time.Second)}},
+		"one that came again":       {job: job{apart: true}},
+		"one with an open intent":   {job: job{QueuedTask: keyturn.QueuedTask{State: keyturn.TaskIntended}}},
+		"one that comes again soon": {job: job{}, left: errors.New("another of its message was left")},
+	} {
+		r := &rotator{
+			now: func() time.Time { return now }, timing: Timing{}.withDefaults(), gates: &gates{},
+			health: &health{store: answering{}, now: func() time.Time { return now }}, metrics: NewMetrics(prometheus.NewRegistry()),
+		}
+		var p places
+		next := &c.job
+		next.message = &message{err: c.left}
+		if next.State == "" {
+			next.State = keyturn.TaskPending
+		}
+		p.waiting = []*job{next}
+		r.lookAhead(t.Context(), t.Context(), &job{sys: preparing{}, target: &target, gate: r.gates.of("om"), places: &p})
+		if asked := next.ahead.generation != 0; asked != c.want || len(p.ahead) != 1 || len(p.waiting) != 0 {
+			t.Errorf("%s: asked for its key: %t, want %t; %d looked at, %d left", name, asked, c.want, len(p.ahead), len(p.waiting))
 		}
 	}
 }

@@ -68,6 +68,19 @@ func (a *answer[R]) wait(ctx context.Context) (R, error) {
 	}
 }
 
+// there reports whether the answer need not be waited for.
+func (a *answer[R]) there() bool {
+	if a == nil {
+		return true
+	}
+	select {
+	case <-a.done:
+		return true
+	default:
+		return false
+	}
+}
+
 func (b *batcher[T, R]) drain(ctx context.Context) {
 	for {
 		for range yields {

@@ -24,6 +24,7 @@ const (
 // as tasks end.
 type feeder struct {
 	target string
+	places int // at the target, over all workers
 	window int
 	store  FeedStore
 	queue  Queue
@@ -38,6 +39,7 @@ type feeder struct {
 func newFeeder(target string, concurrency int) *feeder {
 	return &feeder{
 		target: target,
+		places: concurrency,
 		window: max(windowLeast, windowFactor*concurrency),
 		wakeup: make(chan struct{}, 1),
 	}
@@ -93,6 +95,9 @@ func (f *feeder) feed(ctx context.Context) error {
 	most := 1 // what is left is spread over all places
 	if fed.More {
 		most = bundleMost
+	}
+	if f.open.Load() == 0 { // nothing is worked on here: all places are to have something to do
+		most = max(1, min(most, len(fed.Tasks)/f.places))
 	}
 	return f.queue.PublishTasks(ctx, f.target, bundles(fed.Tasks, most))
 }

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +18,8 @@ const (
 	confirmFirst    = 20 * time.Millisecond
 	// applyMost is how often a change may be sent for one task before a person must look.
 	applyMost = 5
-	// handTimeout bounds one delivery: no step of it waits for longer in sum.
+	// handTimeout bounds one task: no step of it waits for longer in sum.
 	handTimeout = 10 * time.Minute
-	// bundlePatience is how long the tasks of one delivery may wait for those before them. Then they are handed out anew.
-	bundlePatience = 5 * time.Second
 	// notYet is why a task waits whose change was accepted.
 	notYet = "accepted, but the new key does not show yet"
 )
@@ -51,67 +48,25 @@ type rotator struct {
 type job struct {
 	keyturn.QueuedTask
 	sys     System
-	target  *keyturn.Target // which the tasks of a delivery share
+	target  *keyturn.Target // which is shared with the task that looked at it ahead
 	gate    *gate
 	started time.Time
 	ended   time.Time     // its protocol; the result may not be durable yet
 	taken   keyturn.Taken // when the task was found with an open intent
-	late    bool          // it is better handed out anew: others of its delivery took long, or it was delivered before
 	ahead   ahead
 
+	message  *message
+	apart    bool      // the message came again
+	patience time.Time // until when it may wait for a place; zero: for ever
+	places   *places   // in one of which it is worked on
+
 	prepareTook time.Duration // what asking for its key took
-	next        *job          // of the delivery; nil: none
 
 	result keyturn.TaskResult
 	answer *answer[bool] // to the result; nil: there is none
 
 	maker    Maker  // nil: the system makes its keys by itself
 	provided string // with maker: the key that the trigger named
-}
-
-// handle works on one delivery and ends it, or leaves it to come again when what it led to could not be made durable. Its tasks are
-// worked on one after the other, because a delivery is one place at the target; while the intent or the result of one is made
-// durable, the next has the place. It returns how many tasks there were.
-func (r *rotator) handle(stopping context.Context, d Delivery) int {
-	// What was begun is finished also while the worker shuts down.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(stopping), handTimeout)
-	defer cancel()
-	tasks, err := keyturn.ParseQueuedTasks(d.Data())
-	if err != nil {
-		reject(ctx, d, r.log, err.Error())
-		return 1
-	}
-	// Most of what comes again has ended, and to see that would cost the target a call each.
-	apart := len(tasks) > 1 && d.Again()
-	jobs := make([]job, len(tasks))
-	late := r.now().Add(bundlePatience)
-	for i := range jobs {
-		if i > 0 && stopping.Err() != nil {
-			err = stopping.Err() // the rest comes again, elsewhere
-			break
-		}
-		j := &jobs[i]
-		j.QueuedTask, j.late = tasks[i], apart || i > 0 && r.now().After(late)
-		if i+1 < len(jobs) && !apart {
-			j.next = &jobs[i+1]
-			j.next.QueuedTask = tasks[i+1]
-		}
-		if err = r.work(ctx, stopping, j); err != nil {
-			break
-		}
-		if j.result.State == keyturn.TaskFailed || j.result.State == keyturn.TaskParked { // it may be a reason to go no further
-			if err = r.recorded(ctx, j); err != nil {
-				break
-			}
-		}
-	}
-	for i := range jobs {
-		err = cmp.Or(r.recorded(ctx, &jobs[i]), err)
-	}
-	if err == nil { // else it is not durable: nothing may be acknowledged
-		d.Ack()
-	}
-	return len(tasks)
 }
 
 // work works on one task of a delivery, up to its result.
@@ -178,7 +133,7 @@ func (r *rotator) run(ctx, stopping context.Context, j *job) error {
 
 // turn takes a task that has no intent through the whole protocol.
 func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
-	if j.late {
+	if j.late(r.now()) {
 		return r.putBack(ctx, j, keyturn.TaskResult{Anew: true})
 	}
 	if held := j.gate.held(r.now()); held > 0 { // it was in the queue already

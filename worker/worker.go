@@ -282,11 +282,12 @@ func (w *Worker) serve(ctx context.Context, target string, concurrency int) *ser
 	w.mu.Lock()
 	w.feeders[target] = f
 	w.mu.Unlock()
+	at := new(places)
 	handle := func(ctx context.Context, d Delivery) {
 		f.begun()
 		tasks := 1 // of a handler that panics
 		defer func() { f.ended(tasks) }()
-		tasks = w.rotator.handle(ctx, d)
+		tasks = w.rotator.handle(ctx, at, d)
 	}
 	go func() {
 		defer close(s.done)

@@ -75,7 +75,7 @@ WITH clock AS MATERIALIZED (
     SELECT (SELECT r.unsaved FROM running r WHERE r.id = c.rotation_id) OR (SELECT true FROM tasks t
         WHERE t.rotation_id = c.rotation_id AND t.finished_at IS NULL AND (t.turn, t.id) > (c.turn, c.id)
             AND t.turn <= (SELECT r.turn_limit FROM running r WHERE r.id = c.rotation_id) AND t.back IS NULL AND t.handed_at IS NULL
-        ORDER BY t.turn, t.id LIMIT 1 OFFSET greatest($2 / 4, 1) - 1) AS more
+        ORDER BY t.turn, t.id LIMIT 1 OFFSET greatest($2 / 16, 1) - 1) AS more
     FROM (SELECT DISTINCT ON (c.rotation_id) c.rotation_id, c.turn, c.id FROM chosen c
         WHERE NOT c.alone ORDER BY c.rotation_id, c.turn DESC, c.id DESC) c
 ), marked AS (

@@ -48,7 +48,7 @@ func (s *Store) Feed(ctx context.Context, target string, window int) (keyturn.Fe
 			task.queued.Generation, task.queued.Handed, task.queued.Returned = resource.Generation, tx.now, !task.planned
 			out.Tasks = append(out.Tasks, task.queued)
 		}
-		if out.More, err = s.more(ctx, tx, moved, int64(window/4)); err != nil {
+		if out.More, err = s.more(ctx, tx, moved, int64(window/16)); err != nil {
 			return err
 		}
 		return s.move(ctx, tx, target, moved)

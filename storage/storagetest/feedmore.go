@@ -11,29 +11,29 @@ import (
 func feedMore(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
-	_, tasks := f.running("quarterly", makeUnits("om", "p1", 50)...)
+	_, tasks := f.running("quarterly", makeUnits("om", "p1", 170)...)
 	more := func(step string, n int, want bool) {
 		t.Helper()
-		fed, err := f.Feed(f.ctx(), "om", 20) // a quarter of the window is 5
+		fed, err := f.Feed(f.ctx(), "om", 80) // a sixteenth of the window is 5
 		f.ok(err)
 		if len(fed.Tasks) != n || fed.More != want {
 			t.Errorf("%s: fed %d, more %t, want %d and %t", step, len(fed.Tasks), fed.More, n, want)
 		}
 	}
-	more("at first", 20, true)
-	for _, task := range tasks[:20] {
+	more("at first", 80, true)
+	for _, task := range tasks[:80] {
 		f.turn(task.ID, "a", "b")
 	}
-	more("ten are left", 20, true)
-	f.turn(tasks[20].ID, "a", "b")
-	f.turn(tasks[30].ID, "a", "b") // in any order
-	f.turn(tasks[22].ID, "a", "b")
-	f.turn(tasks[23].ID, "a", "b")
-	f.turn(tasks[24].ID, "a", "b")
+	more("ten are left", 80, true)
+	f.turn(tasks[80].ID, "a", "b")
+	f.turn(tasks[90].ID, "a", "b") // in any order
+	f.turn(tasks[82].ID, "a", "b")
+	f.turn(tasks[83].ID, "a", "b")
+	f.turn(tasks[84].ID, "a", "b")
 	more("five are left", 5, true)
-	f.turn(tasks[25].ID, "a", "b")
+	f.turn(tasks[85].ID, "a", "b")
 	more("four are left", 1, false)
-	for _, task := range slices.Concat(tasks[21:22], tasks[26:30], tasks[31:45]) {
+	for _, task := range slices.Concat(tasks[81:82], tasks[86:90], tasks[91:105]) {
 		f.turn(task.ID, "a", "b")
 	}
 	more("the last ones", 4, false)

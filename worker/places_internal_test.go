@@ -1,0 +1,156 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/keyturn/keyturn"
+)
+
+// TestPlaces_Next lets places come and go while tasks are added: each task is claimed once, and none is lost to a place that left.
+func TestPlaces_Next(t *testing.T) {
+	t.Parallel()
+	const rounds, perRound, lanes = 200, 4, 8
+	var p places
+	var claimed [rounds][perRound]atomic.Int32
+	jobs := make([][]job, rounds)
+	var all sync.WaitGroup
+	all.Add(rounds * perRound)
+	ended := make(chan struct{})
+	var open sync.WaitGroup
+	for range lanes {
+		open.Go(func() {
+			for {
+				done := make(chan struct{})
+				go close(done) // at any time
+				for j := p.next(done); j != nil; j = p.next(done) {
+					claimed[j.Failures/perRound][j.Failures%perRound].Add(1)
+					all.Done()
+				}
+				select {
+				case <-ended:
+					return
+				default:
+				}
+			}
+		})
+	}
+	for i := range rounds {
+		jobs[i] = make([]job, perRound)
+		for k := range jobs[i] {
+			jobs[i][k].Failures = i*perRound + k
+		}
+		p.add(jobs[i][1:])
+		p.lookedAt(&jobs[i][0])
+	}
+	all.Wait()
+	close(ended)
+	open.Wait()
+	for i := range claimed {
+		for k := range claimed[i] {
+			if n := claimed[i][k].Load(); n != 1 {
+				t.Errorf("task %d of message %d was claimed %d times", k, i, n)
+			}
+		}
+	}
+	if len(p.ahead)+len(p.waiting)+len(p.idle) > 0 {
+		t.Errorf("%d and %d tasks and %d places are left over", len(p.ahead), len(p.waiting), len(p.idle))
+	}
+}
+
+// TestPlaces_Order: what was looked at goes first, then what has waited longest.
+func TestPlaces_Order(t *testing.T) {
+	t.Parallel()
+	var p places
+	jobs := make([]job, 4)
+	p.add(jobs)
+	looked := p.toLookAt()
+	if looked != &jobs[0] {
+		t.Fatal("not the first one is looked at")
+	}
+	p.lookedAt(looked)
+	done := make(chan struct{})
+	close(done)
+	for i := range jobs {
+		if p.next(done) != &jobs[i] {
+			t.Errorf("task %d is out of order", i)
+		}
+	}
+	if j := p.next(done); j != nil || p.toLookAt() != nil {
+		t.Errorf("there is one more: %+v", j)
+	}
+}
+
+// TestPlaces_Idle: a place that has nothing to do gets the next task, however it comes.
+func TestPlaces_Idle(t *testing.T) {
+	t.Parallel()
+	for name, add := range map[string]func(p *places, jobs []job){
+		"added":     (*places).add,
+		"looked at": func(p *places, jobs []job) { p.lookedAt(&jobs[0]) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var p places
+				jobs := make([]job, 1)
+				got := make(chan *job, 1)
+				go func() { got <- p.next(nil) }()
+				synctest.Wait()
+				add(&p, jobs)
+				if <-got != &jobs[0] || len(p.ahead)+len(p.waiting)+len(p.idle) > 0 {
+					t.Errorf("%d and %d tasks and %d places are left over", len(p.ahead), len(p.waiting), len(p.idle))
+				}
+			})
+		})
+	}
+}
+
+// TestFeeder_Bundles: tasks share messages while there are many, but not while places have nothing to do.
+func TestFeeder_Bundles(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		tasks, open int
+		more        bool
+		messages    int
+	}{
+		"the first part of a plan":     {tasks: 16, more: true, messages: 8},
+		"the whole window":             {tasks: 64, more: true, messages: 16},
+		"a refill":                     {tasks: 8, open: 8, more: true, messages: 2},
+		"the last ones":                {tasks: 8, open: 8, messages: 8},
+		"few for places that are free": {tasks: 4, more: true, messages: 4},
+	} {
+		fed := keyturn.Fed{Tasks: make([]keyturn.QueuedTask, c.tasks), More: c.more}
+		for i := range fed.Tasks {
+			fed.Tasks[i].Unit, fed.Tasks[i].State = fmt.Sprintf("om.p1.c%d", i), keyturn.TaskPending
+		}
+		f, queue := newFeeder("om", 8), &countingQueue{}
+		f.store, f.queue = feeding{fed: fed}, queue
+		f.open.Store(int64(c.open))
+		if err := f.feed(t.Context()); err != nil || queue.messages != c.messages {
+			t.Errorf("%s: %d messages, %v, want %d", name, queue.messages, err, c.messages)
+		}
+	}
+}
+
+// feeding is a FeedStore that hands out.
+type feeding struct {
+	FeedStore
+	fed keyturn.Fed
+}
+
+func (s feeding) Feed(context.Context, string, int) (keyturn.Fed, error) { return s.fed, nil }
+
+// countingQueue counts messages.
+type countingQueue struct {
+	Queue
+	messages int
+}
+
+func (q *countingQueue) PublishTasks(_ context.Context, _ string, bundles [][]keyturn.QueuedTask) error {
+	q.messages += len(bundles)
+	return nil
+}
