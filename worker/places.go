@@ -110,7 +110,7 @@ type message struct {
 
 	mu   sync.Mutex
 	open int
-	err  error // of the first that was left
+	err  error // of one that was left
 }
 
 func newMessage(tasks []keyturn.QueuedTask, again bool, now time.Time) *message {
@@ -144,7 +144,7 @@ func (p *panicked) Error() string { return fmt.Sprintf("%v\n%s", p.value, p.stac
 func (m *message) end(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if was := (*panicked)(nil); m.err == nil || errors.As(err, &was) {
+	if was := (*panicked)(nil); m.err == nil || errors.As(err, &was) { // a panic is told, whatever came before it
 		m.err = err
 	}
 	if m.open--; m.open == 0 {

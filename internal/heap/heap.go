@@ -20,8 +20,8 @@ const Size = 40 << 20
 // Percent by which a heap grows until it is collected, https://pkg.go.dev/runtime#hdr-Environment_Variables.
 const (
 	usual = 100
-	least = 20 // of a heap that is about as large as it should be
-	most  = 400
+	least = 20  // of a heap that is about as large as it should be
+	most  = 200 // also of a heap that has just become much larger: the percentage is set a moment after a collection
 )
 
 // keeper sets the percentage anew after each collection.
@@ -36,7 +36,7 @@ type keeper struct {
 // token is what a collection finds unused: that tells the keeper of it.
 type token struct{ of *keeper }
 
-// Keep lets the heap grow to size bytes before it is collected, by a fifth at least and to five times what is
+// Keep lets the heap grow to size bytes before it is collected, by a fifth at least and to three times what is
 // in use at most. A heap of which more than twice the size is in use doubles, as ever. It does nothing when the environment says how to collect (GOGC, GOMEMLIMIT).
 // The function that it returns sets everything back.
 func Keep(size uint64) (stop func()) {
