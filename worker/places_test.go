@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -125,11 +126,14 @@ func TestPlaces(t *testing.T) {
 		defer b.startWith("w1", store, q)()
 		r := b.request("a")
 		pass(20 * time.Second) // nothing was delivered again yet
-		if n := len(q.panics); n != 1 || !strings.Contains(q.panics[0], b.system.units[20].ID) {
+		q.mu.Lock()
+		panics := slices.Clone(q.panics)
+		q.mu.Unlock()
+		if n := len(panics); n != 1 || !strings.Contains(panics[0], b.system.units[20].ID) {
 			t.Fatalf("%d messages panicked, want the one of unit %s", n, b.system.units[20].ID)
 		}
 		for _, task := range b.tasks(r.ID) {
-			if !task.State.Final() && !strings.Contains(q.panics[0], task.Unit) {
+			if !task.State.Final() && !strings.Contains(panics[0], task.Unit) {
 				t.Errorf("the task of unit %s is open, which is of another message", task.Unit)
 			}
 		}
