@@ -28,10 +28,7 @@ func TestPrepared(t *testing.T) {
 		"not at all":               {ahead{}, "now"},
 	} {
 		c.ahead.intent.Before = "ahead"
-		r := &rotator{
-			now: func() time.Time { return now }, timing: Timing{}.withDefaults(), gates: &gates{},
-			health: &health{store: answering{}, now: func() time.Time { return now }}, metrics: NewMetrics(prometheus.NewRegistry()),
-		}
+		r := rotatorAt(now)
 		j := &job{sys: preparing{}, target: &target, gate: r.gates.of("om"), ahead: c.ahead}
 		if got, err := r.prepared(t.Context(), j); err != nil || got.Before != c.want {
 			t.Errorf("%s: key %q, %v, want the one from %s", name, got.Before, err, c.want)
@@ -55,10 +52,7 @@ func TestLookAhead(t *testing.T) {
 		"one with an open intent":   {job: job{QueuedTask: keyturn.QueuedTask{State: keyturn.TaskIntended}}},
 		"one that comes again soon": {job: job{}, left: errors.New("another of its message was left")},
 	} {
-		r := &rotator{
-			now: func() time.Time { return now }, timing: Timing{}.withDefaults(), gates: &gates{},
-			health: &health{store: answering{}, now: func() time.Time { return now }}, metrics: NewMetrics(prometheus.NewRegistry()),
-		}
+		r := rotatorAt(now)
 		var p places
 		next := &c.job
 		next.message = &message{err: c.left}
@@ -70,6 +64,15 @@ func TestLookAhead(t *testing.T) {
 		if asked := next.ahead.generation != 0; asked != c.want || len(p.ahead) != 1 || len(p.waiting) != 0 {
 			t.Errorf("%s: asked for its key: %t, want %t; %d looked at, %d left", name, asked, c.want, len(p.ahead), len(p.waiting))
 		}
+	}
+}
+
+// rotatorAt is one that can ask for keys, and for which time stands still.
+func rotatorAt(now time.Time) *rotator {
+	clock := func() time.Time { return now }
+	return &rotator{
+		now: clock, timing: Timing{}.withDefaults(), gates: &gates{},
+		health: &health{store: answering{}, now: clock}, metrics: NewMetrics(prometheus.NewRegistry()),
 	}
 }
 
