@@ -128,14 +128,24 @@ func (s *Store) inTx(ctx context.Context, doing string, fn func(context.Context,
 	return s.transact(ctx, doing, fn)
 }
 
-// transact runs fn in a transaction of whoever has the writer's turn.
+// transact runs fn in a transaction of whoever has the writer's turn. However it ends, also by a panic, none is left open: nobody
+// could write any more.
 func (s *Store) transact(ctx context.Context, doing string, fn func(context.Context, *tx) error) error {
-	if _, err := s.writer.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return fmt.Errorf("%s: %w", doing, away(err))
-	}
 	// Statements that can be interrupted cost a goroutine each, and none of them takes long.
 	whole := context.WithoutCancel(ctx)
-	err := fn(whole, &tx{w: s.writer, now: s.nowMS()})
+	committed := false
+	defer func() {
+		if !committed {
+			// A transaction that failed for want of space, say, is rolled back already: then this one
+			// fails, and the error that led here says more.
+			_, _ = s.writer.exec(whole, "ROLLBACK")
+		}
+	}()
+	// If ctx ends meanwhile, the driver says so, also when the transaction has begun.
+	_, err := s.writer.exec(ctx, "BEGIN IMMEDIATE")
+	if err == nil {
+		err = fn(whole, &tx{w: s.writer, now: s.nowMS()})
+	}
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -143,11 +153,9 @@ func (s *Store) transact(ctx context.Context, doing string, fn func(context.Cont
 		_, err = s.writer.exec(whole, "COMMIT")
 	}
 	if err != nil {
-		// A transaction that failed for want of space, say, is rolled back already: then this one
-		// fails, and the error that led here says more.
-		_, _ = s.writer.exec(whole, "ROLLBACK")
 		return fmt.Errorf("%s: %w", doing, away(err))
 	}
+	committed = true
 	return nil
 }
 
