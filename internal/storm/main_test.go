@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,7 @@ type shared struct {
 	postgres func() (*pgtest.Server, error)
 	nats     func() (*natsProcess, error)
 	prefixes atomic.Int64 // that were given out
+	ports    atomic.Int64 // the same, from anywhere: other runs may be at it
 	heavy    sync.Mutex   // held by a test that takes much of the machine
 }
 
@@ -93,6 +95,7 @@ func run(m *testing.M) (code int, err error) {
 			return ns, err
 		}),
 	}
+	kit.ports.Store(rand.Int64N(allPorts))
 	code = m.Run()
 	if ns != nil {
 		ns.kill()

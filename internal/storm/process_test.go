@@ -127,17 +127,25 @@ func (n *natsProcess) start(ctx context.Context) error {
 	return nil
 }
 
-// freePort asks the kernel for a port that is free now.
+// Servers keep their ports while they are down. So these are none of those that the kernel gives to whoever asks for any, or for a
+// connection: 32768 and up on Linux, 49152 and up on macOS.
+const (
+	firstPort = 12_000
+	allPorts  = 20_000
+)
+
+// freePort returns a port that is free now, and that nobody else here is given.
 func freePort(ctx context.Context) (int, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	var taken error
+	for range 100 { // others on this machine have some
+		port := firstPort + int(kit.ports.Add(1)%allPorts)
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			return port, l.Close()
+		}
+		taken = err
 	}
-	addr, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		return 0, fmt.Errorf("listening on %s, which is no TCP address", l.Addr())
-	}
-	return addr.Port, l.Close()
+	return 0, fmt.Errorf("looking for a free port: %w", taken)
 }
 
 // server is `keyturn serve`, which can be killed and started again.
