@@ -80,57 +80,40 @@ func (a *announcer) announce(ctx context.Context) (int, error) {
 	return len(batch), a.store.Announced(ctx, ids)
 }
 
+// events writes what the announcements tell, one announcement after the other.
 func (a *announcer) events(ctx context.Context, notes []keyturn.Announcement) ([]Event, error) {
-	most := 0
-	for _, note := range notes {
-		most += 3*len(note.Tasks) + len(note.Keys) + 1
-	}
-	events := make([]Event, 0, most)
-	var ended, seen, retired []keyturn.ID
-	var err error
-	for _, note := range notes {
-		switch note.Type {
-		case "tasks":
-			what, ok := a.recorded.take(note.ID)
-			if !ok {
-				ended = append(ended, note.Tasks...)
-			} else if events, err = a.taskEvents(events, what.Tasks, what.Records); err != nil {
-				return nil, err
-			}
-			continue
-		case "keys":
-			seen = append(seen, note.Keys...)
-			continue
-		case "retired":
-			retired = append(retired, note.Retired...)
-			continue
-		}
-		if events, err = a.single(ctx, events, note); err != nil {
-			return nil, err
-		}
-	}
-	if len(ended) > 0 {
-		tasks, records, err := a.store.AnnouncedTasks(ctx, ended)
-		if err != nil {
-			return nil, err
-		}
-		if events, err = a.taskEvents(events, tasks, records); err != nil {
-			return nil, err
-		}
-	}
-	if len(retired) > 0 {
-		if events, err = a.retiredEvents(ctx, events, retired); err != nil {
-			return nil, err
-		}
-	}
-	if len(seen) == 0 {
-		return events, nil
-	}
-	records, err := a.store.AnnouncedKeys(ctx, seen)
+	whole, err := a.read(ctx, notes)
 	if err != nil {
 		return nil, err
 	}
-	return a.keyEvents(events, records)
+	most := 0
+	for _, what := range whole {
+		most += len(what.Tasks) + len(what.Records) + len(what.retired) + 1
+	}
+	events := make([]Event, 0, most)
+	for i, note := range notes {
+		first := len(events)
+		if events, err = a.tell(ctx, events, note, whole[i]); err != nil {
+			return nil, err
+		}
+		for i := range events[first:] {
+			events[first+i].Announcement = note.ID
+		}
+	}
+	return events, nil
+}
+
+func (a *announcer) tell(ctx context.Context, events []Event, note keyturn.Announcement, what whole) ([]Event, error) {
+	switch note.Type {
+	case "tasks":
+		return a.taskEvents(events, what.Tasks, what.Records)
+	case "keys":
+		return a.keyEvents(events, what.Records)
+	case "retired":
+		return a.retiredEvents(events, what.retired)
+	default:
+		return a.single(ctx, events, note)
+	}
 }
 
 // single adds the events of an announcement that tells of alerts, or of rotations.
@@ -195,14 +178,14 @@ func (a *announcer) keyEvents(events []Event, records []keyturn.KeyRecord) ([]Ev
 	return events, nil
 }
 
-func (a *announcer) retiredEvents(ctx context.Context, events []Event, ids []keyturn.ID) ([]Event, error) {
-	keys, err := a.store.AnnouncedRetired(ctx, ids)
+func (a *announcer) retiredEvents(events []Event, keys []keyturn.RetiredKey) ([]Event, error) {
+	var err error
 	for _, k := range keys {
 		if events, err = a.add(events, "key.retired", k.ID.String(), k.DisabledAt, k); err != nil {
-			break
+			return nil, err
 		}
 	}
-	return events, err
+	return events, nil
 }
 
 func rotationTime(what string, r keyturn.Rotation) time.Time {

@@ -247,7 +247,8 @@ type Queue interface {
 	ConsumeRotations(ctx context.Context, concurrency int, handle func(context.Context, Delivery)) error
 	// ConsumeTriggers does for manual triggers what ConsumeTasks does for tasks.
 	ConsumeTriggers(ctx context.Context, concurrency int, handle func(context.Context, Delivery)) error
-	// PublishEvents publishes CloudEvents, all or none, each under its id as message id.
+	// PublishEvents publishes CloudEvents, in their order. Those of one announcement, which stand together, are stored
+	// all or none; a repetition within a minute is stored once.
 	PublishEvents(ctx context.Context, events []Event) error
 }
 
@@ -256,6 +257,8 @@ type Event struct {
 	ID   string
 	Type string // "task.succeeded"
 	Data []byte // the whole CloudEvent, structured JSON
+
+	Announcement keyturn.ID // what told of it; zero: nothing that tells of others, too
 
 	Order  string          // webhooks are told events of the same order one after the other; empty: in any
 	Notice *keyturn.Notice // of an alert.* event

@@ -104,21 +104,44 @@ func (b *Bus) PublishRotations(ctx context.Context, ids []keyturn.ID) error {
 	return nil
 }
 
-// PublishEvents publishes CloudEvents, all or none for up to 1000, each under
-// its id as message id.
+// PublishEvents publishes CloudEvents. Those of one announcement stand together in one atomic batch, whose message id
+// is the announcement's: the server would remember an id of each event for a minute, in 100 bytes. One that tells of more than
+// a batch may hold is no such batch, and its events have their own ids.
 func (b *Bus) PublishEvents(ctx context.Context, events []worker.Event) error {
 	msgs := make([]message, 0, len(events))
 	header := nats.Header{"Content-Type": []string{"application/cloudevents+json"}}
-	for _, e := range events {
-		if slices.ContainsFunc(strings.Split(e.Type, "."), func(token string) bool { return !plain(token) }) {
-			return fmt.Errorf("publishing event %s: its type %q can't be part of a subject", e.ID, e.Type)
+	for len(events) > 0 {
+		told := events[:ofOneAnnouncement(events)]
+		whole := len(told) <= maxBatch && !told[0].Announcement.IsZero()
+		for i, e := range told {
+			if slices.ContainsFunc(strings.Split(e.Type, "."), func(token string) bool { return !plain(token) }) {
+				return fmt.Errorf("publishing event %s: its type %q can't be part of a subject", e.ID, e.Type)
+			}
+			msg := message{subject: b.topo.events(e.Type), id: e.ID, header: header, body: e.Data}
+			if whole {
+				msg.id, msg.joined = "", i > 0
+			}
+			if whole && i == 0 {
+				msg.id = e.Announcement.String()
+			}
+			msgs = append(msgs, msg)
 		}
-		msgs = append(msgs, message{subject: b.topo.events(e.Type), id: e.ID, header: header, body: e.Data})
+		events = events[len(told):]
 	}
 	if err := b.publish(ctx, StreamEvent, msgs); err != nil {
-		return fmt.Errorf("publishing %d events: %w", len(events), err)
+		return fmt.Errorf("publishing %d events: %w", len(msgs), err)
 	}
 	return nil
+}
+
+// ofOneAnnouncement is how many of the events, from the first one on, are of the same announcement.
+func ofOneAnnouncement(events []worker.Event) int {
+	for i := range events {
+		if events[i].Announcement != events[0].Announcement {
+			return i
+		}
+	}
+	return len(events)
 }
 
 // message is one to be published. A thousand of them wait together: what they have in common they don't each hold.
@@ -127,30 +150,47 @@ type message struct {
 	id      string      // empty: none
 	header  nats.Header // what else is to be in it; shared, and nil for most
 	body    []byte
+	joined  bool // to the one before: both are stored, or neither is
 }
 
 // publish stores the messages, in batches, and waits for the server to say so.
 // After an error it is unknown how much was stored; repeating the call is safe.
 func (b *Bus) publish(ctx context.Context, kind string, msgs []message) error {
-	for batch := range slices.Chunk(msgs, maxBatch) {
+	for len(msgs) > 0 {
+		batch := msgs[:firstBatch(msgs)]
 		err := b.publishBatch(ctx, kind, batch)
 		if isCode(err, codeBatchDuplicate) {
-			// A batch with a known message is refused as a whole. One by one, the server stores what is new.
-			err = b.publishEach(ctx, kind, batch)
+			err = b.publishNew(ctx, kind, batch)
 		}
 		if err != nil {
 			return err
 		}
 		b.count.published.Add(uint64(len(batch)))
+		msgs = msgs[len(batch):]
 	}
 	return nil
 }
 
-func (b *Bus) publishEach(ctx context.Context, kind string, msgs []message) error {
-	for _, msg := range msgs {
-		if err := b.publishBatch(ctx, kind, []message{msg}); err != nil {
+// firstBatch is how many of the messages go at once, with what is joined to each.
+func firstBatch(msgs []message) int {
+	n := min(len(msgs), maxBatch)
+	for n < len(msgs) && msgs[n].joined {
+		n--
+	}
+	return n
+}
+
+// publishNew stores what is new of a batch that was refused because one of its message ids was known: what is joined by itself.
+func (b *Bus) publishNew(ctx context.Context, kind string, msgs []message) error {
+	for len(msgs) > 0 {
+		n := 1
+		for n < len(msgs) && msgs[n].joined {
+			n++
+		}
+		if err := b.publishBatch(ctx, kind, msgs[:n]); err != nil && !isCode(err, codeBatchDuplicate) {
 			return err
 		}
+		msgs = msgs[n:]
 	}
 	return nil
 }

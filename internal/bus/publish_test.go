@@ -163,6 +163,46 @@ func TestPublishEvents(t *testing.T) {
 			t.Errorf("%d stored, want 5", n)
 		}
 	})
+	t.Run("StoresWhatAnAnnouncementTellsOnceAndTogether", func(t *testing.T) {
+		t.Parallel()
+		url := startServer(t, nil)
+		b := connect(t, bus.Config{URL: url})
+		_, js := raw(t, url)
+		var list []worker.Event
+		for _, n := range []int{700, 600, 1, 1000, 1001, 3} { // 600 don't fit beside 700, and 1001 nowhere
+			announcement := keyturn.NewID(time.Now())
+			for i := range n {
+				list = append(list, worker.Event{
+					ID: announcement.String() + strconv.Itoa(i), Type: "task.succeeded", Data: []byte("{}"), Announcement: announcement,
+				})
+			}
+		}
+		for _, events := range [][]worker.Event{list[700:1300], list[:1301], list[2301:3302], list, list[700:], list[3302:]} {
+			if err := b.PublishEvents(t.Context(), events); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stream, err := js.Stream(t.Context(), "KEYTURN_EVENT")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := stored(t, js, "KEYTURN_EVENT"); n != uint64(len(list)) {
+			t.Errorf("%d stored, want %d", n, len(list))
+		}
+		withID := 0
+		for seq := range uint64(3000) {
+			msg, err := stream.GetMsg(t.Context(), seq+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if msg.Header.Get(jetstream.MsgIDHeader) != "" {
+				withID++
+			}
+		}
+		if withID > 1010 {
+			t.Errorf("%d of 3000 messages have ids, want one for each announcement, and for each that does not fit into a batch", withID)
+		}
+	})
 	t.Run("StoresAllOfABatchOrNone", func(t *testing.T) {
 		t.Parallel()
 		url := startServer(t, nil)
