@@ -11,9 +11,8 @@ import (
 
 const (
 	memoryUnits = 20_000
-	// memoryMost is what a server may have had in memory, in kB. docs/performance.md has what it takes on a quiet machine, which
-	// is less: on a busy one the garbage collector comes late.
-	memoryMost = 175_000
+	// memoryMost is what a server may have had in memory, in kB: docs/performance.md has what it takes.
+	memoryMost = 150_000
 )
 
 // TestMemory_OfAServerWithTwentyThousandUnits turns every key twice with the released program, because a second plan is
