@@ -80,7 +80,11 @@ The first start writes an administrator's token into the data directory.`,
 			if err != nil {
 				return &exitError{code: exitUsage, err: err}
 			}
-			stopKeeping := heap.Keep(heap.Size)
+			memory := uint64(heap.Size)
+			if cfg.DatabaseURL != "" {
+				memory += heap.Database
+			}
+			stopKeeping := heap.Keep(memory)
 			defer stopKeeping()
 			server, err := app.Open(cmd.Context(), cfg, version, log)
 			if err != nil {

@@ -14,8 +14,12 @@ import (
 )
 
 // Size is what a server may have of Go's memory: the heap, the stacks of its goroutines and what the runtime keeps of
-// both, in bytes. What else it has comes to some 65 MB: docs/performance.md.
-const Size = 72 << 20
+// both, in bytes. What else it has comes to some 65 MB: docs/performance.md. Of that the embedded database takes Database,
+// which is left for the heap of a server that has another one.
+const (
+	Size     = 72 << 20
+	Database = 16 << 20
+)
 
 // growth is by how much the heap grows until it is collected, in percent of what is in use, unless the limit comes first.
 // https://pkg.go.dev/runtime#hdr-Environment_Variables
@@ -35,7 +39,7 @@ type keeper struct {
 type token struct{ of *keeper }
 
 // Keep lets the heap grow to three times what is in use, as long as all of Go's memory fits into size bytes. The runtime
-// itself sees to that, so it does not matter when a busy process comes to hear of a collection. Who needs more than two
+// itself sees to that, so it does not matter when a busy process comes to hear of a collection. A heap that needs more than two
 // thirds of the size gets more. It does nothing when the environment says how to collect (GOGC, GOMEMLIMIT).
 // The function that it returns sets everything back.
 func Keep(size uint64) (stop func()) {
@@ -73,13 +77,13 @@ func (k *keeper) adjust() {
 	runtime.AddCleanup(&token{of: k}, (*keeper).adjust, k)
 }
 
-// limitFor is how much memory Go may have with so many bytes of its heap in use. More than the size is twice of what is in
-// use, so that a large estate is not collected all the time; between the two a server is for moments only, while it plans.
+// limitFor is how much memory Go may have with so many bytes of its heap in use: the size, unless that leaves too little
+// to grow. From two thirds of the size on it is more, and from all of it on twice what is in use, as much as ever.
 func limitFor(size, inUse uint64) uint64 {
-	if inUse > size {
-		return 2 * inUse
+	if inUse <= size*2/3 {
+		return size
 	}
-	return max(size, inUse+inUse/2)
+	return min(3*inUse-size, 2*inUse)
 }
 
 // inUse is what the last collection found, in bytes.

@@ -9,9 +9,9 @@ func TestLimitFor(t *testing.T) {
 		"a heap that was never collected has the size": {0, 72 * mb},
 		"a small one has the size":                     {20 * mb, 72 * mb},
 		"one of two thirds has it, too":                {48 * mb, 72 * mb},
-		"a larger one may grow by half":                {60 * mb, 90 * mb},
-		"one of the size also":                         {72 * mb, 108 * mb},
-		"one above the size doubles":                   {100 * mb, 200 * mb},
+		"a larger one has more":                        {60 * mb, 108 * mb},
+		"one of the size doubles":                      {72 * mb, 144 * mb},
+		"one above the size also":                      {100 * mb, 200 * mb},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
