@@ -105,14 +105,14 @@ func (b *Bus) PublishRotations(ctx context.Context, ids []keyturn.ID) error {
 }
 
 // PublishEvents publishes CloudEvents. Those of one announcement stand together in one atomic batch, whose message id
-// is the announcement's: the server would remember an id of each event for a minute, in 100 bytes. One that tells of more than
-// a batch may hold is no such batch, and its events have their own ids.
+// is the announcement's: the server would remember an id of each event for a minute, in 100 bytes. An event that stands alone
+// has its own id, and so have the events of an announcement that tells of more than a batch may hold.
 func (b *Bus) PublishEvents(ctx context.Context, events []worker.Event) error {
 	msgs := make([]message, 0, len(events))
 	header := nats.Header{"Content-Type": []string{"application/cloudevents+json"}}
 	for len(events) > 0 {
 		told := events[:ofOneAnnouncement(events)]
-		whole := len(told) <= maxBatch && !told[0].Announcement.IsZero()
+		whole := len(told) > 1 && len(told) <= maxBatch && !told[0].Announcement.IsZero()
 		for i, e := range told {
 			if slices.ContainsFunc(strings.Split(e.Type, "."), func(token string) bool { return !plain(token) }) {
 				return fmt.Errorf("publishing event %s: its type %q can't be part of a subject", e.ID, e.Type)
