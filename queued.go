@@ -1,8 +1,10 @@
 package keyturn
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // QueuedTask is a task that is handed to the workers' queue. Everything in it
@@ -34,42 +36,40 @@ func (t QueuedTask) Bundles(with QueuedTask) bool {
 		t.Rotation == with.Rotation && t.State == TaskPending && with.State == TaskPending && !t.Returned && !with.Returned
 }
 
-// queuedMessage hands tasks to a worker: the first one and, of those that share its message, what is not the same.
-type queuedMessage struct {
-	QueuedTask
-	Next []queuedNext `json:"next,omitempty"`
-}
-
-type queuedNext struct {
-	Task ID     `json:"task"`
-	Unit string `json:"unit"`
-}
-
 // EncodeQueuedTasks writes the message that hands tasks, each of which Bundles with the first, to a worker. There must be one.
+// It is the first one as JSON, and a line for each of the others with what is not the same: its id and its unit.
 func EncodeQueuedTasks(tasks []QueuedTask) ([]byte, error) {
-	m := queuedMessage{QueuedTask: tasks[0]}
-	if len(tasks) > 1 {
-		m.Next = make([]queuedNext, len(tasks)-1)
+	message, err := json.Marshal(tasks[0])
+	if err != nil {
+		return nil, fmt.Errorf("writing task %s: %w", tasks[0].Task, err)
 	}
-	for i, t := range tasks[1:] {
-		m.Next[i] = queuedNext{t.Task, t.Unit}
+	for _, t := range tasks[1:] {
+		message = append(t.Task.appendTo(append(message, '\n')), ' ')
+		message = append(message, t.Unit...)
 	}
-	return json.Marshal(m)
+	return message, nil
 }
 
 // ParseQueuedTasks reads what EncodeQueuedTasks wrote. Its error says what is wrong with a message that nobody can work on.
 func ParseQueuedTasks(message []byte) ([]QueuedTask, error) {
-	var m queuedMessage
-	if err := json.Unmarshal(message, &m); err != nil {
+	head, rest, more := bytes.Cut(message, []byte("\n"))
+	tasks := make([]QueuedTask, 1, 2+bytes.Count(rest, []byte("\n")))
+	if err := json.Unmarshal(head, &tasks[0]); err != nil {
 		return nil, fmt.Errorf("not a task: %w", err)
 	}
-	tasks := make([]QueuedTask, 1+len(m.Next))
-	for i := range tasks {
-		tasks[i] = m.QueuedTask
-		if i > 0 {
-			tasks[i].Task, tasks[i].Unit = m.Next[i-1].Task, m.Next[i-1].Unit
+	for line, lines := "", string(rest); more; {
+		line, lines, more = strings.Cut(lines, "\n")
+		next := tasks[0]
+		id, unit, _ := strings.Cut(line, " ")
+		var err error
+		if next.Task, err = ParseID(id); err != nil {
+			return nil, fmt.Errorf("not a task: %w", err)
 		}
-		if _, _, _, err := SplitUnitID(tasks[i].Unit); err != nil {
+		next.Unit = unit
+		tasks = append(tasks, next)
+	}
+	for _, t := range tasks {
+		if _, _, _, err := SplitUnitID(t.Unit); err != nil {
 			return nil, err
 		}
 	}

@@ -28,7 +28,12 @@ func TestQueuedTasks(t *testing.T) {
 			t.Errorf("%s says %d times what is the same for all", message, n)
 		}
 	}
-	for _, message := range []string{``, `x`, `[]`, `{}`, `[{}]`, `1`, `{"unit":"om.p1"}`, `{"unit":"om.p1.c1","next":[{"unit":"om"}]}`, `{"unit":"om.p1.c1","next":[1]}`} {
+	good := `{"unit":"om.p1.c1"}`
+	for _, message := range []string{
+		``, `x`, `[]`, `{}`, `[{}]`, `1`, `{"unit":"om.p1"}`, good + good,
+		good + "\n", good + "\n" + rotation.String(), good + "\n" + rotation.String() + " om", good + "\nom.p1.c2",
+		good + "\n" + rotation.String() + " om.p1.c2\n", good + "\n" + rotation.String() + " om.p1.c2 om.p1.c3",
+	} {
 		if tasks, err := keyturn.ParseQueuedTasks([]byte(message)); err == nil {
 			t.Errorf("%q was read as %+v", message, tasks)
 		}
