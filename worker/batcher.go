@@ -14,12 +14,12 @@ const (
 	// yields is how often others may run before a group is closed: those of them who are about to add a value do so.
 	// Where nobody else has anything to do it costs nothing; on two busy cores it makes groups three times as large.
 	yields = 3
+	// rest is how long a batcher rests after a group, as long as all who wait for the next one are patient.
+	rest = 5 * time.Millisecond
 )
 
-// batcher commits in groups: what arrives while a commit is under way goes out
-// together in the next one. There is no timer to wait for: alone, a caller's
-// commit starts at once; the busier the worker and the slower the database, the
-// larger the groups.
+// batcher commits in groups: what arrives while a commit is under way, or while it rests, goes out together in the next one. A
+// commit that somebody is in a hurry for starts at once; the busier the worker and the slower the database, the larger the groups.
 type batcher[T, R any] struct {
 	flush   func(context.Context, []T) ([]R, error)
 	max     int // values in one commit
@@ -27,8 +27,10 @@ type batcher[T, R any] struct {
 
 	mu      sync.Mutex
 	queue   []waiting[T, R]
+	hurried bool            // somebody in the queue is not patient
 	spare   []waiting[T, R] // room for the next queue: what the last group had
 	running bool            // a goroutine commits
+	ended   time.Time       // when the last commit did; only who commits looks at it
 }
 
 type waiting[T, R any] struct {
@@ -43,11 +45,12 @@ type answer[R any] struct {
 	err   error
 }
 
-// add puts the value into the next group, which does not end with ctx.
-func (b *batcher[T, R]) add(ctx context.Context, value T) *answer[R] {
+// add puts the value into the next group, which does not end with ctx. Who is patient has other things to do meanwhile.
+func (b *batcher[T, R]) add(ctx context.Context, value T, patient bool) *answer[R] {
 	to := &answer[R]{done: make(chan struct{})}
 	b.mu.Lock()
 	b.queue = append(b.queue, waiting[T, R]{value, to})
+	b.hurried = b.hurried || !patient
 	start := !b.running
 	b.running = true
 	b.mu.Unlock()
@@ -83,6 +86,9 @@ func (a *answer[R]) there() bool {
 
 func (b *batcher[T, R]) drain(ctx context.Context) {
 	for {
+		if left := rest - time.Since(b.ended); left > 0 && b.patient() {
+			sleep(ctx, left)
+		}
 		for range yields {
 			runtime.Gosched()
 		}
@@ -94,8 +100,8 @@ func (b *batcher[T, R]) drain(ctx context.Context) {
 			return
 		}
 		group := b.queue[:n:n]
-		b.queue = b.queue[n:]
-		if len(b.queue) == 0 {
+		if b.queue = b.queue[n:]; len(b.queue) == 0 {
+			b.hurried = false
 			b.queue, b.spare = b.spare, nil
 		}
 		b.mu.Unlock()
@@ -107,6 +113,13 @@ func (b *batcher[T, R]) drain(ctx context.Context) {
 	}
 }
 
+// patient reports whether somebody waits for the next group, and nobody is in a hurry.
+func (b *batcher[T, R]) patient() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue) > 0 && !b.hurried
+}
+
 func (b *batcher[T, R]) commit(ctx context.Context, group []waiting[T, R]) {
 	values := make([]T, len(group))
 	for i, w := range group {
@@ -116,7 +129,8 @@ func (b *batcher[T, R]) commit(ctx context.Context, group []waiting[T, R]) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	results, err := b.flush(ctx, values)
-	b.observe(len(values), time.Since(begin))
+	b.ended = time.Now()
+	b.observe(len(values), b.ended.Sub(begin))
 	if err == nil && len(results) != len(values) {
 		err = fmt.Errorf("group commit of %d answered %d", len(values), len(results))
 	}

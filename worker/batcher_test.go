@@ -38,7 +38,7 @@ func TestBatcher(t *testing.T) {
 			var callers sync.WaitGroup
 			for i := range 25 {
 				callers.Go(func() {
-					if got, err := b.add(t.Context(), i).wait(t.Context()); err != nil || got != 2*i {
+					if got, err := b.add(t.Context(), i, false).wait(t.Context()); err != nil || got != 2*i {
 						t.Errorf("%d became %d, %v", i, got, err)
 					}
 				})
@@ -51,6 +51,44 @@ func TestBatcher(t *testing.T) {
 		})
 	})
 
+	t.Run("RestsWhileAllWhoWaitArePatient", func(t *testing.T) {
+		t.Parallel()
+		// When values come, in ms after the start, and when their commits, of 1 ms each, are to end.
+		type value struct {
+			at      time.Duration
+			patient bool
+			done    time.Duration
+		}
+		for name, values := range map[string][]value{
+			"the first one does not wait":               {{0, true, 1}},
+			"those that come until 5 ms later do":       {{0, true, 1}, {2, true, 7}, {5, true, 7}},
+			"not longer than that":                      {{0, true, 1}, {6, true, 7}},
+			"nor after a silence":                       {{0, true, 1}, {20, true, 21}},
+			"who is in a hurry waits for nobody":        {{0, true, 1}, {2, false, 3}},
+			"and takes those along who have waited":     {{0, false, 1}, {0, true, 2}, {0, false, 2}},
+			"a hurry is over with its group":            {{0, false, 1}, {2, false, 3}, {4, true, 9}},
+			"one that comes during a commit waits then": {{0, true, 1}, {0, true, 7}, {3, true, 7}},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBatcher(func(values []int) ([]int, error) { return values, nil })
+				begin := time.Now()
+				var callers sync.WaitGroup
+				for i, v := range values {
+					callers.Go(func() {
+						time.Sleep(v.at*time.Millisecond + time.Microsecond*time.Duration(i)/10)
+						if _, err := b.add(t.Context(), i, v.patient).wait(t.Context()); err != nil {
+							t.Error(err)
+						}
+						if got := time.Since(begin).Round(time.Millisecond); got != v.done*time.Millisecond {
+							t.Errorf("%s: value %d was durable after %s, want %d ms", name, i, got, v.done)
+						}
+					})
+				}
+				callers.Wait()
+			})
+		}
+	})
+
 	t.Run("AnErrorReachesEveryCallerOfTheGroup", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
@@ -59,7 +97,7 @@ func TestBatcher(t *testing.T) {
 			var callers sync.WaitGroup
 			for i := range 5 {
 				callers.Go(func() {
-					if _, err := b.add(t.Context(), i).wait(t.Context()); !errors.Is(err, broken) {
+					if _, err := b.add(t.Context(), i, false).wait(t.Context()); !errors.Is(err, broken) {
 						t.Errorf("error %v", err)
 					}
 				})
@@ -74,10 +112,10 @@ func TestBatcher(t *testing.T) {
 			b := newBatcher(func(values []int) ([]int, error) { return values, nil })
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			if _, err := b.add(ctx, 1).wait(ctx); !errors.Is(err, context.Canceled) {
+			if _, err := b.add(ctx, 1, false).wait(ctx); !errors.Is(err, context.Canceled) {
 				t.Errorf("error %v", err)
 			}
-			if got, err := b.add(t.Context(), 2).wait(t.Context()); got != 2 || err != nil {
+			if got, err := b.add(t.Context(), 2, false).wait(t.Context()); got != 2 || err != nil {
 				t.Errorf("got %d, %v", got, err)
 			}
 		})
@@ -87,7 +125,7 @@ func TestBatcher(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			b := newBatcher(func([]int) ([]int, error) { return nil, nil })
-			if _, err := b.add(t.Context(), 1).wait(t.Context()); err == nil {
+			if _, err := b.add(t.Context(), 1, false).wait(t.Context()); err == nil {
 				t.Error("no error")
 			}
 		})

@@ -18,7 +18,7 @@ func (r *rotator) finish(ctx context.Context, j *job, result keyturn.TaskResult)
 	}
 	result.Task = j.Task
 	j.ended = r.now()
-	j.result, j.answer = result, r.results.add(ctx, result)
+	j.result, j.answer = result, r.results.add(ctx, result, j.places.crowded())
 	return nil
 }
 
@@ -38,7 +38,7 @@ func (r *rotator) recorded(ctx context.Context, j *job) error {
 		if !sleep(ctx, retryAfter(try)) {
 			return fmt.Errorf("recording the result %s of task %s: %w", j.result.State, j.Task, err)
 		}
-		j.answer = r.results.add(ctx, j.result)
+		j.answer = r.results.add(ctx, j.result, false)
 	}
 }
 
