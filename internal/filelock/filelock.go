@@ -61,7 +61,7 @@ func Acquire(path string) (*Lock, error) {
 // Release gives the lock back. The file stays: removing it would let two
 // processes lock two different files of the same name.
 func (l *Lock) Release() error {
-	if err := l.file.Close(); err != nil {
+	if err := errors.Join(unlock(l.file), l.file.Close()); err != nil {
 		return fmt.Errorf("releasing the lock: %w", err)
 	}
 	return nil

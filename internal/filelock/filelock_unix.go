@@ -20,3 +20,12 @@ func lock(file *os.File) error {
 		}
 	}
 }
+
+// unlock gives the lock back also where a child that is about to be another program has the file, too: closing it here would not.
+func unlock(file *os.File) error {
+	for {
+		if err := syscall.Flock(int(file.Fd()), syscall.LOCK_UN); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
