@@ -14,12 +14,12 @@ const (
 	// yields is how often others may run before a group is closed: those of them who are about to add a value do so.
 	// Where nobody else has anything to do it costs nothing; on two busy cores it makes groups three times as large.
 	yields = 3
-	// rest is how long a batcher rests after a group, as long as all who wait for the next one are patient.
+	// rest is how long a batcher rests after a group, unless somebody has nothing to do but to wait for the next one.
 	rest = 5 * time.Millisecond
 )
 
 // batcher commits in groups: what arrives while a commit is under way, or while it rests, goes out together in the next one. A
-// commit that somebody is in a hurry for starts at once; the busier the worker and the slower the database, the larger the groups.
+// commit that somebody waits for starts at once; the busier the worker and the slower the database, the larger the groups.
 type batcher[T, R any] struct {
 	flush   func(context.Context, []T) ([]R, error)
 	max     int // values in one commit
@@ -27,10 +27,11 @@ type batcher[T, R any] struct {
 
 	mu      sync.Mutex
 	queue   []waiting[T, R]
-	hurried bool            // somebody in the queue is not patient
+	hurried bool            // somebody waits for a value in the queue
+	cut     chan struct{}   // closed to end the rest that is under way; nil: none is
 	spare   []waiting[T, R] // room for the next queue: what the last group had
 	running bool            // a goroutine commits
-	ended   time.Time       // when the last commit did; only who commits looks at it
+	ended   time.Time       // when the last commit did; only who commits touches it
 }
 
 type waiting[T, R any] struct {
@@ -40,17 +41,17 @@ type waiting[T, R any] struct {
 
 // answer is what becomes of a value.
 type answer[R any] struct {
+	taken bool          // its group is closed; guarded by the batcher's mu
 	done  chan struct{} // closed when it is there
 	value R
 	err   error
 }
 
-// add puts the value into the next group, which does not end with ctx. Who is patient has other things to do meanwhile.
-func (b *batcher[T, R]) add(ctx context.Context, value T, patient bool) *answer[R] {
+// add puts the value into the next group, which does not end with ctx.
+func (b *batcher[T, R]) add(ctx context.Context, value T) *answer[R] {
 	to := &answer[R]{done: make(chan struct{})}
 	b.mu.Lock()
 	b.queue = append(b.queue, waiting[T, R]{value, to})
-	b.hurried = b.hurried || !patient
 	start := !b.running
 	b.running = true
 	b.mu.Unlock()
@@ -61,7 +62,9 @@ func (b *batcher[T, R]) add(ctx context.Context, value T, patient bool) *answer[
 }
 
 // wait returns when the value is durable, or could not be made so, or ctx ended; in the last case the commit may still happen.
-func (a *answer[R]) wait(ctx context.Context) (R, error) {
+// Who calls it has nothing else to do, so the value's group waits for no more company.
+func (b *batcher[T, R]) wait(ctx context.Context, a *answer[R]) (R, error) {
+	b.hurry(a)
 	select {
 	case <-a.done:
 		return a.value, a.err
@@ -86,9 +89,7 @@ func (a *answer[R]) there() bool {
 
 func (b *batcher[T, R]) drain(ctx context.Context) {
 	for {
-		if left := rest - time.Since(b.ended); left > 0 && b.patient() {
-			sleep(ctx, left)
-		}
+		b.gather(ctx)
 		for range yields {
 			runtime.Gosched()
 		}
@@ -100,6 +101,9 @@ func (b *batcher[T, R]) drain(ctx context.Context) {
 			return
 		}
 		group := b.queue[:n:n]
+		for _, w := range group {
+			w.to.taken = true
+		}
 		if b.queue = b.queue[n:]; len(b.queue) == 0 {
 			b.hurried = false
 			b.queue, b.spare = b.spare, nil
@@ -113,11 +117,41 @@ func (b *batcher[T, R]) drain(ctx context.Context) {
 	}
 }
 
-// patient reports whether somebody waits for the next group, and nobody is in a hurry.
-func (b *batcher[T, R]) patient() bool {
+// hurry ends the rest before the answer's group.
+func (b *batcher[T, R]) hurry(a *answer[R]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.queue) > 0 && !b.hurried
+	if a.taken {
+		return
+	}
+	b.hurried = true
+	if b.cut != nil {
+		close(b.cut)
+		b.cut = nil
+	}
+}
+
+// gather rests, if there is something to commit and nobody waits for it.
+func (b *batcher[T, R]) gather(ctx context.Context) {
+	left := rest - time.Since(b.ended)
+	b.mu.Lock()
+	if left <= 0 || b.hurried || len(b.queue) == 0 {
+		b.mu.Unlock()
+		return
+	}
+	cut := make(chan struct{})
+	b.cut = cut
+	b.mu.Unlock()
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-cut:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	b.cut = nil
+	b.mu.Unlock()
 }
 
 func (b *batcher[T, R]) commit(ctx context.Context, group []waiting[T, R]) {

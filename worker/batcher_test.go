@@ -38,7 +38,7 @@ func TestBatcher(t *testing.T) {
 			var callers sync.WaitGroup
 			for i := range 25 {
 				callers.Go(func() {
-					if got, err := b.add(t.Context(), i, false).wait(t.Context()); err != nil || got != 2*i {
+					if got, err := b.wait(t.Context(), b.add(t.Context(), i)); err != nil || got != 2*i {
 						t.Errorf("%d became %d, %v", i, got, err)
 					}
 				})
@@ -51,23 +51,21 @@ func TestBatcher(t *testing.T) {
 		})
 	})
 
-	t.Run("RestsWhileAllWhoWaitArePatient", func(t *testing.T) {
+	t.Run("RestsUntilSomebodyWaits", func(t *testing.T) {
 		t.Parallel()
-		// When values come, in ms after the start, and when their commits, of 1 ms each, are to end.
-		type value struct {
-			at      time.Duration
-			patient bool
-			done    time.Duration
-		}
+		// When values come, in ms after the start, from when on somebody waits for them, and when their commits, of 1 ms each, are to end.
+		type value struct{ at, waits, done time.Duration }
+		const never = 100
 		for name, values := range map[string][]value{
-			"the first one does not wait":               {{0, true, 1}},
-			"those that come until 5 ms later do":       {{0, true, 1}, {2, true, 7}, {5, true, 7}},
-			"not longer than that":                      {{0, true, 1}, {6, true, 7}},
-			"nor after a silence":                       {{0, true, 1}, {20, true, 21}},
-			"who is in a hurry waits for nobody":        {{0, true, 1}, {2, false, 3}},
-			"and takes those along who have waited":     {{0, false, 1}, {0, true, 2}, {0, false, 2}},
-			"a hurry is over with its group":            {{0, false, 1}, {2, false, 3}, {4, true, 9}},
-			"one that comes during a commit waits then": {{0, true, 1}, {0, true, 7}, {3, true, 7}},
+			"the first one does not wait":               {{0, never, 1}},
+			"those that come until 5 ms later do":       {{0, never, 1}, {2, never, 7}, {5, never, 7}},
+			"not longer than that":                      {{0, never, 1}, {6, never, 7}},
+			"nor after a silence":                       {{0, never, 1}, {20, never, 21}},
+			"who is waited for at once does not wait":   {{0, 0, 1}, {2, 2, 3}, {4, 4, 5}},
+			"a rest ends when somebody begins to wait":  {{0, never, 1}, {2, 4, 5}, {3, never, 5}},
+			"and the next one is whole again":           {{0, 0, 1}, {2, 2, 3}, {4, never, 9}},
+			"to wait for what is under way ends none":   {{0, 0, 1}, {0, never, 7}},
+			"one that comes during a commit waits then": {{0, never, 1}, {0, never, 7}, {3, never, 7}},
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBatcher(func(values []int) ([]int, error) { return values, nil })
@@ -76,7 +74,12 @@ func TestBatcher(t *testing.T) {
 				for i, v := range values {
 					callers.Go(func() {
 						time.Sleep(v.at*time.Millisecond + time.Microsecond*time.Duration(i)/10)
-						if _, err := b.add(t.Context(), i, v.patient).wait(t.Context()); err != nil {
+						a := b.add(t.Context(), i)
+						select {
+						case <-a.done:
+						case <-time.After((v.waits - v.at) * time.Millisecond):
+						}
+						if _, err := b.wait(t.Context(), a); err != nil {
 							t.Error(err)
 						}
 						if got := time.Since(begin).Round(time.Millisecond); got != v.done*time.Millisecond {
@@ -97,7 +100,7 @@ func TestBatcher(t *testing.T) {
 			var callers sync.WaitGroup
 			for i := range 5 {
 				callers.Go(func() {
-					if _, err := b.add(t.Context(), i, false).wait(t.Context()); !errors.Is(err, broken) {
+					if _, err := b.wait(t.Context(), b.add(t.Context(), i)); !errors.Is(err, broken) {
 						t.Errorf("error %v", err)
 					}
 				})
@@ -112,10 +115,10 @@ func TestBatcher(t *testing.T) {
 			b := newBatcher(func(values []int) ([]int, error) { return values, nil })
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			if _, err := b.add(ctx, 1, false).wait(ctx); !errors.Is(err, context.Canceled) {
+			if _, err := b.wait(ctx, b.add(ctx, 1)); !errors.Is(err, context.Canceled) {
 				t.Errorf("error %v", err)
 			}
-			if got, err := b.add(t.Context(), 2, false).wait(t.Context()); got != 2 || err != nil {
+			if got, err := b.wait(t.Context(), b.add(t.Context(), 2)); got != 2 || err != nil {
 				t.Errorf("got %d, %v", got, err)
 			}
 		})
@@ -125,7 +128,7 @@ func TestBatcher(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			b := newBatcher(func([]int) ([]int, error) { return nil, nil })
-			if _, err := b.add(t.Context(), 1, false).wait(t.Context()); err == nil {
+			if _, err := b.wait(t.Context(), b.add(t.Context(), 1)); err == nil {
 				t.Error("no error")
 			}
 		})

@@ -83,13 +83,6 @@ func (p *places) next(done <-chan struct{}) *job {
 	}
 }
 
-// crowded reports whether tasks wait for a place: then none stands still while the result of a task, or its intent, is made durable.
-func (p *places) crowded() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.ahead)+len(p.waiting) > 0
-}
-
 func pop(jobs *[]*job) *job {
 	if len(*jobs) == 0 {
 		return nil

@@ -18,7 +18,7 @@ func (r *rotator) finish(ctx context.Context, j *job, result keyturn.TaskResult)
 	}
 	result.Task = j.Task
 	j.ended = r.now()
-	j.result, j.answer = result, r.results.add(ctx, result, j.places.crowded())
+	j.result, j.answer = result, r.results.add(ctx, result)
 	return nil
 }
 
@@ -29,7 +29,7 @@ func (r *rotator) recorded(ctx context.Context, j *job) error {
 		return nil
 	}
 	for try := 0; ; try++ {
-		taken, err := j.answer.wait(ctx)
+		taken, err := r.results.wait(ctx, j.answer)
 		if err == nil {
 			r.ended(j, j.result, taken)
 			j.answer = nil
@@ -38,7 +38,7 @@ func (r *rotator) recorded(ctx context.Context, j *job) error {
 		if !sleep(ctx, retryAfter(try)) {
 			return fmt.Errorf("recording the result %s of task %s: %w", j.result.State, j.Task, err)
 		}
-		j.answer = r.results.add(ctx, j.result, false)
+		j.answer = r.results.add(ctx, j.result)
 	}
 }
 

@@ -150,9 +150,9 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 	}
 	leave := r.intents.add(ctx, keyturn.IntentWrite{
 		Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,
-	}, j.places.crowded())
+	})
 	r.lookAhead(ctx, stopping, j)
-	outcome, err := leave.wait(ctx)
+	outcome, err := r.intents.wait(ctx, leave)
 	if err != nil {
 		return fmt.Errorf("recording the intent: %w", err)
 	}
