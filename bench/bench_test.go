@@ -169,7 +169,7 @@ func whole(b *testing.B, sim *simulator.Server, units int, database string) {
 			b.Fatal(err)
 		}
 		for !r.State.Final() {
-			wait(b, 500*time.Millisecond) // as often as `keyturn rotate --wait` looks
+			wait(b, 500*time.Millisecond) // half as often as `keyturn rotate --wait` looks
 			if r, err = newest(b.Context(), c); err != nil {
 				b.Fatal(err)
 			}
