@@ -52,6 +52,7 @@ func Acquire(path string) (*Lock, error) {
 		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
 	if err := sign(file); err != nil {
+		_ = unlock(file)
 		_ = file.Close()
 		return nil, fmt.Errorf("writing the lock file %s: %w", path, err)
 	}

@@ -3,6 +3,8 @@
 package filelock
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -23,6 +25,9 @@ func TestRelease_WhileAnotherHasTheFile(t *testing.T) {
 	defer func() { _ = syscall.Close(child) }()
 	if err := l.Release(); err != nil {
 		t.Fatal(err)
+	}
+	if err := l.file.Close(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("its file was not closed: %v", err)
 	}
 	again, err := Acquire(path)
 	if err != nil {
