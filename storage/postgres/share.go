@@ -20,7 +20,7 @@ const (
 	shareYields = 16
 	// shareRows is up to how many rows a statement shares a transaction. For more than that a commit of their own is cheap, and
 	// two connections carry out two such statements at the same time.
-	shareRows = 32
+	shareRows = 64
 	// shareMost bounds a shared transaction, as a group commit is. It is nobody's, so it does not end with the context of anybody.
 	shareMost = 30 * time.Second
 )
