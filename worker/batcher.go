@@ -12,7 +12,7 @@ const (
 	// flushTimeout bounds one group commit.
 	flushTimeout = 30 * time.Second
 	// yields is how often others may run before a group is closed: those of them who are about to add a value do so.
-	// Where nobody else has anything to do it costs nothing; on two busy cores it makes groups three times as large.
+	// Where nobody else has anything to do it costs nothing; on two busy cores it makes groups larger.
 	yields = 3
 	// rest is how long a batcher rests after a group, unless somebody has nothing to do but to wait for the next one.
 	rest = 5 * time.Millisecond
@@ -52,6 +52,9 @@ func (b *batcher[T, R]) add(ctx context.Context, value T) *answer[R] {
 	to := &answer[R]{done: make(chan struct{})}
 	b.mu.Lock()
 	b.queue = append(b.queue, waiting[T, R]{value, to})
+	if len(b.queue) >= b.max {
+		b.endRest()
+	}
 	start := !b.running
 	b.running = true
 	b.mu.Unlock()
@@ -89,7 +92,7 @@ func (a *answer[R]) there() bool {
 
 func (b *batcher[T, R]) drain(ctx context.Context) {
 	for {
-		b.gather(ctx)
+		b.gather()
 		for range yields {
 			runtime.Gosched()
 		}
@@ -125,17 +128,22 @@ func (b *batcher[T, R]) hurry(a *answer[R]) {
 		return
 	}
 	b.hurried = true
+	b.endRest()
+}
+
+// endRest ends the rest that is under way. The caller holds mu.
+func (b *batcher[T, R]) endRest() {
 	if b.cut != nil {
 		close(b.cut)
 		b.cut = nil
 	}
 }
 
-// gather rests, if there is something to commit and nobody waits for it.
-func (b *batcher[T, R]) gather(ctx context.Context) {
+// gather rests, if there is something to commit, but no full group, and nobody waits for it.
+func (b *batcher[T, R]) gather() {
 	left := rest - time.Since(b.ended)
 	b.mu.Lock()
-	if left <= 0 || b.hurried || len(b.queue) == 0 {
+	if left <= 0 || b.hurried || len(b.queue) == 0 || len(b.queue) >= b.max {
 		b.mu.Unlock()
 		return
 	}
@@ -147,7 +155,6 @@ func (b *batcher[T, R]) gather(ctx context.Context) {
 	select {
 	case <-cut:
 	case <-timer.C:
-	case <-ctx.Done():
 	}
 	b.mu.Lock()
 	b.cut = nil

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -45,8 +46,41 @@ func TestBatcher(t *testing.T) {
 			}
 			callers.Wait()
 			// The first goes alone or with those already there; then full groups of at most 10.
-			if len(sizes) > 4 || time.Since(begin) > 4*time.Millisecond {
-				t.Errorf("commits of %v took %s: want groups", sizes, time.Since(begin))
+			if len(sizes) > 4 || slices.Max(sizes) > 10 || time.Since(begin) > 4*time.Millisecond {
+				t.Errorf("commits of %v took %s: want groups of at most 10", sizes, time.Since(begin))
+			}
+		})
+	})
+
+	t.Run("AFullGroupDoesNotRest", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			var sizes []int
+			b := newBatcher(func(values []int) ([]int, error) {
+				sizes = append(sizes, len(values))
+				return values, nil
+			})
+			begin := time.Now()
+			var all []*answer[int]
+			// What comes during a commit and makes a group full, then while the rest of it rests, then again during a commit. The
+			// room of one group is used for another, and none of them may have anything of that.
+			for _, come := range []struct {
+				at time.Duration
+				n  int
+			}{{0, 1}, {500, 15}, {2500, 15}, {4000, 15}} {
+				time.Sleep(time.Until(begin.Add(come.at * time.Microsecond)))
+				for range come.n {
+					all = append(all, b.add(t.Context(), len(all)))
+				}
+			}
+			for i, a := range all {
+				<-a.done
+				if a.value != i || a.err != nil {
+					t.Errorf("value %d became %d, %v", i, a.value, a.err)
+				}
+			}
+			if want := []int{1, 10, 10, 10, 10, 5}; !slices.Equal(sizes, want) || time.Since(begin) > 12*time.Millisecond {
+				t.Errorf("groups of %v took %s, want %v, of which only the last one rests", sizes, time.Since(begin), want)
 			}
 		})
 	})
@@ -113,12 +147,19 @@ func TestBatcher(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			b := newBatcher(func(values []int) ([]int, error) { return values, nil })
+			flush := b.flush
+			b.flush = func(ctx context.Context, values []int) ([]int, error) {
+				answer, err := flush(ctx, values)
+				return answer, errors.Join(err, ctx.Err())
+			}
 			ctx, cancel := context.WithCancel(t.Context())
+			left := b.add(ctx, 1) // whose context begins the commits
+			stays := b.add(t.Context(), 2)
 			cancel()
-			if _, err := b.wait(ctx, b.add(ctx, 1)); !errors.Is(err, context.Canceled) {
+			if _, err := b.wait(ctx, left); !errors.Is(err, context.Canceled) {
 				t.Errorf("error %v", err)
 			}
-			if got, err := b.wait(t.Context(), b.add(t.Context(), 2)); got != 2 || err != nil {
+			if got, err := b.wait(t.Context(), stays); got != 2 || err != nil {
 				t.Errorf("got %d, %v", got, err)
 			}
 		})
