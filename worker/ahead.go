@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/keyturn/keyturn"
 )
 
@@ -33,6 +35,11 @@ func (r *rotator) lookAhead(ctx, stopping context.Context, j *job) {
 		return
 	}
 	defer j.places.lookedAt(next)
+	defer func() { // this task has nothing to do with it, and its intent is being written: it goes on
+		if value := recover(); value != nil {
+			r.log.Error("looking ahead at a task panicked", zap.Stringer("task", next.Task), zap.String("unit", next.Unit), zap.Any("panic", value))
+		}
+	}()
 	if next.late(r.now()) || next.State != keyturn.TaskPending || next.message.left() != nil {
 		return
 	}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -102,5 +103,18 @@ func TestPlaces_Idle(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestMessage_TellsOfAPanic: it is worse than whatever error came before it.
+func TestMessage_TellsOfAPanic(t *testing.T) {
+	t.Parallel()
+	m := message{done: make(chan struct{}), open: 3}
+	failed, worse := errors.New("database is away"), &panicked{value: "nil map"}
+	for _, err := range []error{failed, worse, failed} {
+		m.end(err)
+	}
+	if got := m.left(); !errors.Is(got, worse) {
+		t.Errorf("the message was left because of %v, want the panic", got)
 	}
 }

@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -116,6 +117,67 @@ func TestPlaces(t *testing.T) {
 	acks("NoMessageEndsOfWhichATaskPanicked", func(b *bundle) worker.Store {
 		b.one.sys = &panickingSystem{fakeSystem: b.system}
 		return b.store
+	})
+
+	run("NoMessageEndsWhoseResultsFailForLong", 20, func(t *testing.T, b *bundle) {
+		q := &ackedQueue{memoryQueue: b.queue, b: b}
+		defer b.startWith("w1", &flakyStore{Store: b.store, until: time.Now().Add(11 * time.Minute)}, q)()
+		id := b.request("a").ID
+		pass(10*time.Minute + 30*time.Second) // longer than a handler tries to record them
+		if q.bad.Load() > 0 {
+			t.Errorf("%d tasks of %d acknowledged messages had not ended", q.bad.Load(), q.acks.Load())
+		}
+		b.await(id, 40*time.Minute)
+		b.checkTruth(1)
+	})
+
+	for _, places := range []int{1, 4} {
+		run(fmt.Sprintf("NoneRestsWithTheDatabase/places=%d", places), 400, func(t *testing.T, b *bundle) {
+			b.one.target.Limits.Concurrency = places
+			var mu sync.Mutex
+			var last time.Time
+			var stood time.Duration // what takes longer than a rest is something else: the sweeper's next look
+			b.system.apply = func(_ string, turn func()) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if gap := time.Since(last); gap < 20*time.Millisecond {
+					stood += gap
+				}
+				last = time.Now()
+				turn()
+				return nil
+			}
+			defer b.start("w1")()
+			b.await(b.request("a").ID, time.Minute)
+			b.checkTruth(1)
+			if stood > 20*time.Millisecond {
+				t.Errorf("places waited %s for group commits that take no time", stood)
+			}
+		})
+	}
+
+	run("APanicAheadIsThatTasksOwn", 200, func(t *testing.T, b *bundle) {
+		unit, first := b.system.units[20].ID, true
+		b.system.prepare = func(of string) error {
+			pass(20 * time.Millisecond)
+			b.system.mu.Lock()
+			now := first && of == unit
+			first = first && !now
+			b.system.mu.Unlock()
+			if now {
+				panic("for the test: " + of)
+			}
+			return nil
+		}
+		store := &slowIntend{Store: b.store, delay: 100 * time.Millisecond}
+		q := &ackedQueue{memoryQueue: b.queue, b: b}
+		defer b.startWith("w1", store, q)()
+		r := b.request("a")
+		pass(20 * time.Second) // nothing was delivered again yet
+		if r := b.await(r.ID, time.Second); r.Counts.Succeeded != 200 || len(q.panics) > 0 || first {
+			t.Errorf("counts %+v, %d messages panicked, want none: the task is looked at again in its turn", r.Counts, len(q.panics))
+		}
+		b.checkTruth(1)
 	})
 
 	run("APanicLeavesItsOwnMessageOnly", 200, func(t *testing.T, b *bundle) {
