@@ -55,6 +55,7 @@ func (i Intent) Made() bool { return i.Want != "" || i.Data != nil }
 // IntentWrite asks the database for the leave to change a unit, once.
 type IntentWrite struct {
 	Task     ID
+	Unit     string // that is to be turned; it must be the task's
 	Owner    string // the worker process
 	Intent   Intent
 	ApplyFor time.Duration // how long after the write the change can still be sent or under way
@@ -83,6 +84,7 @@ type IntentOutcome struct {
 
 // Taken is an open intent that was taken over from a worker whose lease ended.
 type Taken struct {
+	Unit   string // the task's
 	Epoch  int64
 	Intent Intent
 	// SettledIn is how long until the system must show the change if it was ever sent; negative: since when.

@@ -3,6 +3,7 @@ package keyturn
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -37,15 +38,19 @@ func (t QueuedTask) Bundles(with QueuedTask) bool {
 }
 
 // EncodeQueuedTasks writes the message that hands tasks, each of which Bundles with the first, to a worker. There must be one.
-// It is the first one as JSON, and a line for each of the others with what is not the same: its id and its unit.
+// It is the first one as JSON, and behind it a line for each of the others with what is not the same: its id and its unit. A line has an end, so
+// that one that was cut off is none.
 func EncodeQueuedTasks(tasks []QueuedTask) ([]byte, error) {
 	message, err := json.Marshal(tasks[0])
 	if err != nil {
 		return nil, fmt.Errorf("writing task %s: %w", tasks[0].Task, err)
 	}
+	if len(tasks) > 1 {
+		message = append(message, '\n')
+	}
 	for _, t := range tasks[1:] {
-		message = append(t.Task.appendTo(append(message, '\n')), ' ')
-		message = append(message, t.Unit...)
+		message = append(t.Task.appendTo(message), ' ')
+		message = append(append(message, t.Unit...), '\n')
 	}
 	return message, nil
 }
@@ -53,25 +58,56 @@ func EncodeQueuedTasks(tasks []QueuedTask) ([]byte, error) {
 // ParseQueuedTasks reads what EncodeQueuedTasks wrote. Its error says what is wrong with a message that nobody can work on.
 func ParseQueuedTasks(message []byte) ([]QueuedTask, error) {
 	head, rest, more := bytes.Cut(message, []byte("\n"))
-	tasks := make([]QueuedTask, 1, 2+bytes.Count(rest, []byte("\n")))
-	if err := json.Unmarshal(head, &tasks[0]); err != nil {
+	var first QueuedTask
+	if err := json.Unmarshal(head, &first); err != nil {
 		return nil, fmt.Errorf("not a task: %w", err)
 	}
-	for line, lines := "", string(rest); more; {
-		line, lines, more = strings.Cut(lines, "\n")
-		next := tasks[0]
-		id, unit, _ := strings.Cut(line, " ")
-		var err error
-		if next.Task, err = ParseID(id); err != nil {
-			return nil, fmt.Errorf("not a task: %w", err)
-		}
-		next.Unit = unit
-		tasks = append(tasks, next)
+	if first.Task.IsZero() {
+		return nil, errors.New("not a task: it has no id")
 	}
-	for _, t := range tasks {
-		if _, _, _, err := SplitUnitID(t.Unit); err != nil {
+	if err := checkUnitID(first.Unit); err != nil {
+		return nil, err
+	}
+	tasks := []QueuedTask{first}
+	for lines := string(rest); more; {
+		line, behind, whole := strings.Cut(lines, "\n")
+		if !whole {
+			return nil, errors.New("not a task: its line is cut off")
+		}
+		next, err := first.parseNext(line)
+		if err != nil {
 			return nil, err
 		}
+		tasks = append(tasks, next)
+		lines, more = behind, behind != ""
 	}
 	return tasks, nil
+}
+
+// parseNext reads the line of a task that shares the message.
+func (t QueuedTask) parseNext(line string) (next QueuedTask, err error) {
+	next = t
+	id, unit, _ := strings.Cut(line, " ")
+	if next.Task, err = ParseID(id); err != nil {
+		return next, fmt.Errorf("not a task: %w", err)
+	}
+	if next.Task.IsZero() {
+		return next, errors.New("not a task: it has no id")
+	}
+	if err := checkUnitID(unit); err != nil {
+		return next, err
+	}
+	if next.Unit = unit; !t.Bundles(next) {
+		return next, fmt.Errorf("task %s of unit %q can't share a message with one of unit %q", next.Task, unit, t.Unit)
+	}
+	return next, nil
+}
+
+// checkUnitID reports what is wrong with an id that UnitID can't have made.
+func checkUnitID(id string) error {
+	target, project, cluster, err := SplitUnitID(id)
+	if err == nil {
+		_, err = UnitID(target, project, cluster)
+	}
+	return err
 }

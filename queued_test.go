@@ -28,15 +28,51 @@ func TestQueuedTasks(t *testing.T) {
 			t.Errorf("%s says %d times what is the same for all", message, n)
 		}
 	}
-	good := `{"unit":"om.p1.c1"}`
+	of := func(unit, more string) string {
+		return `{"task":"` + rotation.String() + `","unit":"` + unit + `"` + more + `}`
+	}
+	good := of("om.p1.c1", `,"state":"pending"`)
+	line := "\n" + rotation.String() + " om.p1.c2"
+	if _, err := keyturn.ParseQueuedTasks([]byte(good + line + "\n")); err != nil {
+		t.Error(err)
+	}
 	for _, message := range []string{
-		``, `x`, `[]`, `{}`, `[{}]`, `1`, `{"unit":"om.p1"}`, good + good,
-		good + "\n", good + "\n" + rotation.String(), good + "\n" + rotation.String() + " om", good + "\nom.p1.c2",
-		good + "\n" + rotation.String() + " om.p1.c2\n", good + "\n" + rotation.String() + " om.p1.c2 om.p1.c3",
+		``, `x`, `[]`, `{}`, `[{}]`, `1`, `{"unit":"om.p1.c1"}`, of("om.p1", ""), of("om.p1.", ""), of("om.p1.c 1", ""), good + good,
+		good + "\n", good + "\n\n", good + line, good + line + "\n\n", good + "\n" + rotation.String() + "\n", good + "\nom.p1.c2\n",
+		good + "\n" + rotation.String() + " om\n", good + line + " om.p1.c3\n", good + line + "\r\n", good + "\n" + rotation.String() + "  om.p1.c2\n",
+		good + "\n" + keyturn.ID{}.String() + " om.p1.c2\n", good + "\n" + rotation.String() + " om.p2.c2\n", good + "\n" + rotation.String() + " other.p1.c2\n",
+		of("om.p1.c1", `,"state":"intended"`) + line + "\n",
 	} {
 		if tasks, err := keyturn.ParseQueuedTasks([]byte(message)); err == nil {
 			t.Errorf("%q was read as %+v", message, tasks)
 		}
+	}
+}
+
+// A message that was cut off somewhere must not name a unit that is not its task's: om.p1.c1 for om.p1.c10.
+func TestQueuedTasks_CutOff(t *testing.T) {
+	now := time.Now()
+	var tasks []keyturn.QueuedTask
+	for _, unit := range []string{"om.p1.c10", "om.p1.c20", "om.p1.c30"} {
+		tasks = append(tasks, keyturn.QueuedTask{Task: keyturn.NewID(now), Unit: unit, State: keyturn.TaskPending})
+	}
+	message, err := keyturn.EncodeQueuedTasks(tasks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read []int
+	for n := range message {
+		got, err := keyturn.ParseQueuedTasks(message[:n])
+		if err != nil {
+			continue
+		}
+		read = append(read, len(got))
+		if !slices.Equal(got, tasks[:len(got)]) {
+			t.Errorf("%q was read as %+v", message[:n], got)
+		}
+	}
+	if !slices.Equal(read, []int{1, 2}) {
+		t.Errorf("read messages of %v tasks, want those of whole lines only", read)
 	}
 }
 

@@ -82,7 +82,7 @@ func (c *crowd) turn(n int, key string) {
 			if before == "" {
 				before = "first-" + task.Unit
 			}
-			writes[i] = keyturn.IntentWrite{Task: task.ID, Owner: "w1", Intent: keyturn.Intent{Before: before}, ApplyFor: time.Minute, Lease: time.Hour}
+			writes[i] = keyturn.IntentWrite{Task: task.ID, Unit: task.Unit, Owner: "w1", Intent: keyturn.Intent{Before: before}, ApplyFor: time.Minute, Lease: time.Hour}
 		}
 		out, err := c.store.Intend(ctx, writes)
 		c.ok(err)

@@ -273,7 +273,7 @@ func TestWorker(t *testing.T) {
 		}
 		task := b.only(r.ID)
 		out, err := b.store.Intend(t.Context(), []keyturn.IntentWrite{{
-			Task: task.ID, Owner: "dead", Intent: keyturn.Intent{Before: "key-0"}, ApplyFor: 15 * time.Second, Lease: 30 * time.Second,
+			Task: task.ID, Unit: task.Unit, Owner: "dead", Intent: keyturn.Intent{Before: "key-0"}, ApplyFor: 15 * time.Second, Lease: 30 * time.Second,
 		}})
 		if err != nil || out[0].Verdict != keyturn.VerdictGo {
 			t.Fatalf("%+v %v", out, err)

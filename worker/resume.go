@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/keyturn/keyturn"
 )
 
@@ -20,6 +22,10 @@ func (r *rotator) resume(ctx, stopping context.Context, j *job) error {
 	}
 	if err != nil {
 		return fmt.Errorf("taking over the intent: %w", err)
+	}
+	if taken.Unit != j.Unit { // the message says another: its lease ends, and it is handed out as it is
+		r.log.Error("message for a unit that is not its task's is left alone", zap.Stringer("task", j.Task), zap.String("unit", j.Unit), zap.String("of", taken.Unit))
+		return nil
 	}
 	taken.SettledIn = max(taken.SettledIn, r.flights.settledIn(j.Task))
 	j.taken = taken

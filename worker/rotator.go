@@ -149,7 +149,7 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 		applyFor = r.timing.SendSlack + r.makeMost(j.target)
 	}
 	leave := r.intents.add(ctx, keyturn.IntentWrite{
-		Task: j.Task, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,
+		Task: j.Task, Unit: j.Unit, Owner: r.owner, Intent: intent, ApplyFor: applyFor, Lease: applyFor + r.timing.LeaseMargin,
 	})
 	r.lookAhead(ctx, stopping, j)
 	outcome, err := r.intents.wait(ctx, leave)

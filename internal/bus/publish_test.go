@@ -3,6 +3,7 @@ package bus_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,6 +57,9 @@ func TestPublishTasks(t *testing.T) {
 		t.Parallel()
 		b, js, stream := setup(t, "bundle")
 		list := tasks("om", 5)
+		for i := range list[:4] { // only those of one project share a message
+			list[i].Unit = fmt.Sprint("om.project0.cluster", i)
+		}
 		if err := b.PublishTasks(t.Context(), "om", [][]keyturn.QueuedTask{list[:4], {}, list[4:]}); err != nil {
 			t.Fatal(err)
 		}

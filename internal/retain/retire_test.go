@@ -138,7 +138,7 @@ func (w *world) rotate(unit string, state keyturn.TaskState) {
 	w.ok(err)
 	i := slices.IndexFunc(tasks, func(t keyturn.Task) bool { return t.Unit == unit })
 	out, err := w.store.Intend(w.ctx(), []keyturn.IntentWrite{{
-		Task: tasks[i].ID, Owner: "w", Intent: keyturn.Intent{Before: units[0].KeyID}, ApplyFor: time.Second, Lease: time.Minute,
+		Task: tasks[i].ID, Unit: unit, Owner: "w", Intent: keyturn.Intent{Before: units[0].KeyID}, ApplyFor: time.Second, Lease: time.Minute,
 	}})
 	w.ok(err)
 	if state == "" {

@@ -35,7 +35,7 @@ func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]key
 	if err := s.intendAll(ctx, writes, open, out); err != nil {
 		return nil, fmt.Errorf("recording %d intents: %w", len(writes), err)
 	}
-	if err := s.verdicts(ctx, open, out); err != nil {
+	if err := s.verdicts(ctx, writes, open, out); err != nil {
 		return nil, fmt.Errorf("asking why %d intents were refused: %w", len(open), err)
 	}
 	for i, w := range writes { // of a task that is in the batch twice: the first did not take it
@@ -76,11 +76,11 @@ func (s *Store) intendAll(ctx context.Context, writes []keyturn.IntentWrite, ope
 func (s *Store) intend(ctx context.Context, writes []keyturn.IntentWrite) ([]db.IntendRow, error) {
 	n := len(writes)
 	arg := db.IntendParams{
-		Now: s.clock(), Ids: make([]keyturn.ID, n), Owners: make([]string, n), Befores: make([]string, n), Wants: make([]string, n),
+		Now: s.clock(), Ids: make([]keyturn.ID, n), Units: make([]string, n), Owners: make([]string, n), Befores: make([]string, n), Wants: make([]string, n),
 		Data: make([][]byte, n), ApplyFors: make([]int64, n), Leases: make([]int64, n), Exclusives: make([]string, n),
 	}
 	for i, w := range writes {
-		arg.Ids[i], arg.Owners[i], arg.Data[i] = w.Task, clean(w.Owner), w.Intent.Data
+		arg.Ids[i], arg.Units[i], arg.Owners[i], arg.Data[i] = w.Task, clean(w.Unit), clean(w.Owner), w.Intent.Data
 		arg.Befores[i], arg.Wants[i] = clean(w.Intent.Before), clean(w.Intent.Want)
 		arg.ApplyFors[i], arg.Leases[i], arg.Exclusives[i] = micros(w.ApplyFor), micros(w.Lease), clean(w.Intent.Exclusive)
 	}
@@ -99,16 +99,16 @@ func (s *Store) intend(ctx context.Context, writes []keyturn.IntentWrite) ([]db.
 }
 
 // verdicts answers the writes that are still open: they got no leave.
-func (s *Store) verdicts(ctx context.Context, open map[keyturn.ID]int, out []keyturn.IntentOutcome) error {
+func (s *Store) verdicts(ctx context.Context, writes []keyturn.IntentWrite, open map[keyturn.ID]int, out []keyturn.IntentOutcome) error {
 	if len(open) == 0 {
 		return nil
 	}
-	ids := make([]keyturn.ID, 0, len(open))
+	ids, units := make([]keyturn.ID, 0, len(open)), make([]string, 0, len(open))
 	for id, i := range open {
-		ids = append(ids, id)
+		ids, units = append(ids, id), append(units, clean(writes[i].Unit))
 		out[i].Verdict = keyturn.VerdictDone // what the database does not know is gone
 	}
-	rows, err := s.q.Verdicts(ctx, s.pool, db.VerdictsParams{Ids: ids, Now: s.clock()})
+	rows, err := s.q.Verdicts(ctx, s.pool, db.VerdictsParams{Ids: ids, Units: units, Now: s.clock()})
 	if err != nil {
 		return err
 	}
@@ -160,6 +160,7 @@ func (s *Store) Take(ctx context.Context, task keyturn.ID, owner string, lease, 
 		return keyturn.Taken{}, errors.New("taking over an intent without times: the schema forbids it")
 	}
 	taken := keyturn.Taken{
+		Unit:        row.UnitID,
 		Epoch:       row.Epoch,
 		Intent:      keyturn.Intent{Before: row.KeyBefore, Want: row.KeyWant, Data: row.IntentData},
 		SettledIn:   row.ApplyBy.Add(settle).Sub(row.Now),

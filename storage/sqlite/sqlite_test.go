@@ -123,7 +123,7 @@ func turn(t testing.TB, s *sqlite.Store, tasks []keyturn.Task) {
 	writes := make([]keyturn.IntentWrite, len(tasks))
 	for i, task := range tasks {
 		writes[i] = keyturn.IntentWrite{
-			Task: task.ID, Owner: "worker-1", Intent: keyturn.Intent{Before: "before-" + task.Unit}, ApplyFor: time.Second, Lease: time.Minute,
+			Task: task.ID, Unit: task.Unit, Owner: "worker-1", Intent: keyturn.Intent{Before: "before-" + task.Unit}, ApplyFor: time.Second, Lease: time.Minute,
 		}
 	}
 	outcomes, err := s.Intend(t.Context(), writes)

@@ -216,7 +216,8 @@ func TestIntentWithoutTheKeyInUseIsHeldBack(t *testing.T) {
 	tasks := planned(t, s, 2)
 	write := keyturn.IntentWrite{Owner: "worker-1", ApplyFor: time.Second, Lease: time.Minute}
 	bad, good := write, write
-	bad.Task, good.Task, good.Intent.Before = tasks[0].ID, tasks[1].ID, "a"
+	bad.Task, bad.Unit = tasks[0].ID, tasks[0].Unit
+	good.Task, good.Unit, good.Intent.Before = tasks[1].ID, tasks[1].Unit, "a"
 	out, err := s.Intend(t.Context(), []keyturn.IntentWrite{bad, good})
 	if err != nil {
 		t.Fatal(err)

@@ -38,6 +38,10 @@ func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]key
 		for i, write := range writes {
 			id := write.Task.String()
 			task := tasks[id]
+			if task != nil && task.unit != write.Unit { // who asks has it from a message
+				s.log.Error("intent for a unit that is not its task's is refused", zap.String("task", id), zap.String("unit", write.Unit), zap.String("owner", write.Owner))
+				task = nil
+			}
 			out[i].Verdict = verdict(task, task != nil && open[task.unit])
 			if write.Intent.Before == "" { // nothing could ever show that it was not carried out
 				s.log.Error("intent without the key in use is held back", zap.String("task", id), zap.String("owner", write.Owner))
@@ -159,6 +163,7 @@ func (s *Store) Take(ctx context.Context, task keyturn.ID, owner string, lease, 
 			return found(err)
 		}
 		taken = keyturn.Taken{
+			Unit:        held.UnitID,
 			Epoch:       row.Epoch,
 			Intent:      keyturn.Intent{Before: row.KeyBefore, Want: row.KeyWant, Data: row.IntentData},
 			SettledIn:   settle + span(tx.now, row.ApplyBy.Int64),

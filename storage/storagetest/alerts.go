@@ -169,7 +169,7 @@ func (f *fixture) turnAllTo(tasks []keyturn.Task, key string) {
 		if before == "" {
 			before = "before"
 		}
-		writes[i] = write(t.ID, before)
+		writes[i] = f.write(t.ID, before)
 	}
 	out, err := f.Intend(f.ctx(), writes)
 	f.ok(err)

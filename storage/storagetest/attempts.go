@@ -62,7 +62,7 @@ func attemptsClean(t *testing.T, newStore New) {
 	f.clock.Advance(time.Second)
 	at := f.clock.Now()
 	out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{{
-		Task: id, Owner: owner, Intent: keyturn.Intent{Before: "a", Want: "b", Data: []byte(`{"x": 1}`)}, ApplyFor: applyFor, Lease: lease,
+		Task: id, Unit: "om.p1.c001", Owner: owner, Intent: keyturn.Intent{Before: "a", Want: "b", Data: []byte(`{"x": 1}`)}, ApplyFor: applyFor, Lease: lease,
 	}})
 	f.ok(err)
 	f.clock.Advance(time.Second)

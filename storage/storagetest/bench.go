@@ -48,7 +48,9 @@ func benchmark(b *testing.B, store Store, size int, intents, results bool) {
 		}
 		writes := make([]keyturn.IntentWrite, size)
 		for i, task := range fed {
-			writes[i] = write(task.Task, task.Unit+"-a")
+			writes[i] = keyturn.IntentWrite{
+				Task: task.Task, Unit: task.Unit, Owner: owner, Intent: keyturn.Intent{Before: task.Unit + "-a"}, ApplyFor: applyFor, Lease: lease,
+			}
 		}
 		if intents {
 			b.StartTimer()

@@ -205,14 +205,19 @@ func makeUnits(target, project string, n int) []keyturn.Unit {
 	return units
 }
 
-func write(task keyturn.ID, before string) keyturn.IntentWrite {
-	return keyturn.IntentWrite{Task: task, Owner: owner, Intent: keyturn.Intent{Before: before}, ApplyFor: applyFor, Lease: lease}
+// write makes an intent for the unit of a task, if there is that task.
+func (f *fixture) write(task keyturn.ID, before string) keyturn.IntentWrite {
+	known, err := f.Task(f.ctx(), task)
+	if err != nil && !errors.Is(err, keyturn.ErrNotFound) {
+		f.t.Error(err)
+	}
+	return keyturn.IntentWrite{Task: task, Unit: known.Unit, Owner: owner, Intent: keyturn.Intent{Before: before}, ApplyFor: applyFor, Lease: lease}
 }
 
 // intend writes one intent and returns the answer.
 func (f *fixture) intend(task keyturn.ID, before string) keyturn.IntentOutcome {
 	f.t.Helper()
-	out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{write(task, before)})
+	out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{f.write(task, before)})
 	f.ok(err)
 	if len(out) != 1 {
 		f.t.Fatalf("%d answers to one intent", len(out))

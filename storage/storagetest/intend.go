@@ -14,6 +14,7 @@ func intendTests() map[string]func(*testing.T, New) {
 		"AnswersInTheOrderOfTheWrites":      intendOrder,
 		"UnknownOrEndedTaskIsDone":          intendDone,
 		"OpenIntentIsTaken":                 intendTaken,
+		"AnotherUnitThanTheTasksIsDone":     intendAnotherUnit,
 		"OtherRotationsOpenIntentIsBusy":    intendBusy,
 		"SecondOfOneUnitInABatchIsBusy":     intendBusyInBatch,
 		"NewerKeyIsTurned":                  intendTurned,
@@ -58,7 +59,7 @@ func intendOrder(t *testing.T, newStore New) {
 	f.turn(tasks[1].ID, "a", "b")
 
 	out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{
-		write(tasks[2].ID, "k2"), write(keyturn.NewID(f.clock.Now()), "none"), write(tasks[1].ID, "k1"), write(tasks[0].ID, "k0"), write(tasks[2].ID, "k2"),
+		f.write(tasks[2].ID, "k2"), f.write(keyturn.NewID(f.clock.Now()), "none"), f.write(tasks[1].ID, "k1"), f.write(tasks[0].ID, "k0"), f.write(tasks[2].ID, "k2"),
 	})
 	f.ok(err)
 	want := []keyturn.Verdict{keyturn.VerdictGo, keyturn.VerdictDone, keyturn.VerdictDone, keyturn.VerdictGo, keyturn.VerdictTaken}
@@ -67,6 +68,25 @@ func intendOrder(t *testing.T, newStore New) {
 			t.Errorf("verdict %d is %q, want %q", i, out[i].Verdict, want[i])
 		}
 	}
+}
+
+// Who asks has the task from a message, which may say anything.
+func intendAnotherUnit(t *testing.T, newStore New) {
+	f := newFixture(t, newStore)
+	f.estate()
+	_, tasks := f.running("quarterly", makeUnits("om", "p1", 3)...)
+	other, none, right := f.write(tasks[0].ID, "a"), f.write(tasks[1].ID, "a"), f.write(tasks[2].ID, "a")
+	other.Unit, none.Unit = tasks[2].Unit, ""
+	for i, verdict := range f.intendAll(other, none, right) {
+		if want := []keyturn.Verdict{keyturn.VerdictDone, keyturn.VerdictDone, keyturn.VerdictGo}[i]; verdict.Verdict != want {
+			t.Errorf("verdict %d is %q, want %q", i, verdict.Verdict, want)
+		}
+	}
+	if out := f.intendAll(other); out[0].Verdict != keyturn.VerdictDone { // by itself, too
+		t.Errorf("verdict is %q, want done", out[0].Verdict)
+	}
+	f.mustIntend(tasks[0].ID, "a")
+	f.mustIntend(tasks[1].ID, "a")
 }
 
 func intendDone(t *testing.T, newStore New) {
@@ -124,7 +144,7 @@ func intendBusyInBatch(t *testing.T, newStore New) {
 		}
 		second[0] = task
 	}
-	out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{write(second[0].ID, "a"), write(first[0].ID, "a"), write(other, "b")})
+	out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{f.write(second[0].ID, "a"), f.write(first[0].ID, "a"), f.write(other, "b")})
 	f.ok(err)
 	same := []keyturn.Verdict{out[0].Verdict, out[1].Verdict} // which of the two comes first says nothing
 	slices.Sort(same)
@@ -230,7 +250,7 @@ func intendLarge(t *testing.T, newStore New) {
 	_, b := f.running("monthly", makeUnits("om", "p2", 500)...)
 	var writes []keyturn.IntentWrite
 	for i := range a {
-		writes = append(writes, write(b[i].ID, "kb"), write(a[len(a)-1-i].ID, "ka"))
+		writes = append(writes, f.write(b[i].ID, "kb"), f.write(a[len(a)-1-i].ID, "ka"))
 	}
 	out, err := f.Intend(f.ctx(), writes)
 	f.ok(err)
@@ -245,7 +265,7 @@ func intendData(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
 	_, tasks := f.running("quarterly", makeUnit("om", "p1", 1))
-	w := write(tasks[0].ID, "a")
+	w := f.write(tasks[0].ID, "a")
 	w.Intent.Want, w.Intent.Data = "b", []byte(`{"version": "v7",  "at":1}`)
 	out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{w})
 	f.ok(err)

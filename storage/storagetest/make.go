@@ -132,8 +132,8 @@ func unsentFor(t *testing.T, newStore New) {
 	}
 }
 
-func exclusively(task keyturn.ID, before, name string) keyturn.IntentWrite {
-	w := write(task, before)
+func (f *fixture) exclusively(task keyturn.ID, before, name string) keyturn.IntentWrite {
+	w := f.write(task, before)
 	w.Intent.Exclusive = name
 	return w
 }
@@ -152,11 +152,11 @@ func exclusiveForOne(t *testing.T, newStore New) {
 	f.policy("monthly", "om", nil)
 	_, a := f.running("quarterly", makeUnits("om", "p1", 3)...)
 	_, b := f.running("monthly", makeUnit("om", "p2", 7))
-	if out := f.intendAll(exclusively(a[0].ID, "k", "project p1")); out[0].Verdict != keyturn.VerdictGo {
+	if out := f.intendAll(f.exclusively(a[0].ID, "k", "project p1")); out[0].Verdict != keyturn.VerdictGo {
 		t.Fatalf("verdict is %q, want go", out[0].Verdict)
 	}
 	out := f.intendAll(
-		exclusively(a[1].ID, "k", "project p1"), exclusively(b[0].ID, "k", "project p1"), exclusively(a[0].ID, "k", "project p1"), write(a[2].ID, "k"),
+		f.exclusively(a[1].ID, "k", "project p1"), f.exclusively(b[0].ID, "k", "project p1"), f.exclusively(a[0].ID, "k", "project p1"), f.write(a[2].ID, "k"),
 	)
 	want := []keyturn.Verdict{keyturn.VerdictBusy, keyturn.VerdictBusy, keyturn.VerdictTaken, keyturn.VerdictGo}
 	for i := range want {
@@ -164,7 +164,7 @@ func exclusiveForOne(t *testing.T, newStore New) {
 			t.Errorf("verdict %d is %q, want %q", i, out[i].Verdict, want[i])
 		}
 	}
-	if out := f.intendAll(exclusively(b[0].ID, "k", "project p2")); out[0].Verdict != keyturn.VerdictGo {
+	if out := f.intendAll(f.exclusively(b[0].ID, "k", "project p2")); out[0].Verdict != keyturn.VerdictGo {
 		t.Errorf("verdict is %q of another name, want go", out[0].Verdict)
 	}
 }
@@ -173,7 +173,7 @@ func exclusiveInBatch(t *testing.T, newStore New) {
 	f := newFixture(t, newStore)
 	f.estate()
 	_, tasks := f.running("quarterly", makeUnits("om", "p1", 4)...)
-	out := f.intendAll(exclusively(tasks[0].ID, "k", "x"), exclusively(tasks[1].ID, "k", "y"), exclusively(tasks[2].ID, "k", "x"), write(tasks[3].ID, "k"))
+	out := f.intendAll(f.exclusively(tasks[0].ID, "k", "x"), f.exclusively(tasks[1].ID, "k", "y"), f.exclusively(tasks[2].ID, "k", "x"), f.write(tasks[3].ID, "k"))
 	got := []keyturn.Verdict{out[0].Verdict, out[2].Verdict}
 	slices.Sort(got)
 	if !slices.Equal(got, []keyturn.Verdict{keyturn.VerdictBusy, keyturn.VerdictGo}) || out[1].Verdict != keyturn.VerdictGo || out[3].Verdict != keyturn.VerdictGo {
@@ -187,7 +187,7 @@ func exclusiveLasts(t *testing.T, newStore New) {
 	_, tasks := f.running("quarterly", makeUnits("om", "p1", 6)...)
 	held := func(when string) {
 		t.Helper()
-		if out := f.intendAll(exclusively(tasks[5].ID, "k", "x")); out[0].Verdict != keyturn.VerdictBusy {
+		if out := f.intendAll(f.exclusively(tasks[5].ID, "k", "x")); out[0].Verdict != keyturn.VerdictBusy {
 			t.Fatalf("verdict is %q %s, want busy", out[0].Verdict, when)
 		}
 	}
@@ -198,7 +198,7 @@ func exclusiveLasts(t *testing.T, newStore New) {
 		{State: keyturn.TaskPending},
 	}
 	for i, end := range ends {
-		out := f.intendAll(exclusively(tasks[i].ID, "k", "x"))
+		out := f.intendAll(f.exclusively(tasks[i].ID, "k", "x"))
 		if out[0].Verdict != keyturn.VerdictGo {
 			t.Fatalf("verdict %d is %q after the one before ended, want go", i, out[0].Verdict)
 		}
@@ -217,10 +217,10 @@ func exclusiveLasts(t *testing.T, newStore New) {
 		f.mustFinish(end)
 	}
 	f.mustDecide(tasks[2].ID, keyturn.TaskPending, "")
-	if out := f.intendAll(exclusively(tasks[2].ID, "k", "x")); out[0].Verdict != keyturn.VerdictGo {
+	if out := f.intendAll(f.exclusively(tasks[2].ID, "k", "x")); out[0].Verdict != keyturn.VerdictGo {
 		t.Errorf("verdict is %q of one that was put back by a person, want go", out[0].Verdict)
 	}
-	if out := f.intendAll(write(tasks[3].ID, "k")); out[0].Verdict != keyturn.VerdictGo {
+	if out := f.intendAll(f.write(tasks[3].ID, "k")); out[0].Verdict != keyturn.VerdictGo {
 		t.Errorf("verdict is %q of one that wants nothing for itself any more, want go", out[0].Verdict)
 	}
 }
@@ -235,7 +235,7 @@ func exclusiveTurned(t *testing.T, newStore New) {
 	f.turn(first[0].ID, "a", "b")
 	verdicts := map[string]keyturn.Verdict{}
 	for _, task := range second {
-		verdicts[task.Unit] = f.intendAll(exclusively(task.ID, "b", "x"))[0].Verdict
+		verdicts[task.Unit] = f.intendAll(f.exclusively(task.ID, "b", "x"))[0].Verdict
 	}
 	if verdicts[u.ID] != keyturn.VerdictTurned || verdicts["om.p1.c002"] != keyturn.VerdictGo {
 		t.Errorf("verdicts are %v, want turned, which takes nothing for itself, and go", verdicts)
@@ -262,7 +262,7 @@ func exclusiveRace(t *testing.T, newStore New) {
 	_, tasks := f.running("quarterly", makeUnits("om", "p1", 12)...)
 	verdicts := make([]keyturn.Verdict, len(tasks))
 	together(len(tasks), func(i int) {
-		out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{exclusively(tasks[i].ID, "k", "x")})
+		out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{f.exclusively(tasks[i].ID, "k", "x")})
 		if err != nil {
 			t.Error(err)
 			return
@@ -287,7 +287,7 @@ func exclusiveRaceOfMany(t *testing.T, newStore New) {
 	together(racers, func(i int) {
 		var writes []keyturn.IntentWrite
 		for n := range names {
-			writes = append(writes, exclusively(tasks[i*names+n].ID, "k", fmt.Sprint("name ", (n*7+i*3)%names)))
+			writes = append(writes, f.exclusively(tasks[i*names+n].ID, "k", fmt.Sprint("name ", (n*7+i*3)%names)))
 		}
 		var err error
 		if out[i], err = f.Intend(f.ctx(), writes); err != nil {

@@ -185,7 +185,7 @@ func observeRace(t *testing.T, newStore New) {
 	together(4, func(i int) {
 		if i == 0 {
 			for _, task := range tasks {
-				out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{write(task.ID, "k0-"+task.Unit)})
+				out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{f.write(task.ID, "k0-"+task.Unit)})
 				if err != nil || out[0].Verdict != keyturn.VerdictGo {
 					t.Errorf("intent: %+v, %v", out, err)
 					return

@@ -118,7 +118,7 @@ func raceIntend(t *testing.T, newStore New) {
 	}
 	verdicts := make([]keyturn.Verdict, 16)
 	together(16, func(i int) {
-		out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{write(tasks[i%8], "a")})
+		out, err := f.Intend(f.ctx(), []keyturn.IntentWrite{f.write(tasks[i%8], "a")})
 		if err != nil {
 			t.Error(err)
 			return
@@ -345,7 +345,7 @@ func raceBatches(t *testing.T, newStore New) {
 	together(8, func(i int) {
 		writes := make([]keyturn.IntentWrite, len(tasks))
 		for j := range tasks {
-			writes[j] = write(tasks[(j*(2*i+1)+i*13)%len(tasks)].ID, "a")
+			writes[j] = f.write(tasks[(j*(2*i+1)+i*13)%len(tasks)].ID, "a")
 		}
 		out, err := f.Intend(f.ctx(), writes)
 		if err != nil {

@@ -159,7 +159,7 @@ func refeedRace(t *testing.T, newStore New) {
 			for _, task := range tasks {
 				var err error
 				if i == 0 {
-					_, err = f.Intend(f.ctx(), []keyturn.IntentWrite{write(task.ID, "a")})
+					_, err = f.Intend(f.ctx(), []keyturn.IntentWrite{f.write(task.ID, "a")})
 				} else {
 					_, err = f.Finish(f.ctx(), []keyturn.TaskResult{{Task: task.ID, From: keyturn.TaskPending, State: keyturn.TaskFailed, Reason: "401"}})
 				}

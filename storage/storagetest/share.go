@@ -51,7 +51,7 @@ func sharedOneFails(t *testing.T, newStore Held, refuse string) {
 		if i == bad {
 			before = "bad"
 		}
-		writing.Go(func() { out[i], errs[i] = f.Intend(t.Context(), []keyturn.IntentWrite{write(tasks[i].ID, before)}) })
+		writing.Go(func() { out[i], errs[i] = f.Intend(t.Context(), []keyturn.IntentWrite{f.write(tasks[i].ID, before)}) })
 	}
 	var finished keyturn.Finished
 	var finishErr error
@@ -89,7 +89,7 @@ func sharedGivenUp(t *testing.T, newStore Held) {
 	ctx, cancel := context.WithCancel(t.Context())
 	gaveUp := make(chan error, 1)
 	go func() {
-		_, err := f.Intend(ctx, []keyturn.IntentWrite{write(tasks[0].ID, "a")})
+		_, err := f.Intend(ctx, []keyturn.IntentWrite{f.write(tasks[0].ID, "a")})
 		gaveUp <- err
 	}()
 	cancel()

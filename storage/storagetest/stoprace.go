@@ -32,7 +32,7 @@ func stopRaceIntend(t *testing.T, newStore New) {
 		for batch := range slices.Chunk(tasks[i*50:(i+1)*50], 10) {
 			writes := make([]keyturn.IntentWrite, len(batch))
 			for j, task := range batch {
-				writes[j] = write(task.ID, "a")
+				writes[j] = f.write(task.ID, "a")
 			}
 			out, err := f.Intend(f.ctx(), writes)
 			if err != nil {

@@ -31,7 +31,7 @@ func takeAfterLease(t *testing.T, newStore New) {
 	f.clock.Advance(lease + time.Second)
 	taken, err := f.Take(f.ctx(), tasks[0].ID, "worker-2", lease, settle)
 	f.ok(err)
-	if taken.Epoch <= epoch || taken.Intent.Before != "a" || taken.OpenFor != lease+time.Second || taken.Attempts != 1 {
+	if taken.Epoch <= epoch || taken.Intent.Before != "a" || taken.OpenFor != lease+time.Second || taken.Attempts != 1 || taken.Unit != tasks[0].Unit {
 		t.Errorf("took %+v", taken)
 	}
 	if taken.AnsweredFor >= 0 {

@@ -11,13 +11,13 @@
 WITH clock AS MATERIALIZED (
     SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at
 ), write AS MATERIALIZED (
-    SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('owners')::text[]) AS owner,
+    SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('units')::text[]) AS unit, unnest(sqlc.arg('owners')::text[]) AS owner,
         unnest(sqlc.arg('befores')::text[]) AS before, unnest(sqlc.arg('wants')::text[]) AS want,
         unnest(sqlc.arg('data')::bytea[]) AS data, unnest(sqlc.arg('apply_fors')::bigint[]) AS apply_for,
         unnest(sqlc.arg('leases')::bigint[]) AS lease, unnest(sqlc.arg('exclusives')::text[]) AS exclusive
 ), candidate AS MATERIALIZED (
     -- Locked: the unit's key must not take the intent of a task that ends meanwhile.
-    SELECT t.rotation_id, t.unit_id, w.* FROM write w JOIN tasks t ON t.id = w.id WHERE t.state = 'pending'
+    SELECT t.rotation_id, t.unit_id, w.* FROM write w JOIN tasks t ON t.id = w.id WHERE t.state = 'pending' AND t.unit_id = w.unit
     FOR NO KEY UPDATE OF t
 ), running AS MATERIALIZED (
     SELECT r.id AS rotation_id, r.requested_at, f.turn, f.task_id,
@@ -53,7 +53,7 @@ WHERE tasks.id = ready.id AND tasks.state = 'pending'
 RETURNING tasks.id, tasks.epoch;
 
 -- name: Verdicts :many
--- Why tasks got no leave. A task that passes by now is told to wait: it may simply ask again.
+-- Why tasks got no leave. A task that passes by now is told to wait: it may simply ask again. One of another unit has no row.
 SELECT t.id, (CASE
     WHEN t.state = 'intended' THEN 'taken'
     WHEN t.state <> 'pending' THEN 'done'
@@ -62,11 +62,11 @@ SELECT t.id, (CASE
     WHEN r.min_interval > 0 AND k.turned_at > clock.at - r.min_interval * interval '1 microsecond' THEN 'soon'
     ELSE 'busy' END)::text AS verdict
 FROM (SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at) clock
-CROSS JOIN tasks t
+CROSS JOIN (SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('units')::text[]) AS unit) w
+JOIN tasks t ON t.id = w.id AND t.unit_id = w.unit
 JOIN rotations r ON r.id = t.rotation_id
 JOIN unit_keys k ON k.unit_id = t.unit_id
-LEFT JOIN policies p ON p.name = r.policy
-WHERE t.id = ANY (sqlc.arg('ids')::uuid[]);
+LEFT JOIN policies p ON p.name = r.policy;
 
 -- name: Finish :many
 -- Moves tasks on. What leaves the state intended leaves its key in the history: the key that the
@@ -153,7 +153,7 @@ WITH clock AS MATERIALIZED (
         epoch = tasks.epoch + 1, owner = sqlc.arg('owner'), lease_until = clock.at + sqlc.arg('lease')::bigint * interval '1 microsecond'
     FROM clock
     WHERE tasks.id = sqlc.arg('id') AND tasks.state = 'intended' AND (tasks.lease_until IS NULL OR tasks.lease_until < clock.at)
-    RETURNING tasks.id, tasks.epoch, tasks.key_before, tasks.key_want, tasks.intent_data, tasks.intended_at, tasks.apply_by,
+    RETURNING tasks.id, tasks.unit_id, tasks.epoch, tasks.key_before, tasks.key_want, tasks.intent_data, tasks.intended_at, tasks.apply_by,
         tasks.answered_at, tasks.accepted, tasks.attempts, clock.at::timestamptz AS now
 ), logged AS (
     -- The row of before: a statement sees its own snapshot.
@@ -167,7 +167,7 @@ WITH clock AS MATERIALIZED (
     DELETE FROM task_log
     WHERE (task_id, n) IN (SELECT g.task_id, g.n - sqlc.arg('log_last')::integer FROM logged g WHERE g.n - sqlc.arg('log_last')::integer > sqlc.arg('log_first')::integer)
 )
-SELECT taken.epoch, taken.key_before, taken.key_want, taken.intent_data, taken.intended_at, taken.apply_by, taken.answered_at,
+SELECT taken.unit_id, taken.epoch, taken.key_before, taken.key_want, taken.intent_data, taken.intended_at, taken.apply_by, taken.answered_at,
     taken.accepted, taken.attempts, taken.now
 FROM taken;
 

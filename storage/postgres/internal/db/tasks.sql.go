@@ -196,13 +196,13 @@ const intend = `-- name: Intend :many
 WITH clock AS MATERIALIZED (
     SELECT coalesce($1::timestamptz, clock_timestamp()) AS at
 ), write AS MATERIALIZED (
-    SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS owner,
-        unnest($4::text[]) AS before, unnest($5::text[]) AS want,
-        unnest($6::bytea[]) AS data, unnest($7::bigint[]) AS apply_for,
-        unnest($8::bigint[]) AS lease, unnest($9::text[]) AS exclusive
+    SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS unit, unnest($4::text[]) AS owner,
+        unnest($5::text[]) AS before, unnest($6::text[]) AS want,
+        unnest($7::bytea[]) AS data, unnest($8::bigint[]) AS apply_for,
+        unnest($9::bigint[]) AS lease, unnest($10::text[]) AS exclusive
 ), candidate AS MATERIALIZED (
     -- Locked: the unit's key must not take the intent of a task that ends meanwhile.
-    SELECT t.rotation_id, t.unit_id, w.id, w.owner, w.before, w.want, w.data, w.apply_for, w.lease, w.exclusive FROM write w JOIN tasks t ON t.id = w.id WHERE t.state = 'pending'
+    SELECT t.rotation_id, t.unit_id, w.id, w.unit, w.owner, w.before, w.want, w.data, w.apply_for, w.lease, w.exclusive FROM write w JOIN tasks t ON t.id = w.id WHERE t.state = 'pending' AND t.unit_id = w.unit
     FOR NO KEY UPDATE OF t
 ), running AS MATERIALIZED (
     SELECT r.id AS rotation_id, r.requested_at, f.turn, f.task_id,
@@ -221,7 +221,7 @@ WITH clock AS MATERIALIZED (
         AND (r.too_soon IS NULL OR k.turned_at IS NULL OR k.turned_at <= r.too_soon)
         -- No EXISTS: it may be carried out by reading all units.
         AND (SELECT true FROM unit_keys o WHERE o.exclusive = nullif(c.exclusive, '') LIMIT 1) IS NULL
-    RETURNING c.rotation_id, c.unit_id, c.id, c.owner, c.before, c.want, c.data, c.apply_for, c.lease, c.exclusive, r.turn, r.task_id, k.key_id = c.before AS known
+    RETURNING c.rotation_id, c.unit_id, c.id, c.unit, c.owner, c.before, c.want, c.data, c.apply_for, c.lease, c.exclusive, r.turn, r.task_id, k.key_id = c.before AS known
 )
 UPDATE tasks SET
     state = 'intended', epoch = tasks.epoch + 1, attempts = tasks.attempts + 1, owner = ready.owner,
@@ -241,6 +241,7 @@ RETURNING tasks.id, tasks.epoch
 type IntendParams struct {
 	Now        *time.Time
 	Ids        []keyturn.ID
+	Units      []string
 	Owners     []string
 	Befores    []string
 	Wants      []string
@@ -267,6 +268,7 @@ func (q *Queries) Intend(ctx context.Context, db DBTX, arg IntendParams) ([]Inte
 	rows, err := db.Query(ctx, intend,
 		arg.Now,
 		arg.Ids,
+		arg.Units,
 		arg.Owners,
 		arg.Befores,
 		arg.Wants,
@@ -355,7 +357,7 @@ WITH clock AS MATERIALIZED (
         epoch = tasks.epoch + 1, owner = $2, lease_until = clock.at + $3::bigint * interval '1 microsecond'
     FROM clock
     WHERE tasks.id = $4 AND tasks.state = 'intended' AND (tasks.lease_until IS NULL OR tasks.lease_until < clock.at)
-    RETURNING tasks.id, tasks.epoch, tasks.key_before, tasks.key_want, tasks.intent_data, tasks.intended_at, tasks.apply_by,
+    RETURNING tasks.id, tasks.unit_id, tasks.epoch, tasks.key_before, tasks.key_want, tasks.intent_data, tasks.intended_at, tasks.apply_by,
         tasks.answered_at, tasks.accepted, tasks.attempts, clock.at::timestamptz AS now
 ), logged AS (
     -- The row of before: a statement sees its own snapshot.
@@ -369,7 +371,7 @@ WITH clock AS MATERIALIZED (
     DELETE FROM task_log
     WHERE (task_id, n) IN (SELECT g.task_id, g.n - $5::integer FROM logged g WHERE g.n - $5::integer > $6::integer)
 )
-SELECT taken.epoch, taken.key_before, taken.key_want, taken.intent_data, taken.intended_at, taken.apply_by, taken.answered_at,
+SELECT taken.unit_id, taken.epoch, taken.key_before, taken.key_want, taken.intent_data, taken.intended_at, taken.apply_by, taken.answered_at,
     taken.accepted, taken.attempts, taken.now
 FROM taken
 `
@@ -384,6 +386,7 @@ type TakeParams struct {
 }
 
 type TakeRow struct {
+	UnitID     string
 	Epoch      int64
 	KeyBefore  string
 	KeyWant    string
@@ -408,6 +411,7 @@ func (q *Queries) Take(ctx context.Context, db DBTX, arg TakeParams) (TakeRow, e
 	)
 	var i TakeRow
 	err := row.Scan(
+		&i.UnitID,
 		&i.Epoch,
 		&i.KeyBefore,
 		&i.KeyWant,
@@ -431,16 +435,17 @@ SELECT t.id, (CASE
     WHEN r.min_interval > 0 AND k.turned_at > clock.at - r.min_interval * interval '1 microsecond' THEN 'soon'
     ELSE 'busy' END)::text AS verdict
 FROM (SELECT coalesce($1::timestamptz, clock_timestamp()) AS at) clock
-CROSS JOIN tasks t
+CROSS JOIN (SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS unit) w
+JOIN tasks t ON t.id = w.id AND t.unit_id = w.unit
 JOIN rotations r ON r.id = t.rotation_id
 JOIN unit_keys k ON k.unit_id = t.unit_id
 LEFT JOIN policies p ON p.name = r.policy
-WHERE t.id = ANY ($2::uuid[])
 `
 
 type VerdictsParams struct {
-	Now *time.Time
-	Ids []keyturn.ID
+	Now   *time.Time
+	Ids   []keyturn.ID
+	Units []string
 }
 
 type VerdictsRow struct {
@@ -448,9 +453,9 @@ type VerdictsRow struct {
 	Verdict string
 }
 
-// Why tasks got no leave. A task that passes by now is told to wait: it may simply ask again.
+// Why tasks got no leave. A task that passes by now is told to wait: it may simply ask again. One of another unit has no row.
 func (q *Queries) Verdicts(ctx context.Context, db DBTX, arg VerdictsParams) ([]VerdictsRow, error) {
-	rows, err := db.Query(ctx, verdicts, arg.Now, arg.Ids)
+	rows, err := db.Query(ctx, verdicts, arg.Now, arg.Ids, arg.Units)
 	if err != nil {
 		return nil, err
 	}
