@@ -65,7 +65,7 @@ func ParseQueuedTasks(message []byte) ([]QueuedTask, error) {
 	if first.Task.IsZero() {
 		return nil, errors.New("not a task: it has no id")
 	}
-	if err := checkUnitID(first.Unit); err != nil {
+	if _, _, _, err := ParseUnitID(first.Unit); err != nil {
 		return nil, err
 	}
 	tasks := []QueuedTask{first}
@@ -94,20 +94,11 @@ func (t QueuedTask) parseNext(line string) (next QueuedTask, err error) {
 	if next.Task.IsZero() {
 		return next, errors.New("not a task: it has no id")
 	}
-	if err := checkUnitID(unit); err != nil {
+	if _, _, _, err := ParseUnitID(unit); err != nil {
 		return next, err
 	}
 	if next.Unit = unit; !t.Bundles(next) {
 		return next, fmt.Errorf("task %s of unit %q can't share a message with one of unit %q", next.Task, unit, t.Unit)
 	}
 	return next, nil
-}
-
-// checkUnitID reports what is wrong with an id that UnitID can't have made.
-func checkUnitID(id string) error {
-	target, project, cluster, err := SplitUnitID(id)
-	if err == nil {
-		_, err = UnitID(target, project, cluster)
-	}
-	return err
 }

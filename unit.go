@@ -74,6 +74,14 @@ func SplitUnitID(id string) (target, projectID, clusterID string, err error) {
 	return target, projectID, clusterID, nil
 }
 
+// ParseUnitID returns the parts of an id that UnitID made. SplitUnitID also takes patterns.
+func ParseUnitID(id string) (target, projectID, clusterID string, err error) {
+	if target, projectID, clusterID, err = SplitUnitID(id); err == nil {
+		_, err = UnitID(target, projectID, clusterID)
+	}
+	return target, projectID, clusterID, err
+}
+
 func isToken(s string) bool {
 	if s == "" || len(s) > 100 {
 		return false

@@ -58,11 +58,11 @@ func (b *Bus) PublishTasks(ctx context.Context, target string, bundles [][]keytu
 			continue
 		}
 		for i := range tasks {
-			of, project, cluster, err := keyturn.SplitUnitID(tasks[i].Unit)
+			of, _, _, err := keyturn.ParseUnitID(tasks[i].Unit)
 			if err != nil {
 				return fmt.Errorf("publishing task %s: %w", tasks[i].Task, err)
 			}
-			if of != target || !plain(of) || !plain(project) || !plain(cluster) {
+			if of != target {
 				return fmt.Errorf("publishing task %s: %q is not a unit of the target %s", tasks[i].Task, tasks[i].Unit, target)
 			}
 		}

@@ -142,10 +142,7 @@ type place struct {
 
 // find reads a unit's id. It is made of plain tokens only, so that it can't lead elsewhere.
 func (c *Client) find(unit string) (place, error) {
-	target, project, cluster, err := keyturn.SplitUnitID(unit)
-	if err == nil {
-		_, err = keyturn.UnitID(target, project, cluster)
-	}
+	target, project, cluster, err := keyturn.ParseUnitID(unit)
 	p, known := providerOf(cluster)
 	switch {
 	case err != nil:

@@ -90,11 +90,8 @@ func (c *Client) key(ctx context.Context, unit string, turns int, without keytur
 // keyPath returns the path of a unit's key. A unit's id is made of plain
 // tokens only, so that it can't lead elsewhere.
 func (c *Client) keyPath(unit string) (string, error) {
-	target, project, cluster, err := keyturn.SplitUnitID(unit)
+	target, project, cluster, err := keyturn.ParseUnitID(unit)
 	if err != nil {
-		return "", err
-	}
-	if _, err := keyturn.UnitID(target, project, cluster); err != nil {
 		return "", err
 	}
 	if target != c.target.Name {
