@@ -74,6 +74,7 @@ const (
 	VerdictTurned Verdict = "turned" // the unit's key is newer than the rotation's request: skip
 	VerdictSoon   Verdict = "soon"   // the unit was turned less than the policy's minInterval ago: skip
 	VerdictHeld   Verdict = "held"   // the policy is paused or the rotation was cancelled
+	VerdictOther  Verdict = "other"  // the task is of another unit than who asks says: nothing to do
 )
 
 // IntentOutcome answers one IntentWrite.

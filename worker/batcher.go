@@ -139,7 +139,8 @@ func (b *batcher[T, R]) endRest() {
 	}
 }
 
-// gather rests, if there is something to commit, but no full group, and nobody waits for it.
+// gather rests, if there is something to commit, but no full group, and nobody waits for it. It obeys no context: the group is nobody's,
+// and a worker that stops waits for it.
 func (b *batcher[T, R]) gather() {
 	left := rest - time.Since(b.ended)
 	b.mu.Lock()

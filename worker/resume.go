@@ -23,8 +23,8 @@ func (r *rotator) resume(ctx, stopping context.Context, j *job) error {
 	if err != nil {
 		return fmt.Errorf("taking over the intent: %w", err)
 	}
-	if taken.Unit != j.Unit { // the message says another: its lease ends, and it is handed out as it is
-		r.log.Error("message for a unit that is not its task's is left alone", zap.Stringer("task", j.Task), zap.String("unit", j.Unit), zap.String("of", taken.Unit))
+	if taken.Unit != j.Unit { // its lease ends, and it is handed out as it is
+		r.misnamed(j)
 		return nil
 	}
 	taken.SettledIn = max(taken.SettledIn, r.flights.settledIn(j.Task))
@@ -125,4 +125,10 @@ func (r *rotator) park(ctx context.Context, j *job, reason string) error {
 	return r.finish(ctx, j, keyturn.TaskResult{
 		From: keyturn.TaskIntended, Epoch: j.taken.Epoch, State: keyturn.TaskParked, Reason: reason,
 	})
+}
+
+// misnamed tells of a message that names another unit than that of its task, whose row the sweeper hands out again.
+func (r *rotator) misnamed(j *job) {
+	r.log.Error("a message named another unit than its task's: nothing was done; see who but Keyturn may publish to keyturn.task.>",
+		zap.Stringer("task", j.Task), zap.String("named", j.Unit))
 }

@@ -180,6 +180,9 @@ func (r *rotator) turn(ctx, stopping context.Context, j *job) error {
 		})
 	case keyturn.VerdictHeld:
 		return r.putBack(ctx, j, keyturn.TaskResult{})
+	case keyturn.VerdictOther:
+		r.misnamed(j)
+		return nil
 	default: // VerdictDone: the row has ended, the message came late
 		return nil
 	}

@@ -38,11 +38,7 @@ func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]key
 		for i, write := range writes {
 			id := write.Task.String()
 			task := tasks[id]
-			if task != nil && task.unit != write.Unit { // who asks has it from a message
-				s.log.Error("intent for a unit that is not its task's is refused", zap.String("task", id), zap.String("unit", write.Unit), zap.String("owner", write.Owner))
-				task = nil
-			}
-			out[i].Verdict = verdict(task, task != nil && open[task.unit])
+			out[i].Verdict = verdict(task, write.Unit, task != nil && open[task.unit])
 			if write.Intent.Before == "" { // nothing could ever show that it was not carried out
 				s.log.Error("intent without the key in use is held back", zap.String("task", id), zap.String("owner", write.Owner))
 				out[i].Verdict = keyturn.VerdictHeld
@@ -70,8 +66,10 @@ func (s *Store) Intend(ctx context.Context, writes []keyturn.IntentWrite) ([]key
 }
 
 // verdict decides about an intent. busy: one of the same batch is open on the unit.
-func verdict(task *intending, busy bool) keyturn.Verdict {
+func verdict(task *intending, unit string, busy bool) keyturn.Verdict {
 	switch {
+	case task != nil && task.unit != unit:
+		return keyturn.VerdictOther
 	case task == nil || task.state.Final():
 		return keyturn.VerdictDone
 	case task.state == keyturn.TaskIntended:

@@ -14,7 +14,7 @@ func intendTests() map[string]func(*testing.T, New) {
 		"AnswersInTheOrderOfTheWrites":      intendOrder,
 		"UnknownOrEndedTaskIsDone":          intendDone,
 		"OpenIntentIsTaken":                 intendTaken,
-		"AnotherUnitThanTheTasksIsDone":     intendAnotherUnit,
+		"AnotherUnitThanTheTasksIsRefused":  intendAnotherUnit,
 		"OtherRotationsOpenIntentIsBusy":    intendBusy,
 		"SecondOfOneUnitInABatchIsBusy":     intendBusyInBatch,
 		"NewerKeyIsTurned":                  intendTurned,
@@ -78,12 +78,12 @@ func intendAnotherUnit(t *testing.T, newStore New) {
 	other, none, right := f.write(tasks[0].ID, "a"), f.write(tasks[1].ID, "a"), f.write(tasks[2].ID, "a")
 	other.Unit, none.Unit = tasks[2].Unit, ""
 	for i, verdict := range f.intendAll(other, none, right) {
-		if want := []keyturn.Verdict{keyturn.VerdictDone, keyturn.VerdictDone, keyturn.VerdictGo}[i]; verdict.Verdict != want {
+		if want := []keyturn.Verdict{keyturn.VerdictOther, keyturn.VerdictOther, keyturn.VerdictGo}[i]; verdict.Verdict != want {
 			t.Errorf("verdict %d is %q, want %q", i, verdict.Verdict, want)
 		}
 	}
-	if out := f.intendAll(other); out[0].Verdict != keyturn.VerdictDone { // by itself, too
-		t.Errorf("verdict is %q, want done", out[0].Verdict)
+	if out := f.intendAll(other); out[0].Verdict != keyturn.VerdictOther { // by itself, too
+		t.Errorf("verdict is %q, want other", out[0].Verdict)
 	}
 	f.mustIntend(tasks[0].ID, "a")
 	f.mustIntend(tasks[1].ID, "a")

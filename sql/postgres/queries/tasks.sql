@@ -53,8 +53,9 @@ WHERE tasks.id = ready.id AND tasks.state = 'pending'
 RETURNING tasks.id, tasks.epoch;
 
 -- name: Verdicts :many
--- Why tasks got no leave. A task that passes by now is told to wait: it may simply ask again. One of another unit has no row.
+-- Why tasks got no leave. A task that passes by now is told to wait: it may simply ask again.
 SELECT t.id, (CASE
+    WHEN t.unit_id <> w.unit THEN 'other'
     WHEN t.state = 'intended' THEN 'taken'
     WHEN t.state <> 'pending' THEN 'done'
     WHEN r.state <> 'running' OR r.halted OR coalesce(p.paused, false) OR r.open_until <= clock.at THEN 'held'
@@ -63,7 +64,7 @@ SELECT t.id, (CASE
     ELSE 'busy' END)::text AS verdict
 FROM (SELECT coalesce(sqlc.narg('now')::timestamptz, clock_timestamp()) AS at) clock
 CROSS JOIN (SELECT unnest(sqlc.arg('ids')::uuid[]) AS id, unnest(sqlc.arg('units')::text[]) AS unit) w
-JOIN tasks t ON t.id = w.id AND t.unit_id = w.unit
+JOIN tasks t ON t.id = w.id
 JOIN rotations r ON r.id = t.rotation_id
 JOIN unit_keys k ON k.unit_id = t.unit_id
 LEFT JOIN policies p ON p.name = r.policy;

@@ -428,6 +428,7 @@ func (q *Queries) Take(ctx context.Context, db DBTX, arg TakeParams) (TakeRow, e
 
 const verdicts = `-- name: Verdicts :many
 SELECT t.id, (CASE
+    WHEN t.unit_id <> w.unit THEN 'other'
     WHEN t.state = 'intended' THEN 'taken'
     WHEN t.state <> 'pending' THEN 'done'
     WHEN r.state <> 'running' OR r.halted OR coalesce(p.paused, false) OR r.open_until <= clock.at THEN 'held'
@@ -436,7 +437,7 @@ SELECT t.id, (CASE
     ELSE 'busy' END)::text AS verdict
 FROM (SELECT coalesce($1::timestamptz, clock_timestamp()) AS at) clock
 CROSS JOIN (SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS unit) w
-JOIN tasks t ON t.id = w.id AND t.unit_id = w.unit
+JOIN tasks t ON t.id = w.id
 JOIN rotations r ON r.id = t.rotation_id
 JOIN unit_keys k ON k.unit_id = t.unit_id
 LEFT JOIN policies p ON p.name = r.policy
@@ -453,7 +454,7 @@ type VerdictsRow struct {
 	Verdict string
 }
 
-// Why tasks got no leave. A task that passes by now is told to wait: it may simply ask again. One of another unit has no row.
+// Why tasks got no leave. A task that passes by now is told to wait: it may simply ask again.
 func (q *Queries) Verdicts(ctx context.Context, db DBTX, arg VerdictsParams) ([]VerdictsRow, error) {
 	rows, err := db.Query(ctx, verdicts, arg.Now, arg.Ids, arg.Units)
 	if err != nil {
